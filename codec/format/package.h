@@ -1,0 +1,115 @@
+/*
+ * A `.lego` file: opened (mapped and validated once) or written.
+ *
+ * A package is the graph plus what travels with it: labels, preprocessing, self-test vector, free
+ * metadata. FORMAT.md is normative for the bytes.
+ */
+#ifndef LEGO_FORMAT_PACKAGE_H
+#define LEGO_FORMAT_PACKAGE_H
+
+#include "codec/format/bricks.h"
+#include "codec/graph/graph.h"
+
+enum lego_resize {
+    LEGO_RESIZE_STRETCH = 0, /* to width x height, whatever the aspect */
+    LEGO_RESIZE_SHORTEST =
+        1, /* shorter side to `resize_side`, then crop width x height at the centre */
+    LEGO_RESIZE_LETTERBOX = 2, /* longer side fits, the rest is padded with `pad_value` */
+};
+
+/*
+ * From a picture to the model's input: decode, resize, crop, y = (x * scale - mean[c]) / std[c]
+ * with x in 0..255, in the layout and channel order that the model wants.
+ */
+struct lego_preprocess {
+    bool present;
+    bool nhwc;              /* layout "NHWC", else "NCHW" */
+    uint32_t channels;      /* 1 (GREY) or 3 */
+    bool bgr;               /* channel order "BGR", else "RGB" */
+    uint32_t width, height; /* of the model's input, 1 to 16384 */
+    float scale;
+    float mean[4], std[4]; /* std never 0 */
+    enum lego_resize resize;
+    uint32_t resize_side; /* LEGO_RESIZE_SHORTEST; 0: the shorter of width and height */
+    float pad_value;
+    int32_t class_offset; /* how many outputs come before class 0 */
+    const char *input;    /* the graph input it is for; NULL: the first */
+};
+
+/* A stored input with what the model answered at writing; a reader that runs it must agree. */
+struct lego_selftest {
+    uint32_t input_count, output_count;
+    struct lego_tensor *inputs, *outputs; /* dense, named as the graph's inputs and outputs */
+    float tolerance; /* |a - b| <= tolerance * largest |expected| of the output */
+};
+
+struct lego_metadata_entry {
+    const char *key, *value; /* UTF-8; keys are unique */
+};
+
+struct lego_package {
+    struct lego_graph *graph; /* owned */
+    uint32_t label_count;
+    const char **labels; /* class k is labels[k] */
+    struct lego_preprocess preprocess;
+    struct lego_selftest selftest; /* input_count 0: none */
+    uint32_t metadata_count;
+    struct lego_metadata_entry *metadata; /* "producer", "codec", "source", ... */
+    uint32_t catalogue_count;
+    struct lego_catalogue *catalogues;
+    uint64_t file_bytes; /* of the file that was opened or written; 0 for a package in the making */
+    uint64_t peak_bytes; /* what the writer says that running it takes at most; 0: not known */
+};
+
+enum lego_verify {
+    LEGO_VERIFY_STRUCTURE =
+        0, /* everything but the checksums of bulk sections: does not touch weights */
+    LEGO_VERIFY_CHECKSUMS = 1, /* every section's checksum, too */
+};
+
+/* Makes an empty package around an empty graph. */
+int lego_package_create(struct lego_package **ret_package);
+
+/* Frees the package, its graph and its mapping; NULL is ignored. */
+void lego_package_destroy(struct lego_package *package);
+
+/*
+ * Maps and validates a `.lego`. What it returns may be trusted: every offset, size and index range
+ * has been checked. Weights are borrowed from the mapping: pages are clean and shared. Errors:
+ * E_IO, E_NOT_FOUND, E_PERMISSION, E_FORMAT, E_VERSION, E_CHECKSUM, E_LIMIT, E_NOMEM; the diag
+ * names the file, the section and the offset.
+ */
+int lego_package_open(const char *path, enum lego_verify verify, struct lego_package **ret_package,
+                      struct lego_diag *diag);
+
+/* As lego_package_open, on a descriptor (not consumed; the mapping outlives it). `name` is for
+ * diags. */
+int lego_package_open_fd(int fd, const char *name, enum lego_verify verify,
+                         struct lego_package **ret_package, struct lego_diag *diag);
+
+/* As lego_package_open, on memory that outlives the package (64-byte aligned): for tests and
+ * fuzzing. */
+int lego_package_open_memory(const void *data, size_t bytes, enum lego_verify verify,
+                             struct lego_package **ret_package, struct lego_diag *diag);
+
+/*
+ * Writes a package, atomically: a temporary file beside `path`, fsync, rename. The same package
+ * gives the same bytes. Coded tensors must lie in stages whose catalogues are in
+ * package->catalogues.
+ */
+int lego_package_write(const struct lego_package *package, const char *path, uint64_t *ret_bytes,
+                       struct lego_diag *diag);
+
+/* A row for each section of the opened file, for `legonet inspect`. */
+struct lego_section_info {
+    const char *name;
+    uint64_t offset, bytes;
+    uint64_t checksum;
+};
+const struct lego_section_info *lego_package_sections(const struct lego_package *package,
+                                                      uint32_t *ret_count);
+
+/* The opened file's mapping: NULL and 0 for a package in the making. For the SIGBUS guard. */
+const void *lego_package_mapping(const struct lego_package *package, size_t *ret_bytes);
+
+#endif

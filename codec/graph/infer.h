@@ -1,0 +1,71 @@
+/*
+ * Shapes, constants and evaluation: what is known about a graph before it runs.
+ *
+ * Inference goes through the nodes in order, computes each output's type and shape (with symbols
+ * where sizes are open) and folds what is constant. Shape arithmetic (Shape, Gather, Concat, ...
+ * over int64) is followed element by element even where some elements are symbols, so that a
+ * Reshape fed by such a chain gets its shape with a symbolic batch.
+ */
+#ifndef LEGO_GRAPH_INFER_H
+#define LEGO_GRAPH_INFER_H
+
+#include "codec/graph/graph.h"
+
+/* An array in memory: a computed or constant tensor. `data` is dense, row-major, 64-byte aligned.
+ */
+struct lego_array {
+    enum lego_dtype dtype;
+    struct lego_shape shape; /* static */
+    void *data;              /* NULL for zero elements */
+};
+
+/*
+ * Infers types and shapes of all values, folds every node whose inputs are constants (whole
+ * subgraphs, by evaluation; results over `LEGO_FOLD_MAX_BYTES` stay nodes unless all their inputs
+ * die), and removes dead nodes, values and tensors. Renumbers.
+ *
+ * Errors: LEGO_E_SHAPE, E_TYPE, E_FORMAT, E_NOMEM, E_OVERFLOW; the diag names node and operator.
+ */
+#define LEGO_FOLD_MAX_BYTES (16u << 20)
+int lego_graph_infer(struct lego_graph *graph, struct lego_diag *diag);
+
+/*
+ * Makes a graph for given input shapes: a copy of `graph` (sharing constants and coded weights,
+ * which `graph` must outlive) with `inputs[k]` as the shape of graph input k, inferred and folded.
+ * The runtime plans on the result. LEGO_E_SHAPE where a shape contradicts the declared one, with
+ * both named.
+ */
+int lego_graph_specialise(const struct lego_graph *graph, const struct lego_shape *inputs,
+                          struct lego_graph **ret_graph, struct lego_diag *diag);
+
+/*
+ * Infers the outputs of one node. `shapes[i]`/`dtypes[i]` describe input i (rank LEGO_RANK_UNKNOWN:
+ * absent or open); `constants[i]` is its content where that is known, else NULL.
+ */
+struct lego_infer_io {
+    const struct lego_graph *graph;
+    const struct lego_node *node;
+    const enum lego_dtype *dtypes;
+    const struct lego_shape *shapes;
+    const struct lego_array *const *constants;
+    enum lego_dtype *ret_dtypes;
+    struct lego_shape *ret_shapes;
+};
+int lego_infer_node(const struct lego_infer_io *io, struct lego_diag *diag);
+
+/*
+ * Evaluates one node in portable C: the definition of every operator, for folding, for tests and
+ * for those operators that the runtime has no fast path for. Honours the fused forms of graph.h.
+ *
+ * inputs[i] is NULL where absent. outputs[i] come with dtype, shape (as inferred) and writable
+ * data. Coded constants must not reach it (the runtime runs those itself). `scratch` is an arena
+ * for temporaries, which the caller resets or destroys. Reentrant.
+ */
+int lego_eval_node(const struct lego_graph *graph, const struct lego_node *node,
+                   const struct lego_array *const *inputs, struct lego_array *outputs,
+                   struct lego_arena *scratch, struct lego_diag *diag);
+
+/* True where lego_eval_node has the operator (for the importer's list of what is missing). */
+bool lego_op_evaluates(enum lego_op op);
+
+#endif

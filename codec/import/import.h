@@ -1,0 +1,47 @@
+/*
+ * ONNX -> package: parse, bring to opset 21 semantics, infer shapes, fold constants, fold
+ * BatchNormalization, fuse activations and residual adds.
+ */
+#ifndef LEGO_IMPORT_IMPORT_H
+#define LEGO_IMPORT_IMPORT_H
+
+#include "codec/format/package.h"
+
+struct import_options {
+    bool keep_graph;    /* no BatchNorm folding, no fusion (for export and for tests) */
+    size_t limit_bytes; /* of the graph's arena; 0: 1 GiB. Weights are mapped and do not count. */
+};
+
+/*
+ * Imports an ONNX model, opset 7 to 21. Weights are borrowed from the mapped file (and its external
+ * data files, which must lie in the model's folder or below), but for those that folding changes.
+ *
+ * Errors: E_IO, E_NOT_FOUND, E_FORMAT (malformed protobuf or graph), E_UNSUPPORTED (the diag lists
+ * ALL nodes whose operator, opset, type or attribute is not supported: name, operator, opset),
+ * E_SHAPE, E_LIMIT.
+ */
+int import_onnx(const char *path, const struct import_options *options,
+                struct lego_package **ret_package, struct lego_diag *diag);
+
+/* The same from memory that outlives the package. Models with external data are refused. */
+int import_onnx_memory(const void *data, size_t bytes, const char *name,
+                       const struct import_options *options, struct lego_package **ret_package,
+                       struct lego_diag *diag);
+
+/*
+ * Reads one serialised TensorProto (`.pb`): a dense tensor whose name and data are malloc'ed; free
+ * with import_tensor_clear. All dtypes of enum lego_dtype, raw_data and typed fields.
+ */
+int import_tensor_pb(const char *path, struct lego_tensor *ret_tensor, struct lego_diag *diag);
+void import_tensor_clear(struct lego_tensor *tensor);
+
+/* Writes a TensorProto with raw_data. */
+int export_tensor_pb(const char *path, const struct lego_tensor *tensor, struct lego_diag *diag);
+
+/*
+ * Writes a package as an ONNX model (opset 21 default domain only; fused forms are taken apart;
+ * coded weights decoded to fp32), so that any other runtime runs what the `.lego` holds.
+ */
+int export_onnx(const struct lego_package *package, const char *path, struct lego_diag *diag);
+
+#endif

@@ -1,0 +1,193 @@
+/*
+ * The kernel table: what each kernel promises.
+ *
+ * kern_init() fills the table with the C references and then lets the machine's family
+ * (kernels-arm, kernels-x86) overwrite entries by CPU feature. The table is passed around, never
+ * global. kernels.def is the single list: table, init, checker and bench expand from it.
+ *
+ * Common rules. Sizes count elements unless their name says bytes. Pointers to fp32 need 4-byte
+ * alignment only. No kernel reads or writes outside the ranges stated here, whatever the tail.
+ * Integer results are the same on every ISA; floating-point ones within the tolerance in
+ * kernels.def (different order of sums, FMA). The same table on the same machine gives the same
+ * bits every time.
+ *
+ * Activations are channels-last: [pixel][channel].
+ */
+#ifndef LEGO_KERNELS_KERNELS_H
+#define LEGO_KERNELS_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* CPU features, one bit each, for detection, masks (LEGO_CPU) and tests; cpu.def lists the names.
+ */
+enum kern_cpu {
+#define KERN_CPU(name, bit, text) KERN_CPU_##name = 1u << (bit),
+#include "codec/kernels/cpu.def"
+#undef KERN_CPU
+    KERN_CPU_ALL = -1
+};
+
+/*
+ * Decodes bricks of one tile into an fp32 panel.
+ *
+ * The panel holds weights for GEMM: [row block of `panel_nr` rows][k of `panel_k`][panel_nr]:
+ * matrix element (row r of the tile, stored column c) goes to panel[((r / nr) * panel_k + k(c)) *
+ * nr + r % nr]   with k(c) = column_k ? column_k[c] : c. Rows of the bricks beyond `rows` (padding)
+ * are written as long as they lie in the panel's last row block and dropped otherwise; rows of the
+ * last row block that no brick covers are left alone: the caller zeroes them once. Columns beyond
+ * `columns` are dropped.
+ */
+struct kern_brick_decode {
+    const uint8_t *stream; /* the tile's first byte; readable to 16 bytes past its last index */
+    uint32_t index_bits;   /* 0 to 16; packed from the least significant bit on */
+    uint64_t
+        first_index; /* start with this index of the tile (a multiple of the tile's brick rows) */
+    uint32_t brick_rows, brick_columns; /* 1 to 16 */
+    uint32_t tile_brick_rows;           /* bricks in one column of the tile */
+    uint32_t tile_brick_columns;        /* columns of bricks to decode from first_index on */
+    uint32_t rows;                      /* matrix rows in this tile */
+    uint32_t columns;                   /* matrix columns to decode: the last brick may stick out */
+    const float *catalogue;   /* [entries][brick_columns][brick_rows]: dequantised, COLUMN-major,
+                                 64-byte aligned,   with 16 readable floats behind it */
+    uint32_t entries;         /* every index is below it: the reader has checked */
+    const float *row_scale;   /* [rows], multiplies; NULL: 1 */
+    const uint32_t *column_k; /* [columns] k of each stored column, NULL: k = column */
+    bool accumulate;          /* add to the panel (second and later stages) instead of storing */
+    float *panel;             /* 64-byte aligned */
+    uint32_t panel_nr;        /* 8, 16 or 32 (any for the reference) */
+    uint32_t panel_k;         /* k's of the panel: its row blocks are panel_k * panel_nr apart */
+};
+
+/*
+ * Packs dense fp32 weights into the same panel: element (r, k) of the tile from
+ * source[r * row_stride + channel * channel_stride + tap * tap_stride] with k = tap * channels +
+ * channel. Rows beyond `rows` in the last row block become 0.
+ */
+struct kern_panel_pack {
+    const float *source;
+    uint32_t rows, channels, taps;
+    ptrdiff_t row_stride, channel_stride, tap_stride; /* elements */
+    float *panel;
+    uint32_t panel_nr, panel_k;
+};
+
+/*
+ * Indirect GEMM of one output block: for i < m (1..mr), j < n (1..nr):
+ *   acc(i,j) = accumulate ? c[i][j] : (bias ? bias[j] : 0)
+ *   acc(i,j) += sum over tap t < taps, channel k < channels of
+ *               a[t * mr + i][k] * panel[(t * channels + k) * nr + j]
+ *   if (add) acc(i,j) += add[i][j];  c[i][j] = min(max(acc, lo), hi)
+ * a[t * mr + i] with i >= m must be a readable pointer (repeat the last row). Padding pixels point
+ * at zeros.
+ */
+struct kern_gemm_f32 {
+    uint32_t m, n;
+    uint32_t taps, channels;
+    const float *const *a; /* [taps][mr] pointers to `channels` floats */
+    const float *panel;    /* [taps * channels][nr], 64-byte aligned */
+    const float *bias;     /* [n], NULL: 0; not used when accumulating */
+    float *c;              /* [m], row i at c + i * c_stride */
+    ptrdiff_t c_stride;    /* elements */
+    const float *add; /* residual, row i at add + i * add_stride; NULL: none; may be c itself */
+    ptrdiff_t add_stride;
+    bool accumulate;
+    float lo, hi; /* clamp; -INFINITY and INFINITY for none. NaN passes through. */
+};
+typedef void (*kern_gemm_f32_fn)(const struct kern_gemm_f32 *args);
+
+/*
+ * Depthwise convolution of `pixels` neighbouring outputs: for p < pixels, c < channels:
+ *   out[p * out_stride + c] = clamp(bias[c] + sum over t < taps of a[p * a_step + t][c] * weights[t
+ * * weight_stride + c]) where a[] are pointers to input pixels (`a_step` pointers from one output
+ * pixel's taps to the next).
+ */
+struct kern_dwconv_f32 {
+    uint32_t pixels, channels, taps;
+    const float *const *a;
+    uint32_t a_step;
+    const float *weights;   /* [taps][weight_stride] */
+    uint32_t weight_stride; /* >= channels */
+    const float *bias;      /* NULL: 0 */
+    float *out;
+    ptrdiff_t out_stride; /* elements */
+    float lo, hi;
+};
+
+/* Pooling over `taps` pixels by pointers, as depthwise; average divides by `divisor[p]`. */
+struct kern_pool_f32 {
+    uint32_t pixels, channels, taps;
+    const float *const *a; /* [pixels * a_step]; taps a pixel lacks repeat one it has (max) or point
+                              at zeros (average) */
+    uint32_t a_step;
+    const float *scale; /* average: [pixels], what the sum is multiplied by */
+    float *out;
+    ptrdiff_t out_stride;
+    float lo, hi;
+};
+
+struct kern_gemm_variant {
+    kern_gemm_f32_fn run;
+    uint32_t mr, nr; /* nr divides LEGO's tile of 32 rows */
+};
+
+typedef void (*kern_brick_decode_fn)(const struct kern_brick_decode *args);
+typedef void (*kern_panel_pack_fn)(const struct kern_panel_pack *args);
+typedef void (*kern_dwconv_f32_fn)(const struct kern_dwconv_f32 *args);
+typedef void (*kern_pool_f32_fn)(const struct kern_pool_f32 *args);
+/* out[i] = f(x[i]); in place is legal. lo and hi as in enum lego_activation. */
+typedef void (*kern_unary_f32_fn)(size_t n, const float *x, float *out, float lo, float hi);
+/* out[i] = clamp(x[i] op y[i]); `ystep` 0: y is one scalar, 1: a vector; in place is legal. */
+typedef void (*kern_binary_f32_fn)(size_t n, const float *x, const float *y, size_t ystep,
+                                   float *out, float lo, float hi);
+/* The sum / the maximum of x[0..n). */
+typedef float (*kern_reduce_f32_fn)(size_t n, const float *x);
+/* out[c * out_stride + r] = x[r * x_stride + c] for r < rows, c < columns (NCHW <-> NHWC). */
+typedef void (*kern_transpose_f32_fn)(size_t rows, size_t columns, const float *x, size_t x_stride,
+                                      float *out, size_t out_stride);
+/* out[i] = softmax over n elements, shifted by the maximum; in place is legal. */
+typedef void (*kern_softmax_f32_fn)(size_t n, const float *x, float *out);
+/* sums[c] = sum over r < rows of x[r * x_stride + c], c < columns. */
+typedef void (*kern_colsum_f32_fn)(size_t rows, size_t columns, const float *x, size_t x_stride,
+                                   float *sums);
+
+/* The table. `isa` of each entry ("c", "avx2", "neon", ...) is kept beside it for benches and logs.
+ */
+struct kern_table {
+    uint32_t cpu; /* the features that were used */
+#define KERN_ENTRY(name, type, ...) type name;
+#include "codec/kernels/kernels.def"
+#undef KERN_ENTRY
+    struct {
+#define KERN_ENTRY(name, type, ...) const char *name;
+#include "codec/kernels/kernels.def"
+#undef KERN_ENTRY
+    } isa;
+};
+
+/* The features of this machine that kernels know of. */
+uint32_t kern_cpu_detect(void);
+
+/*
+ * Parses a mask: names of cpu.def separated by commas ("avx2,fma"), "all", "none" or "c"
+ * (references only), a leading "-" removes ("all,-avx512"). Returns false on an unknown name. Used
+ * for LEGO_CPU.
+ */
+bool kern_cpu_parse(const char *text, uint32_t *ret_mask);
+/* "avx2,avx512" into buffer; returns buffer. */
+const char *kern_cpu_format(uint32_t cpu, char *buffer, size_t bytes);
+
+/* Fills the table with the C references. */
+void kern_init_reference(struct kern_table *table);
+
+/*
+ * Each family overwrites the entries that `cpu` allows; on a machine of another family the function
+ * is absent. Only agent/runtime (kern_init there) and the checker call them.
+ */
+void kern_init_x86(struct kern_table *table, uint32_t cpu);
+void kern_init_arm(struct kern_table *table, uint32_t cpu);
+uint32_t kern_cpu_detect_x86(void);
+uint32_t kern_cpu_detect_arm(void);
+
+#endif
