@@ -19,9 +19,9 @@ struct lego_diag {
     char text[LEGO_DIAG_BYTES]; /* UTF-8, NUL-terminated, cut with "..." where it would not fit */
 };
 
-#define LEGO_DIAG_INIT                                                                             \
-    {                                                                                              \
-        .status = LEGO_OK, .text = ""                                                              \
+#define LEGO_DIAG_INIT                \
+    {                                 \
+        .status = LEGO_OK, .text = "" \
     }
 
 /* Writes the sentence and returns `status`, so that a caller can `return lego_fail(...)`. */
