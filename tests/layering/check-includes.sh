@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Fails where a file includes what its layer may not see, or is larger than a file may be.
+# usage: check-includes.sh SOURCE-DIR
+set -euo pipefail
+cd "$1"
+broken=0
+
+complain() {
+    echo "$1"
+    broken=1
+}
+
+# may <folder> <folders it may include, as an extended regular expression>
+may() {
+    [ -d "$1" ] || return 0
+    local line
+    while IFS= read -r line; do
+        complain "layering: $line"
+    done < <(grep -rnE --include='*.[ch]' --include='*.def' \
+        '^ *# *include "(codec|agent|kernels-arm|kernels-x86|tests)/' "$1" |
+        grep -vE "include \"($2)/" || true)
+}
+
+may codec/base 'codec/base'
+may codec/kernels 'codec/(base|kernels)'
+may kernels-arm 'codec/(base|kernels)|kernels-arm'
+may kernels-x86 'codec/(base|kernels)|kernels-x86'
+may codec/graph 'codec/(base|kernels|graph)'
+may codec/format 'codec/(base|kernels|graph|format)'
+may codec/import 'codec/(base|kernels|graph|format|import)'
+may codec/encode 'codec/(base|kernels|graph|format|encode)'
+may agent/runtime 'codec/(base|kernels|graph|format)|agent/runtime'
+may agent/picture 'codec/(base|graph|format)|agent/picture'
+may agent/proto 'codec/base|agent/proto'
+may agent/client 'codec/(base|graph|format)|agent/(picture|proto|client)'
+may agent/service 'codec/(base|kernels|graph|format)|agent/(runtime|picture|proto|service)'
+may agent/cli 'codec/(base|kernels|graph|format|import|encode)|agent/(runtime|picture|proto|client|cli)'
+
+# only <header pattern> <folders that may include it>
+only() {
+    local line
+    while IFS= read -r line; do
+        complain "library: $line"
+    done < <(grep -rnE --include='*.[ch]' "^ *# *include [<\"]($1)[>\"]" codec agent kernels-* |
+        grep -vE "^($2)/" || true)
+}
+
+only 'uv\.h' 'agent/service'
+only 'yaml\.h' 'agent/service'
+only 'systemd/.*' 'agent/service'
+only '(open_inference|legonet)\.pb-c\.h' 'agent/(proto|service|client)'
+only 'pthreadpool\.h' 'agent/runtime|codec/encode'
+
+while IFS= read -r line; do
+    complain "longer than 600 lines: $line"
+done < <(find codec agent kernels-* tests -name '*.[ch]' -print0 | xargs -0 wc -l |
+    awk '$2 != "total" && $1 > 600')
+
+[ "$broken" = 0 ] && echo "layering holds"
+exit "$broken"
