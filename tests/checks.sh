@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# What takes longer than tests/run.sh: formatting, clang, ASan and UBSan, arm64 under emulation, packages.
+# usage: tests/checks.sh [format|clang|asan|arm64|packages ...]      all of them when none is named
+set -euo pipefail
+cd "$(dirname "$0")/.."
+./tests/support/dependencies.sh build test checks
+command -v ccache >/dev/null && export CMAKE_C_COMPILER_LAUNCHER=ccache
+mkdir -p build
+
+build() {
+    cmake --preset "$1" >"build/$1.log" 2>&1 || { cat "build/$1.log" >&2; return 1; }
+    cmake --build --preset "$1" >"build/$1.log" 2>&1 || { grep -vE '^\[' "build/$1.log" | tail -n 60 >&2; return 1; }
+}
+
+check_format() {
+    git ls-files '*.c' '*.h' | xargs clang-format --dry-run --Werror
+}
+
+check_clang() {
+    build clang
+}
+
+check_asan() {
+    build asan
+    ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:allocator_may_return_null=1 \
+        UBSAN_OPTIONS=print_stacktrace=1 ctest --preset asan --parallel 2
+}
+
+check_arm64() {
+    ./tests/support/arm64-sysroot.sh build/arm64-sysroot
+    build arm64
+    ctest --preset arm64 --parallel 2
+    local cpu
+    for cpu in cortex-a72 cortex-a76; do
+        echo "kernels on $cpu"
+        qemu-aarch64 -L build/arm64-sysroot -cpu "$cpu" build/arm64/tests/kernels/kernels_check
+    done
+}
+
+check_packages() {
+    build release
+    (cd build/release && cpack -G DEB)
+    ./tests/support/arm64-sysroot.sh build/arm64-sysroot
+    build arm64
+    (cd build/arm64 && cpack -G DEB)
+}
+
+[ $# -gt 0 ] || set -- format clang asan arm64 packages
+for name in "$@"; do
+    printf '\n== %s (%d s)\n' "$name" $SECONDS
+    "check_$name"
+done
