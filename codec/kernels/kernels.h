@@ -35,22 +35,22 @@ enum kern_cpu {
  * The panel holds weights for GEMM: [row block of `panel_nr` rows][k of `panel_k`][panel_nr]:
  * matrix element (row r of the tile, stored column c) goes to panel[((r / nr) * panel_k + k(c)) *
  * nr + r % nr]   with k(c) = column_k ? column_k[c] : c. Rows of the bricks beyond `rows` (padding)
- * are written as long as they lie in the panel's last row block and dropped otherwise; rows of the
- * last row block that no brick covers are left alone: the caller zeroes them once. Columns beyond
- * `columns` are dropped.
+ * are written, unscaled, as long as they lie in the panel's last row block and dropped otherwise;
+ * rows of the last row block that no brick covers are left alone: the caller zeroes them once.
+ * Columns beyond `columns` are dropped.
  */
 struct kern_brick_decode {
     const uint8_t *stream; /* the tile's first byte; readable to 16 bytes past its last index */
     uint32_t index_bits;   /* 0 to 16; packed from the least significant bit on */
     uint64_t
-        first_index; /* start with this index of the tile (a multiple of the tile's brick rows) */
+        first_index; /* the first brick's (a multiple of tile_brick_rows); counts from stream */
     uint32_t brick_rows, brick_columns; /* 1 to 16 */
     uint32_t tile_brick_rows;           /* bricks in one column of the tile */
     uint32_t tile_brick_columns;        /* columns of bricks to decode from first_index on */
     uint32_t rows;                      /* matrix rows in this tile */
     uint32_t columns;                   /* matrix columns to decode: the last brick may stick out */
     const float *catalogue;   /* [entries][brick_columns][brick_rows]: dequantised, COLUMN-major,
-                                 64-byte aligned,   with 16 readable floats behind it */
+                                 64-byte aligned, with 16 readable floats behind it */
     uint32_t entries;         /* every index is below it: the reader has checked */
     const float *row_scale;   /* [rows], multiplies; NULL: 1 */
     const uint32_t *column_k; /* [columns] k of each stored column, NULL: k = column */
@@ -99,9 +99,10 @@ typedef void (*kern_gemm_f32_fn)(const struct kern_gemm_f32 *args);
 
 /*
  * Depthwise convolution of `pixels` neighbouring outputs: for p < pixels, c < channels:
- *   out[p * out_stride + c] = clamp(bias[c] + sum over t < taps of a[p * a_step + t][c] * weights[t
- * * weight_stride + c]) where a[] are pointers to input pixels (`a_step` pointers from one output
- * pixel's taps to the next).
+ *   out[p * out_stride + c] = clamp(bias[c] + sum over tap t < taps of
+ *                                   a[p * a_step + t][c] * weights[t * weight_stride + c])
+ * where a[] are pointers to input pixels (`a_step` pointers from one output pixel's taps to the
+ * next). NaN passes the clamp.
  */
 struct kern_dwconv_f32 {
     uint32_t pixels, channels, taps;
@@ -115,7 +116,10 @@ struct kern_dwconv_f32 {
     float lo, hi;
 };
 
-/* Pooling over `taps` pixels by pointers, as depthwise; average divides by `divisor[p]`. */
+/*
+ * Pooling over `taps` (1 and up) pixels by pointers, as depthwise: out = clamp(the maximum), which
+ * is NaN where one tap is; out = clamp(the sum * scale[p]).
+ */
 struct kern_pool_f32 {
     uint32_t pixels, channels, taps;
     const float *const *a; /* [pixels * a_step]; taps a pixel lacks repeat one it has (max) or point
@@ -136,23 +140,31 @@ typedef void (*kern_brick_decode_fn)(const struct kern_brick_decode *args);
 typedef void (*kern_panel_pack_fn)(const struct kern_panel_pack *args);
 typedef void (*kern_dwconv_f32_fn)(const struct kern_dwconv_f32 *args);
 typedef void (*kern_pool_f32_fn)(const struct kern_pool_f32 *args);
-/* out[i] = f(x[i]); in place is legal. lo and hi as in enum lego_activation. */
+/*
+ * out[i] = f(x[i]); in place (out == x) is legal. lo and hi: clamp's range; leaky_relu's slope for
+ * x < 0 is lo; hard_sigmoid is min(max(lo * x + hi, 0), 1); the others use neither. NaN gives NaN,
+ * and so does -infinity where the function is x times something that tends to 0.
+ */
 typedef void (*kern_unary_f32_fn)(size_t n, const float *x, float *out, float lo, float hi);
-/* out[i] = clamp(x[i] op y[i]); `ystep` 0: y is one scalar, 1: a vector; in place is legal. */
+/*
+ * out[i] = clamp(x[i] op y[i * ystep]); `ystep` 0: y is one scalar, 1: a vector; in place is legal
+ * (out == x, out == y). The maximum and the minimum of anything and NaN are NaN.
+ */
 typedef void (*kern_binary_f32_fn)(size_t n, const float *x, const float *y, size_t ystep,
                                    float *out, float lo, float hi);
-/* The sum / the maximum of x[0..n). */
+/* The sum / the maximum of x[0..n): 0 / -INFINITY when n is 0, NaN where an element is. */
 typedef float (*kern_reduce_f32_fn)(size_t n, const float *x);
 /* out[c * out_stride + r] = x[r * x_stride + c] for r < rows, c < columns (NCHW <-> NHWC). */
 typedef void (*kern_transpose_f32_fn)(size_t rows, size_t columns, const float *x, size_t x_stride,
                                       float *out, size_t out_stride);
-/* out[i] = softmax over n elements, shifted by the maximum; in place is legal. */
+/* out[i] = exp(x[i] - max) / sum of those, i < n; in place is legal. */
 typedef void (*kern_softmax_f32_fn)(size_t n, const float *x, float *out);
 /* sums[c] = sum over r < rows of x[r * x_stride + c], c < columns. */
 typedef void (*kern_colsum_f32_fn)(size_t rows, size_t columns, const float *x, size_t x_stride,
                                    float *sums);
 
-/* The table. `isa` of each entry ("c", "avx2", "neon", ...) is kept beside it for benches and logs.
+/*
+ * The table. `isa` of each entry ("c", "avx2", "neon", ...) is kept beside it for benches and logs.
  */
 struct kern_table {
     uint32_t cpu; /* the features that were used */
@@ -166,28 +178,37 @@ struct kern_table {
     } isa;
 };
 
-/* The features of this machine that kernels know of. */
-uint32_t kern_cpu_detect(void);
-
 /*
- * Parses a mask: names of cpu.def separated by commas ("avx2,fma"), "all", "none" or "c"
- * (references only), a leading "-" removes ("all,-avx512"). Returns false on an unknown name. Used
- * for LEGO_CPU.
+ * Parses a mask: names of cpu.def separated by commas ("avx2,avx512"), "all", "none" or "c"
+ * (references only), a leading "-" removes ("all,-avx512"; a list that starts with a removal starts
+ * from all). Returns false on an unknown or empty name, *ret_mask untouched. Used for LEGO_CPU.
  */
 bool kern_cpu_parse(const char *text, uint32_t *ret_mask);
-/* "avx2,avx512" into buffer; returns buffer. */
+/* "avx2,avx512" into buffer ("c" for none), cut where it does not fit; returns buffer. */
 const char *kern_cpu_format(uint32_t cpu, char *buffer, size_t bytes);
 
 /* Fills the table with the C references. */
 void kern_init_reference(struct kern_table *table);
 
 /*
- * Each family overwrites the entries that `cpu` allows; on a machine of another family the function
- * is absent. Only agent/runtime (kern_init there) and the checker call them.
+ * Each family overwrites the entries that `cpu` allows and the machine has; on a machine of another
+ * family the function is absent. Only agent/runtime (kern_init there) and the checker call them.
  */
 void kern_init_x86(struct kern_table *table, uint32_t cpu);
 void kern_init_arm(struct kern_table *table, uint32_t cpu);
 uint32_t kern_cpu_detect_x86(void);
 uint32_t kern_cpu_detect_arm(void);
+
+/* The features of this machine that kernels know of. Its caller links the machine's family. */
+static inline uint32_t kern_cpu_detect(void)
+{
+#if defined(__x86_64__)
+    return kern_cpu_detect_x86();
+#elif defined(__aarch64__)
+    return kern_cpu_detect_arm();
+#else
+    return 0;
+#endif
+}
 
 #endif

@@ -1,0 +1,72 @@
+/* Bricks and dense weights into panels. */
+#include "codec/kernels/ref/ref.h"
+
+/* Index `position` of a stream; reads only the bytes that hold it. */
+static uint32_t read_index(const uint8_t *stream, uint32_t bits, uint64_t position)
+{
+    uint64_t bit = position * bits;
+    const uint8_t *byte = stream + bit / 8;
+    uint32_t shift = bit % 8, value = 0;
+
+    for (uint32_t have = 0; have < shift + bits; have += 8)
+        value |= (uint32_t)*byte++ << have;
+    return (value >> shift) & ((1u << bits) - 1);
+}
+
+/* One column of one brick: rows from `row` on, into the panel at `k`. */
+static void decode_column(const struct kern_brick_decode *d, const float *column, uint32_t row,
+                          size_t k)
+{
+    uint32_t nr = d->panel_nr;
+    uint32_t end = (d->rows + nr - 1) / nr * nr;
+
+    for (uint32_t i = 0; i < d->brick_rows && row + i < end; i++) {
+        uint32_t r = row + i;
+        float *out = d->panel + ((size_t)(r / nr) * d->panel_k + k) * nr + r % nr;
+        float value = column[i];
+        if (d->row_scale && r < d->rows)
+            value *= d->row_scale[r];
+        *out = d->accumulate ? *out + value : value;
+    }
+}
+
+static void brick_decode(const struct kern_brick_decode *d)
+{
+    uint32_t elems = d->brick_rows * d->brick_columns;
+
+    for (uint32_t bc = 0; bc < d->tile_brick_columns; bc++) {
+        for (uint32_t br = 0; br < d->tile_brick_rows; br++) {
+            uint64_t position = d->first_index + (uint64_t)bc * d->tile_brick_rows + br;
+            uint32_t index = read_index(d->stream, d->index_bits, position);
+            const float *brick = d->catalogue + (size_t)index * elems;
+            for (uint32_t i = 0; i < d->brick_columns; i++) {
+                uint32_t c = bc * d->brick_columns + i;
+                if (c >= d->columns)
+                    break;
+                decode_column(d, brick + i * d->brick_rows, br * d->brick_rows,
+                              d->column_k ? d->column_k[c] : c);
+            }
+        }
+    }
+}
+
+static void panel_pack(const struct kern_panel_pack *p)
+{
+    uint32_t nr = p->panel_nr;
+    uint32_t end = (p->rows + nr - 1) / nr * nr;
+
+    for (uint32_t r = 0; r < end; r++) {
+        float *out = p->panel + (size_t)(r / nr) * p->panel_k * nr + r % nr;
+        for (uint32_t t = 0; t < p->taps; t++) {
+            for (uint32_t c = 0; c < p->channels; c++, out += nr)
+                *out =
+                    r < p->rows
+                        ? p->source[(ptrdiff_t)r * p->row_stride +
+                                    (ptrdiff_t)c * p->channel_stride + (ptrdiff_t)t * p->tap_stride]
+                        : 0.0f;
+        }
+    }
+}
+
+const kern_brick_decode_fn kern_ref_brick_decode = brick_decode;
+const kern_panel_pack_fn kern_ref_panel_pack = panel_pack;

@@ -1,0 +1,33 @@
+/* Which kernels this x86 machine can run. */
+#include "kernels-x86/x86.h"
+
+#include <cpuid.h>
+
+static bool has_f16c(void)
+{
+    unsigned int eax, ebx, ecx, edx;
+
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
+}
+
+/* The builtins ask the operating system too, whether it saves the wide registers. */
+uint32_t kern_cpu_detect_x86(void)
+{
+    uint32_t cpu = 0;
+
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c())
+        cpu |= KERN_CPU_AVX2;
+    if ((cpu & KERN_CPU_AVX2) && __builtin_cpu_supports("avx512f") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl"))
+        cpu |= KERN_CPU_AVX512;
+    if ((cpu & KERN_CPU_AVX512) && __builtin_cpu_supports("avx512vnni"))
+        cpu |= KERN_CPU_VNNI;
+    return cpu;
+}
+
+void kern_init_x86(struct kern_table *table, uint32_t cpu)
+{
+    table->cpu = cpu & kern_cpu_detect_x86();
+}
