@@ -38,11 +38,15 @@ check_arm64() {
 }
 
 check_packages() {
-    build release
-    (cd build/release && cpack -G DEB)
     ./tests/support/arm64-sysroot.sh build/arm64-sysroot
-    build arm64
-    (cd build/arm64 && cpack -G DEB)
+    local preset package
+    for preset in deb deb-arm64; do
+        build "$preset"
+        (cd "build/$preset" && cpack -G DEB >"../$preset.log" 2>&1) || { cat "build/$preset.log" >&2; return 1; }
+        for package in "build/$preset"/packages/*.deb; do
+            dpkg-deb --contents "$package" | awk -v p="${package##*/}" 'END { print p ": " NR " entries" }'
+        done
+    done
 }
 
 [ $# -gt 0 ] || set -- format clang asan arm64 packages
