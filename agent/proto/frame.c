@@ -122,7 +122,7 @@ static int unpack(const ProtobufCMessageDescriptor *descriptor, const uint8_t *b
 int ipc_request_unpack(const uint8_t *body, size_t bytes, Legonet__Request **ret_request,
                        struct lego_diag *diag)
 {
-    ProtobufCMessage *message;
+    ProtobufCMessage *message = NULL;
     int status = unpack(&legonet__request__descriptor, body, bytes, &message, diag);
     if (status == LEGO_OK)
         *ret_request = (Legonet__Request *)message;
@@ -132,7 +132,7 @@ int ipc_request_unpack(const uint8_t *body, size_t bytes, Legonet__Request **ret
 int ipc_response_unpack(const uint8_t *body, size_t bytes, Legonet__Response **ret_response,
                         struct lego_diag *diag)
 {
-    ProtobufCMessage *message;
+    ProtobufCMessage *message = NULL;
     int status = unpack(&legonet__response__descriptor, body, bytes, &message, diag);
     if (status == LEGO_OK)
         *ret_response = (Legonet__Response *)message;
