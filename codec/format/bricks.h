@@ -59,14 +59,14 @@ struct lego_catalogue {
     uint32_t brick_rows, brick_columns; /* 1 to 16 */
     uint32_t entries;                   /* 1 to 65,536 */
     float scale;                        /* what an INT8 entry is multiplied by; 1 otherwise */
-    const void *data;                   /* [entries][brick_rows][brick_columns], 64-byte aligned */
+    const void *data;                   /* [entries][brick_rows][brick_columns], 16-byte aligned */
 };
 
 struct lego_stage {
     const struct lego_catalogue *catalogue;
     enum lego_index_coding coding;
     uint32_t index_bits;   /* LEGO_INDEX_FIXED: 0 (one entry) to 16 */
-    const uint8_t *stream; /* `stream_bytes` bytes, then at least 16 readable zero bytes */
+    const uint8_t *stream; /* `stream_bytes` bytes, then 16 that are readable, whatever they hold */
     size_t stream_bytes;
     const uint64_t
         *tile_offsets; /* [tiles + 1] bytes from `stream`, ascending, NULL if tile_stride_bytes */
@@ -88,6 +88,36 @@ struct lego_coded {
     const uint16_t *row_scales;  /* [rows] fp16, LEGO_SCALE_ROW only */
     const uint32_t *permutation; /* stored column -> column in column_order, NULL: identity */
 };
+
+/* Bits of a fixed-width index into `entries` (1 to 65,536) catalogue entries: 0 to 16. */
+static inline uint32_t lego_index_bits(uint32_t entries)
+{
+    return entries <= 1 ? 0 : 32 - (uint32_t)__builtin_clz(entries - 1);
+}
+
+/* Rows of a tile for bricks of that height: LEGO_TILE_ROWS or the next multiple below it. */
+static inline uint32_t lego_default_tile_rows(uint32_t brick_rows)
+{
+    return LEGO_TILE_ROWS / brick_rows * brick_rows;
+}
+
+/* Bytes that must be readable behind a stream. */
+#define LEGO_STREAM_TAIL_BYTES 16
+
+/*
+ * Completes a coded matrix of a tensor of `shape`, of which view, column_order, groups and each
+ * stage's catalogue and coding are set (stages >= 1): fills rows, columns, taps, brick_rows,
+ * brick_columns, tile_rows (where 0), and each stage's index_bits, tile_stride_bytes and
+ * stream_bytes (fixed-width coding). Errors: LEGO_E_SHAPE, LEGO_E_OVERFLOW; LEGO_E_FORMAT where the
+ * parts do not fit together; LEGO_E_VERSION for a coding that this library does not know.
+ */
+int lego_coded_layout(struct lego_coded *coded, const struct lego_shape *shape);
+
+/* Index number `position` of a fixed-width tile that starts at `tile`. */
+uint32_t lego_index_get(const uint8_t *tile, uint32_t index_bits, uint64_t position);
+
+/* Stores it; the bits must have been zero. Does not write beyond the index's last byte. */
+void lego_index_put(uint8_t *tile, uint32_t index_bits, uint64_t position, uint32_t index);
 
 /* Derived sizes, all computed with overflow checks by the reader when the file is opened. */
 static inline uint32_t lego_coded_brick_rows(const struct lego_coded *coded)

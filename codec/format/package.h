@@ -41,6 +41,9 @@ struct lego_selftest {
     uint32_t input_count, output_count;
     struct lego_tensor *inputs, *outputs; /* dense, named as the graph's inputs and outputs */
     float tolerance; /* |a - b| <= tolerance * largest |expected| of the output */
+    /* The inputs are lego_selftest_fill(seed, k, inputs[k]): the file then holds only the seed. */
+    bool generated;
+    uint64_t seed;
 };
 
 struct lego_metadata_entry {
@@ -59,6 +62,8 @@ struct lego_package {
     struct lego_catalogue *catalogues;
     uint64_t file_bytes; /* of the file that was opened or written; 0 for a package in the making */
     uint64_t peak_bytes; /* what the writer says that running it takes at most; 0: not known */
+    const void *signature; /* carried, not interpreted (FORMAT.md); NULL: none */
+    size_t signature_bytes;
 };
 
 enum lego_verify {
@@ -67,7 +72,10 @@ enum lego_verify {
     LEGO_VERIFY_CHECKSUMS = 1, /* every section's checksum, too */
 };
 
-/* Makes an empty package around an empty graph. */
+/*
+ * Makes an empty package around an empty graph. What the package points to (labels, metadata,
+ * catalogues, ...) lies in the graph's arena.
+ */
 int lego_package_create(struct lego_package **ret_package);
 
 /* Frees the package, its graph and its mapping; NULL is ignored. */
@@ -99,6 +107,19 @@ int lego_package_open_memory(const void *data, size_t bytes, enum lego_verify ve
  */
 int lego_package_write(const struct lego_package *package, const char *path, uint64_t *ret_bytes,
                        struct lego_diag *diag);
+
+/* The value of a metadata key, NULL where there is none. Valid until the package changes. */
+const char *lego_package_metadata(const struct lego_package *package, const char *key);
+
+/* Sets a metadata key (in place where it exists), copying both. LEGO_E_NOMEM or LEGO_E_INVALID. */
+int lego_package_set_metadata(struct lego_package *package, const char *key, const char *value);
+
+/*
+ * Fills a self-test input with the numbers that FORMAT.md defines for `seed` and `input`: floating
+ * point in [-1, 1), integers 0 to 127, the same on every machine. `data` holds tensor->bytes bytes.
+ */
+void lego_selftest_fill(uint64_t seed, uint32_t input, const struct lego_tensor *tensor,
+                        void *data);
 
 /* A row for each section of the opened file, for `legonet inspect`. */
 struct lego_section_info {

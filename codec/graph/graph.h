@@ -124,6 +124,8 @@ enum lego_op {
 
 /* "Conv"; "?" for none. Static. */
 const char *lego_op_name(enum lego_op op);
+/* The operator's ONNX domain, "" for ONNX's own. Static. */
+const char *lego_op_domain(enum lego_op op);
 /* The operator of that ONNX name in `domain` ("" or "ai.onnx" is ONNX's), LEGO_OP_NONE where
  * unknown. */
 enum lego_op lego_op_from_name(const char *domain, const char *name);

@@ -19,6 +19,11 @@ const char *lego_op_name(enum lego_op op)
     return (unsigned)op < LEGO_OP_COUNT ? operators[op].name : "?";
 }
 
+const char *lego_op_domain(enum lego_op op)
+{
+    return (unsigned)op < LEGO_OP_COUNT ? operators[op].domain : "";
+}
+
 enum lego_op lego_op_from_name(const char *domain, const char *name)
 {
     if (strcmp(domain, "ai.onnx") == 0)
