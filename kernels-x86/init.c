@@ -30,4 +30,8 @@ uint32_t kern_cpu_detect_x86(void)
 void kern_init_x86(struct kern_table *table, uint32_t cpu)
 {
     table->cpu = cpu & kern_cpu_detect_x86();
+    if (table->cpu & KERN_CPU_AVX2)
+        kern_init_avx2(table);
+    if (table->cpu & KERN_CPU_AVX512)
+        kern_init_avx512(table);
 }

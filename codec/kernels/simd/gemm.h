@@ -1,0 +1,184 @@
+/*
+ * Indirect GEMM for ISAs that broadcast from memory: a template over the vectors of an ISA's vec.h.
+ *
+ * A block keeps m x nv accumulators in registers; for each k it loads nv vectors of the panel and
+ * broadcasts m elements of a. m is a constant of each instance, so that the last rows of an image
+ * cost what they are and not a full block. A block whose n fits one vector takes half the work
+ * (nv = 1), whatever the panel's width.
+ *
+ * The includer sets GEMM_WIDE_MR (nr is 2 vectors) and GEMM_NARROW_MR (nr is 1 vector), both at
+ * most GEMM_MAX_MR = 14.
+ */
+#ifndef LEGO_KERNELS_SIMD_GEMM_H
+#define LEGO_KERNELS_SIMD_GEMM_H
+
+#define GEMM_INLINE static inline __attribute__((always_inline))
+#define GEMM_UNROLL _Pragma("GCC unroll 16")
+#define GEMM_MAX_MR 14
+
+/* Vector v of nv at x; `last` masks the last one. */
+GEMM_INLINE vec gemm_load(const float *x, uint32_t v, const uint32_t nv, vec_mask last)
+{
+    x += v * VEC_LANES;
+    return v + 1 < nv ? vec_load(x) : vec_load_mask(x, last);
+}
+
+GEMM_INLINE void gemm_begin(const struct kern_gemm_f32 *g, const uint32_t m, const uint32_t nv,
+                            vec_mask last, vec acc[GEMM_MAX_MR][2])
+{
+    if (g->accumulate) {
+        GEMM_UNROLL
+        for (uint32_t i = 0; i < m; i++)
+            for (uint32_t v = 0; v < nv; v++)
+                acc[i][v] = gemm_load(g->c + (ptrdiff_t)i * g->c_stride, v, nv, last);
+        return;
+    }
+    for (uint32_t v = 0; v < nv; v++) {
+        vec bias = g->bias ? gemm_load(g->bias, v, nv, last) : vec_set1(0.0f);
+        GEMM_UNROLL
+        for (uint32_t i = 0; i < m; i++)
+            acc[i][v] = bias;
+    }
+}
+
+GEMM_INLINE void gemm_end(const struct kern_gemm_f32 *g, const uint32_t m, const uint32_t nv,
+                          vec_mask last, vec acc[GEMM_MAX_MR][2])
+{
+    vec lo = vec_set1(g->lo), hi = vec_set1(g->hi);
+
+    if (g->add) {
+        GEMM_UNROLL
+        for (uint32_t i = 0; i < m; i++)
+            for (uint32_t v = 0; v < nv; v++)
+                acc[i][v] = vec_add(acc[i][v],
+                                    gemm_load(g->add + (ptrdiff_t)i * g->add_stride, v, nv, last));
+    }
+    GEMM_UNROLL
+    for (uint32_t i = 0; i < m; i++) {
+        float *c = g->c + (ptrdiff_t)i * g->c_stride;
+        if (nv == 2)
+            vec_store(c, vec_clamp(acc[i][0], lo, hi));
+        vec_store_mask(c + (nv - 1) * VEC_LANES, vec_clamp(acc[i][nv - 1], lo, hi), last);
+    }
+}
+
+/*
+ * One block. The a pointers are read at a negative index that rises to 0, which is also the loop's
+ * counter: together with the panel's pointer that leaves a register for each row.
+ */
+GEMM_INLINE void gemm_block(const struct kern_gemm_f32 *g, const uint32_t m, const uint32_t nv,
+                            const uint32_t mr, const uint32_t nr)
+{
+    vec_mask last = vec_mask_first(g->n - (nv - 1) * VEC_LANES);
+    vec acc[GEMM_MAX_MR][2];
+    const float *b = g->panel;
+    const float *const *rows = g->a;
+
+    gemm_begin(g, m, nv, last, acc);
+    for (uint32_t t = 0; t < g->taps; t++, rows += mr) {
+        const float *a[GEMM_MAX_MR];
+        GEMM_UNROLL
+        for (uint32_t i = 0; i < m; i++)
+            a[i] = rows[i] + g->channels;
+        for (ptrdiff_t k = -(ptrdiff_t)g->channels; k != 0; k++, b += nr) {
+            vec b0 = vec_load(b), b1 = nv == 2 ? vec_load(b + VEC_LANES) : b0;
+            GEMM_UNROLL
+            for (uint32_t i = 0; i < m; i++) {
+                vec x = vec_set1(a[i][k]);
+                acc[i][0] = vec_fma(x, b0, acc[i][0]);
+                if (nv == 2)
+                    acc[i][1] = vec_fma(x, b1, acc[i][1]);
+            }
+        }
+    }
+    gemm_end(g, m, nv, last, acc);
+}
+
+#define GEMM_CASE(m, nv, mr, nr)          \
+    case m:                               \
+        if (m <= mr)                      \
+            gemm_block(g, m, nv, mr, nr); \
+        break;
+
+/* A function that runs the instance for g->m. */
+#define GEMM_DISPATCH(name, nv, mr, nr)             \
+    static void name(const struct kern_gemm_f32 *g) \
+    {                                               \
+        switch (g->m) {                             \
+            GEMM_CASE(1, nv, mr, nr)                \
+            GEMM_CASE(2, nv, mr, nr)                \
+            GEMM_CASE(3, nv, mr, nr)                \
+            GEMM_CASE(4, nv, mr, nr)                \
+            GEMM_CASE(5, nv, mr, nr)                \
+            GEMM_CASE(6, nv, mr, nr)                \
+            GEMM_CASE(7, nv, mr, nr)                \
+            GEMM_CASE(8, nv, mr, nr)                \
+            GEMM_CASE(9, nv, mr, nr)                \
+            GEMM_CASE(10, nv, mr, nr)               \
+            GEMM_CASE(11, nv, mr, nr)               \
+            GEMM_CASE(12, nv, mr, nr)               \
+            GEMM_CASE(13, nv, mr, nr)               \
+            GEMM_CASE(14, nv, mr, nr)               \
+        }                                           \
+    }
+
+GEMM_DISPATCH(gemm_wide_full, 2, GEMM_WIDE_MR, 2 * VEC_LANES)
+GEMM_DISPATCH(gemm_wide_half, 1, GEMM_WIDE_MR, 2 * VEC_LANES)
+GEMM_DISPATCH(gemm_narrow, 1, GEMM_NARROW_MR, VEC_LANES)
+
+static void gemm_wide(const struct kern_gemm_f32 *g)
+{
+    if (g->n > VEC_LANES)
+        gemm_wide_full(g);
+    else
+        gemm_wide_half(g);
+}
+
+/* One row: four k's at a time, each with sums of its own, so that no FMA waits for the last. */
+GEMM_INLINE void gemm_row_block(const struct kern_gemm_f32 *g, const uint32_t nv)
+{
+    enum { CHAINS = 4, NR = 2 * VEC_LANES };
+    vec_mask last = vec_mask_first(g->n - (nv - 1) * VEC_LANES);
+    vec acc[GEMM_MAX_MR][2];
+    const float *b = g->panel;
+
+    gemm_begin(g, 1, nv, last, acc);
+    for (uint32_t i = 1; i < CHAINS; i++)
+        acc[i][0] = acc[i][1] = vec_set1(0.0f);
+    for (uint32_t t = 0; t < g->taps; t++) {
+        const float *a = g->a[t];
+        uint32_t k = 0;
+        for (; k + CHAINS <= g->channels; k += CHAINS) {
+            GEMM_UNROLL
+            for (uint32_t i = 0; i < CHAINS; i++, b += NR) {
+                vec x = vec_set1(a[k + i]);
+                acc[i][0] = vec_fma(x, vec_load(b), acc[i][0]);
+                if (nv == 2)
+                    acc[i][1] = vec_fma(x, vec_load(b + VEC_LANES), acc[i][1]);
+            }
+        }
+        for (; k < g->channels; k++, b += NR) {
+            vec x = vec_set1(a[k]);
+            acc[0][0] = vec_fma(x, vec_load(b), acc[0][0]);
+            if (nv == 2)
+                acc[0][1] = vec_fma(x, vec_load(b + VEC_LANES), acc[0][1]);
+        }
+    }
+    for (uint32_t v = 0; v < nv; v++)
+        acc[0][v] = vec_add(vec_add(acc[0][v], acc[1][v]), vec_add(acc[2][v], acc[3][v]));
+    gemm_end(g, 1, nv, last, acc);
+}
+
+static void gemm_row(const struct kern_gemm_f32 *g)
+{
+    if (g->n > VEC_LANES)
+        gemm_row_block(g, 2);
+    else
+        gemm_row_block(g, 1);
+}
+
+const struct kern_gemm_variant KERN_ISA(gemm_f32) = {gemm_wide, GEMM_WIDE_MR, 2 * VEC_LANES};
+const struct kern_gemm_variant KERN_ISA(gemm_f32_narrow) = {gemm_narrow, GEMM_NARROW_MR, VEC_LANES};
+const struct kern_gemm_variant KERN_ISA(gemm_f32_row) = {gemm_row, 1, 2 * VEC_LANES};
+
+#endif
