@@ -1,0 +1,80 @@
+/*
+ * From ONNX messages to a graph: names become indices, older forms become those of opset 21.
+ */
+#ifndef LEGO_IMPORT_BUILD_H
+#define LEGO_IMPORT_BUILD_H
+
+#include "codec/graph/graph.h"
+#include "codec/import/names.h"
+#include "codec/import/source.h"
+
+#include "onnx.pb-c.h"
+
+#define IMPORT_OPSET_MIN 7
+#define IMPORT_OPSET_MAX 21
+
+struct import_builder {
+    struct lego_graph *graph;
+    struct import_source *source; /* adopted by the graph */
+    struct lego_arena *scratch;   /* lives as long as the import */
+    struct names values;          /* name -> value */
+    struct names symbols;         /* dim_param -> symbol */
+    int64_t opset;                /* of the default domain */
+    struct lego_diag *diag;
+};
+
+/*
+ * A node on its way into the graph. Its arrays lie in the scratch arena, with room for what
+ * upgrades add; names, texts and lists of attributes lie in the graph's arena already.
+ */
+#define DRAFT_SPARE 8
+struct import_draft {
+    const char *name;
+    const char *type; /* ONNX's operator name */
+    enum lego_op op;
+    int32_t *inputs, *outputs; /* values, -1: absent */
+    uint32_t input_count, output_count;
+    struct lego_attr *attrs;
+    uint32_t attr_count;
+};
+
+/* Builds the whole graph of a model (build.c). */
+int import_build(struct import_builder *builder, const Onnx__Model *model);
+
+/*
+ * Checks what can be seen without any work: every node's operator, every type that is no tensor.
+ * All that is not supported goes into one sentence (unsupported.c).
+ */
+int import_check_supported(const Onnx__Graph *graph, int64_t opset, struct lego_diag *diag);
+
+/* Reads a node's attributes into the draft (attributes.c). */
+int import_read_attributes(struct import_builder *builder, const Onnx__Node *node,
+                           struct import_draft *draft);
+
+/* A constant from a tensor of the file: adds tensor and data, returns its index or an error. */
+int32_t import_add_tensor(struct import_builder *builder, const Onnx__TensorRef *ref,
+                          const char *name);
+
+/* Adds a value that is constant; returns its index, or an error with the diag written. */
+int32_t import_add_constant(struct import_builder *builder, const char *name, int32_t tensor);
+
+/* A constant made here (`data` is copied), named after `draft` and `what`. Returns its value. */
+int32_t import_make_constant(struct import_builder *builder, const struct import_draft *draft,
+                             const char *what, enum lego_dtype dtype,
+                             const struct lego_shape *shape, const void *data);
+
+/* Notes a tensor in the graph's original_weights. */
+void import_count_original(struct lego_graph *graph, enum lego_dtype dtype, size_t elems);
+
+/* The operator that a node of that type and opset becomes; LEGO_OP_NONE where there is none. A
+ * Constant, which becomes no node, is not asked about. */
+enum lego_op import_target_op(const char *domain, const char *type);
+
+/* Brings a draft of builder->opset to the form of opset 21 (upgrade.c). */
+int import_upgrade(struct import_builder *builder, struct import_draft *draft);
+
+/* Attributes of a draft, by name. */
+struct lego_attr *draft_attr(const struct import_draft *draft, const char *name);
+void draft_remove_attr(struct import_draft *draft, const char *name);
+
+#endif

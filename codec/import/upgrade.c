@@ -1,0 +1,357 @@
+/*
+ * Older forms of operators, brought to opset 21 by the table in upgrade.def. Each function changes
+ * one draft: attributes become inputs, defaults that changed are written out.
+ *
+ * Source: the operator changelog of ONNX (Changelog.md and Operators.md of github.com/onnx/onnx).
+ */
+#include "codec/graph/infer.h"
+#include "codec/import/build.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#define ALWAYS INT64_MAX
+
+static int unsupported(struct import_builder *builder, const struct import_draft *draft,
+                       const char *what)
+{
+    return lego_fail(builder->diag, LEGO_E_UNSUPPORTED, "node '%s' (%s, opset %lld): %s",
+                     draft->name, draft->type, (long long)builder->opset, what);
+}
+
+/* Puts a value at an input; those between become absent. */
+static void set_input(struct import_draft *draft, uint32_t index, int32_t value)
+{
+    while (draft->input_count <= index)
+        draft->inputs[draft->input_count++] = -1;
+    draft->inputs[index] = value;
+}
+
+/* The draft has room for DRAFT_SPARE more attributes than the file gave it. */
+static struct lego_attr *set_attr(struct import_draft *draft, const char *name,
+                                  enum lego_attr_type type)
+{
+    struct lego_attr *attr = draft_attr(draft, name);
+    if (!attr)
+        attr = &draft->attrs[draft->attr_count++];
+    *attr = (struct lego_attr){.name = name, .type = type};
+    return attr;
+}
+
+static void set_int(struct import_draft *draft, const char *name, int64_t value)
+{
+    set_attr(draft, name, LEGO_ATTR_INT)->i = value;
+}
+
+static void set_string(struct import_draft *draft, const char *name, const char *value)
+{
+    struct lego_attr *attr = set_attr(draft, name, LEGO_ATTR_STRING);
+    attr->s = value;
+    attr->count = strlen(value);
+}
+
+static const char *get_string(const struct import_draft *draft, const char *name,
+                              const char *otherwise)
+{
+    const struct lego_attr *attr = draft_attr(draft, name);
+    return attr && attr->type == LEGO_ATTR_STRING ? attr->s : otherwise;
+}
+
+static int64_t get_int(const struct import_draft *draft, const char *name, int64_t otherwise)
+{
+    const struct lego_attr *attr = draft_attr(draft, name);
+    return attr && attr->type == LEGO_ATTR_INT ? attr->i : otherwise;
+}
+
+/* Moves an INTS (or, as a scalar or list of one, INT) attribute to an int64 input. */
+static int ints_to_input(struct import_builder *builder, struct import_draft *draft,
+                         const char *name, uint32_t index)
+{
+    const struct lego_attr *attr = draft_attr(draft, name);
+    if (!attr)
+        return 0;
+    if (attr->type != LEGO_ATTR_INTS && attr->type != LEGO_ATTR_INT)
+        return unsupported(builder, draft, "an attribute that should be integers is not");
+    bool one = attr->type == LEGO_ATTR_INT;
+    struct lego_shape shape = {.rank = 1, .dim = {one ? 1 : (int64_t)attr->count}};
+    int32_t value = import_make_constant(builder, draft, name, LEGO_DTYPE_INT64, &shape,
+                                         one ? &attr->i : attr->ints);
+    if (value < 0)
+        return value;
+    set_input(draft, index, value);
+    draft_remove_attr(draft, name);
+    return 0;
+}
+
+/* The element type of a draft's first input, where it is known before inference. */
+static enum lego_dtype input_dtype(const struct import_builder *builder,
+                                   const struct import_draft *draft)
+{
+    return draft->input_count > 0 && draft->inputs[0] >= 0
+               ? builder->graph->values[draft->inputs[0]].dtype
+               : LEGO_DTYPE_UNKNOWN;
+}
+
+/*
+ * Puts a scalar of the first input's type at an input. The type is known for graph inputs and
+ * constants; for computed values a CastLike would be needed, but operators of that age are used
+ * with fp32 alone.
+ */
+static int scalar_to_input(struct import_builder *builder, struct import_draft *draft,
+                           const char *name, float number, uint32_t index)
+{
+    const struct lego_shape scalar = {.rank = 0};
+    double wide = number;
+    bool is_double = input_dtype(builder, draft) == LEGO_DTYPE_FLOAT64;
+    int32_t value = import_make_constant(
+        builder, draft, name, is_double ? LEGO_DTYPE_FLOAT64 : LEGO_DTYPE_FLOAT32, &scalar,
+        is_double ? (const void *)&wide : (const void *)&number);
+    if (value < 0)
+        return value;
+    set_input(draft, index, value);
+    draft_remove_attr(draft, name);
+    return 0;
+}
+
+static int float_to_input(struct import_builder *builder, struct import_draft *draft,
+                          const char *name, uint32_t index)
+{
+    const struct lego_attr *attr = draft_attr(draft, name);
+    if (!attr || attr->type != LEGO_ATTR_FLOAT)
+        return 0;
+    return scalar_to_input(builder, draft, name, attr->f, index);
+}
+
+static int upgrade_batch_normalization(struct import_builder *builder, struct import_draft *draft)
+{
+    if (get_int(draft, "training_mode", 0) != 0)
+        return unsupported(builder, draft, "training mode; export the model for inference");
+    if (get_int(draft, "spatial", 1) != 1)
+        return unsupported(builder, draft, "statistics for each position (spatial=0)");
+    if (draft->output_count > 1 && builder->opset >= 14)
+        return unsupported(builder, draft, "more than one output outside of training");
+    /* Before opset 14 the further outputs were there, but defined for training only. */
+    draft->output_count = 1;
+    draft_remove_attr(draft, "training_mode");
+    draft_remove_attr(draft, "spatial");
+    draft_remove_attr(draft, "momentum");
+    return 0;
+}
+
+static int upgrade_clip(struct import_builder *builder, struct import_draft *draft)
+{
+    int status = float_to_input(builder, draft, "min", 1);
+    return status ? status : float_to_input(builder, draft, "max", 2);
+}
+
+static int upgrade_dropout(struct import_builder *builder, struct import_draft *draft)
+{
+    if (draft->input_count > 2 && draft->inputs[2] >= 0) {
+        int32_t tensor = builder->graph->values[draft->inputs[2]].tensor;
+        const struct lego_tensor *mode = tensor < 0 ? NULL : &builder->graph->tensors[tensor];
+        if (!mode || mode->bytes != 1 || *(const uint8_t *)mode->data != 0)
+            return unsupported(builder, draft, "training mode; export the model for inference");
+    }
+    if (draft->output_count > 1)
+        return 0; /* somebody may want the mask: the operator makes it */
+    draft->op = LEGO_OP_Identity;
+    draft->input_count = 1;
+    draft->attr_count = 0;
+    return 0;
+}
+
+static int upgrade_grid_sample(struct import_builder *builder, struct import_draft *draft)
+{
+    (void)builder;
+    const char *mode = get_string(draft, "mode", "bilinear");
+    if (strcmp(mode, "bilinear") == 0)
+        set_string(draft, "mode", "linear");
+    else if (strcmp(mode, "bicubic") == 0)
+        set_string(draft, "mode", "cubic");
+    return 0;
+}
+
+/*
+ * Up to opset 20 scale and bias have one element a group, since 21 one a channel. How many channels
+ * there are, the input's shape says; so both can be the same only where groups are channels.
+ */
+static int upgrade_group_normalization(struct import_builder *builder, struct import_draft *draft)
+{
+    const struct lego_value *input = draft->input_count == 3 && draft->inputs[0] >= 0
+                                         ? &builder->graph->values[draft->inputs[0]]
+                                         : NULL;
+    if (input && input->shape.rank > 1 && input->shape.dim[1] == get_int(draft, "num_groups", -1))
+        return 0;
+    return unsupported(builder, draft,
+                       "scale and bias by group; convert the model to opset 21 or export the "
+                       "operator as InstanceNormalization");
+}
+
+/*
+ * Before opset 13 these work on a matrix: dimensions before `axis` are rows, the others one row's
+ * elements. The attribute "lego.coerce_2d" says so.
+ */
+static int upgrade_softmax(struct import_builder *builder, struct import_draft *draft)
+{
+    (void)builder;
+    set_int(draft, "axis", get_int(draft, "axis", 1));
+    set_int(draft, "lego.coerce_2d", 1);
+    return 0;
+}
+
+static int upgrade_pad(struct import_builder *builder, struct import_draft *draft)
+{
+    int status = ints_to_input(builder, draft, "pads", 1);
+    return status ? status : float_to_input(builder, draft, "value", 2);
+}
+
+static int upgrade_axes(struct import_builder *builder, struct import_draft *draft)
+{
+    return ints_to_input(builder, draft, "axes", 1);
+}
+
+/* Resize 10 and Upsample: x_in = x_out / scale. Input 1 holds the scales. */
+static int resize_by_scales(struct import_builder *builder, struct import_draft *draft,
+                            const char *nearest)
+{
+    if (draft->input_count != 2)
+        return lego_fail(builder->diag, LEGO_E_FORMAT, "node '%s' (%s) has no scales", draft->name,
+                         draft->type);
+    set_input(draft, 2, draft->inputs[1]);
+    draft->inputs[1] = -1;
+    const char *mode = get_string(draft, "mode", "nearest");
+    set_string(draft, "mode", strstr(mode, "linear") ? "linear" : mode);
+    set_string(draft, "coordinate_transformation_mode", "asymmetric");
+    set_string(draft, "nearest_mode", nearest);
+    draft->op = LEGO_OP_Resize;
+    return 0;
+}
+
+/*
+ * The text of opset 10 leaves open how "nearest" rounds. Its test cases and the reference runtime
+ * round down where the size grows and up where it shrinks.
+ */
+static int upgrade_resize_10(struct import_builder *builder, struct import_draft *draft)
+{
+    const char *nearest = "floor";
+    int32_t value = draft->input_count > 1 ? draft->inputs[1] : -1;
+    int32_t tensor = value < 0 ? -1 : builder->graph->values[value].tensor;
+    if (tensor >= 0 && builder->graph->tensors[tensor].dtype == LEGO_DTYPE_FLOAT32) {
+        const float *scales = builder->graph->tensors[tensor].data;
+        size_t count = builder->graph->tensors[tensor].bytes / sizeof *scales, up = 0, down = 0;
+        for (size_t i = 0; i < count; i++) {
+            up += scales[i] > 1;
+            down += scales[i] < 1;
+        }
+        if (up > 0 && down > 0 && strcmp(get_string(draft, "mode", "nearest"), "nearest") == 0)
+            return unsupported(builder, draft, "nearest that grows one side and shrinks another");
+        if (down > 0)
+            nearest = "ceil";
+    }
+    return resize_by_scales(builder, draft, nearest);
+}
+
+static int upgrade_resize_empty(struct import_builder *builder, struct import_draft *draft)
+{
+    for (uint32_t i = 1; i < draft->input_count; i++) {
+        int32_t tensor =
+            draft->inputs[i] < 0 ? -1 : builder->graph->values[draft->inputs[i]].tensor;
+        if (tensor >= 0 && builder->graph->tensors[tensor].bytes == 0)
+            draft->inputs[i] = -1;
+    }
+    return 0;
+}
+
+static int upgrade_roi_align(struct import_builder *builder, struct import_draft *draft)
+{
+    (void)builder;
+    set_string(draft, "coordinate_transformation_mode", "output_half_pixel");
+    return 0;
+}
+
+static int upgrade_slice(struct import_builder *builder, struct import_draft *draft)
+{
+    int status = ints_to_input(builder, draft, "starts", 1);
+    if (!status)
+        status = ints_to_input(builder, draft, "ends", 2);
+    return status ? status : ints_to_input(builder, draft, "axes", 3);
+}
+
+static int upgrade_split(struct import_builder *builder, struct import_draft *draft)
+{
+    return ints_to_input(builder, draft, "split", 1);
+}
+
+static int upgrade_split_evenly(struct import_builder *builder, struct import_draft *draft)
+{
+    (void)builder;
+    if (draft->input_count < 2 && !draft_attr(draft, "num_outputs"))
+        set_int(draft, "num_outputs", draft->output_count);
+    return 0;
+}
+
+static int upgrade_top_k(struct import_builder *builder, struct import_draft *draft)
+{
+    return ints_to_input(builder, draft, "k", 1);
+}
+
+static int upgrade_upsample_7(struct import_builder *builder, struct import_draft *draft)
+{
+    const struct lego_attr *attr = draft_attr(draft, "scales");
+    if (!attr || attr->type != LEGO_ATTR_FLOATS)
+        return lego_fail(builder->diag, LEGO_E_FORMAT, "node '%s' (Upsample) has no scales",
+                         draft->name);
+    struct lego_shape shape = {.rank = 1, .dim = {(int64_t)attr->count}};
+    int32_t value =
+        import_make_constant(builder, draft, "scales", LEGO_DTYPE_FLOAT32, &shape, attr->floats);
+    if (value < 0)
+        return value;
+    draft_remove_attr(draft, "scales");
+    set_input(draft, 1, value);
+    return 0;
+}
+
+static int upgrade_upsample(struct import_builder *builder, struct import_draft *draft)
+{
+    return resize_by_scales(builder, draft, "floor");
+}
+
+static const struct {
+    const char *type;
+    int64_t below;
+    int (*upgrade)(struct import_builder *builder, struct import_draft *draft);
+} upgrades[] = {
+#define IMPORT_UPGRADE(type, below, function) {#type, below, upgrade_##function},
+#include "codec/import/upgrade.def"
+#undef IMPORT_UPGRADE
+};
+
+/* Operators that have another name in opset 21. */
+static const struct {
+    const char *from, *to;
+} renamed[] = {{"Upsample", "Resize"}, {"Scatter", "ScatterElements"}};
+
+enum lego_op import_target_op(const char *domain, const char *type)
+{
+    if (!*domain || strcmp(domain, "ai.onnx") == 0)
+        for (size_t i = 0; i < sizeof renamed / sizeof *renamed; i++)
+            if (strcmp(type, renamed[i].from) == 0)
+                type = renamed[i].to;
+    enum lego_op op = lego_op_from_name(domain, type);
+    return op != LEGO_OP_NONE && lego_op_evaluates(op) ? op : LEGO_OP_NONE;
+}
+
+int import_upgrade(struct import_builder *builder, struct import_draft *draft)
+{
+    for (size_t i = 0; i < sizeof upgrades / sizeof *upgrades; i++) {
+        if (builder->opset >= upgrades[i].below || strcmp(draft->type, upgrades[i].type) != 0)
+            continue;
+        int status = upgrades[i].upgrade(builder, draft);
+        if (status)
+            return status;
+    }
+    while (draft->input_count > 0 && draft->inputs[draft->input_count - 1] < 0)
+        draft->input_count--;
+    return 0;
+}
