@@ -35,6 +35,21 @@ int import_onnx_memory(const void *data, size_t bytes, const char *name,
 int import_tensor_pb(const char *path, struct lego_tensor *ret_tensor, struct lego_diag *diag);
 void import_tensor_clear(struct lego_tensor *tensor);
 
+/* The same from memory, which is not kept. */
+int import_tensor_memory(const void *data, size_t bytes, struct lego_tensor *ret_tensor,
+                         struct lego_diag *diag);
+
+/*
+ * Reads a NumPy file (`.npy`): little-endian fp16/32/64, integers and bool in C order. The tensor
+ * has an empty name; free it with import_tensor_clear.
+ */
+int import_tensor_npy(const char *path, struct lego_tensor *ret_tensor, struct lego_diag *diag);
+int import_npy_memory(const void *data, size_t bytes, struct lego_tensor *ret_tensor,
+                      struct lego_diag *diag);
+
+/* Writes a NumPy file, version 1. E_UNSUPPORTED for bfloat16, which NumPy lacks. */
+int export_tensor_npy(const char *path, const struct lego_tensor *tensor, struct lego_diag *diag);
+
 /* Writes a TensorProto with raw_data. */
 int export_tensor_pb(const char *path, const struct lego_tensor *tensor, struct lego_diag *diag);
 
