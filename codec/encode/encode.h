@@ -1,5 +1,15 @@
 /*
  * Compression: dense weights of a package's graph become bricks.
+ *
+ * Which weights: the dense fp32 ones of Conv, ConvTranspose, Gemm and MatMul (a matrix on the right
+ * side), each tensor once, however many nodes use it. Biases, normalisation parameters, and what
+ * some other operator, a subgraph or the graph's output reads too, stay dense.
+ *
+ * Column order. ENCODE_CODEC_LEGONET cuts the paper's view, [O][I * kh * kw] (channel-major), in
+ * 4x4. ENCODE_CODEC_BRICKS cuts tap-major columns, which is the order in which the runtime's panels
+ * lie (a brick is then neighbouring channels of one tap), unless brick_columns divides the taps or
+ * is a multiple of them: then a brick is a row of a kernel or whole kernels, channel-major. A brick
+ * that sticks out of its matrix is padded with zeros.
  */
 #ifndef LEGO_ENCODE_ENCODE_H
 #define LEGO_ENCODE_ENCODE_H
@@ -7,10 +17,11 @@
 #include "codec/format/package.h"
 
 enum encode_codec {
-    /* The paper's method to the letter: one catalogue for the whole model, 4x4 bricks, every layer
-       alike. */
+    /* The paper's method to the letter (Bingham, Green, Zonouz, arXiv 2603.06606): one catalogue
+       for the whole model, 4x4 bricks, raw weights, k-means++ and Lloyd, every layer alike.
+       Defaults: K 32, fp32. Only K and the catalogue's type may be chosen. */
     ENCODE_CODEC_LEGONET = 0,
-    /* Plain brick clustering: shape, K, scope and scales as options. */
+    /* Plain brick clustering: shape, K, scope and scales as options. Defaults: 1x1, K 16, fp16. */
     ENCODE_CODEC_BRICKS = 1,
 };
 
@@ -21,22 +32,23 @@ enum encode_scope {
 
 struct encode_options {
     enum encode_codec codec;
-    uint32_t brick_rows, brick_columns; /* 0: the codec's default */
+    uint32_t brick_rows, brick_columns; /* 1 to 16; 0: the codec's default */
     uint32_t catalogue_entries;         /* K, 1 to 65,536; 0: the codec's default */
     enum encode_scope scope;
     enum lego_scale_kind scales;
     enum lego_dtype catalogue_dtype; /* FLOAT32, FLOAT16 or INT8; UNKNOWN: the codec's default */
-    uint32_t max_iterations;         /* of Lloyd; 0: 50 */
+    uint32_t max_iterations;         /* of Lloyd; 0: 50, fewer for huge catalogues */
     uint64_t seed;
     uint32_t threads; /* 0: all cores */
-    /* Called from the calling thread, in order; `done` of `total` layers. NULL: silent. */
+    /* Called from the calling thread, in order; `done` of `total` layers. `layer` is the weight's
+       name, NULL while a catalogue is trained; `text` says what was done. NULL: silent. */
     void (*progress)(void *context, const char *layer, uint32_t done, uint32_t total,
                      const char *text);
     void *context;
 };
 
 struct encode_layer {
-    const char *name; /* the weight's */
+    const char *name; /* the weight's, borrowed from the package */
     uint64_t weights;
     uint64_t bytes; /* of indices and scales */
     double bits_per_weight;
@@ -44,18 +56,23 @@ struct encode_layer {
 };
 
 struct encode_report {
+    uint64_t weights; /* coded, in all layers */
+    uint64_t bytes;   /* of indices, scales and catalogues */
+    uint64_t catalogue_bytes;
     uint32_t layer_count;
     struct encode_layer *layers; /* malloc'ed; encode_report_clear frees */
 };
 
 /*
- * Codes every weight of the package that an operator multiplies with (Conv, ConvTranspose, Gemm,
- * MatMul with a constant side) in place: afterwards those tensors are coded and package->catalogues
- * holds what they use. Deterministic: the same package, options and seed give the same result with
- * any number of threads and on any instruction set.
+ * Codes every weight of the package (see above) in place: afterwards those tensors are coded,
+ * package->catalogues holds what they use, and the parameters of folded BatchNormalizations
+ * ("lego.bn_*" attributes), which only encoding wants, are gone. On failure the package is as it
+ * was, but for memory taken from its arena. Deterministic: the same package, options and seed give
+ * the same result with any number of threads and on any instruction set.
  *
- * Errors: E_INVALID (options, with the legal range), E_UNSUPPORTED (nothing to compress), E_FORMAT
- * (a weight is NaN or infinite: the diag names it), E_NOMEM.
+ * ret_report may be NULL. Errors: E_INVALID (options, with the legal range; weights past an fp16
+ * catalogue), E_UNSUPPORTED (nothing to compress), E_FORMAT (a weight is NaN or infinite: the diag
+ * names it), E_SHAPE, E_OVERFLOW, E_NOMEM.
  */
 int encode_package(struct lego_package *package, const struct encode_options *options,
                    struct encode_report *ret_report, struct lego_diag *diag);

@@ -1,0 +1,196 @@
+#include "codec/encode/weights.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum use {
+    USE_NONE = 0,
+    USE_WEIGHT,
+    USE_OTHER, /* read by what cannot read bricks */
+};
+
+struct finder {
+    const struct lego_graph *graph;
+    enum use *uses;                /* [tensor_count] */
+    struct encode_weight *weights; /* [tensor_count] by tensor until they are listed */
+    int32_t *order;                /* tensors in the order of their first use */
+    uint32_t count;
+};
+
+/* True where input `index` of the node is a weight; how it becomes a matrix. */
+static bool is_weight(const struct lego_graph *graph, const struct lego_node *node, uint32_t index,
+                      enum lego_matrix_view *ret_view, uint32_t *ret_groups)
+{
+    const struct lego_tensor *tensor = lego_node_constant(graph, node, index);
+    const int64_t groups = lego_node_int(node, "group", 1);
+
+    if (index != 1 || !tensor || tensor->dtype != LEGO_DTYPE_FLOAT32 || !tensor->data ||
+        tensor->bytes == 0)
+        return false;
+    *ret_groups = 1;
+    switch (node->op) {
+    case LEGO_OP_Conv:
+    case LEGO_OP_ConvTranspose:
+        *ret_view = node->op == LEGO_OP_Conv ? LEGO_VIEW_OUT_FIRST : LEGO_VIEW_TRANSPOSED_CONV;
+        *ret_groups = groups >= 1 && groups <= UINT32_MAX ? (uint32_t)groups : 0;
+        return tensor->shape.rank >= 3 && *ret_groups > 0;
+    case LEGO_OP_Gemm:
+        *ret_view = lego_node_int(node, "transB", 0) ? LEGO_VIEW_OUT_FIRST : LEGO_VIEW_OUT_LAST;
+        return tensor->shape.rank == 2;
+    case LEGO_OP_MatMul:
+        *ret_view = LEGO_VIEW_OUT_LAST;
+        return tensor->shape.rank == 2;
+    default:
+        return false;
+    }
+}
+
+static void note_input(struct finder *finder, const struct lego_node *node, uint32_t index)
+{
+    const int32_t value = node->inputs[index];
+    const int32_t tensor = value < 0 ? -1 : finder->graph->values[value].tensor;
+    struct encode_weight weight = {.tensor = tensor};
+
+    if (tensor < 0)
+        return;
+    if (!is_weight(finder->graph, node, index, &weight.view, &weight.groups)) {
+        finder->uses[tensor] = USE_OTHER;
+        return;
+    }
+    const struct encode_weight *known = &finder->weights[tensor];
+    if (finder->uses[tensor] == USE_NONE) {
+        finder->weights[tensor] = weight;
+        finder->order[finder->count++] = tensor;
+        finder->uses[tensor] = USE_WEIGHT;
+    } else if (known->view != weight.view || known->groups != weight.groups) {
+        finder->uses[tensor] = USE_OTHER;
+    }
+}
+
+/* A subgraph sees outer values by name: what it may mean cannot become bricks. */
+static void note_subgraph(struct finder *finder, const struct lego_graph *subgraph)
+{
+    for (uint32_t i = 0; i < subgraph->value_count; i++) {
+        const int32_t value = lego_graph_find_value(finder->graph, subgraph->values[i].name);
+
+        if (value >= 0 && finder->graph->values[value].tensor >= 0)
+            finder->uses[finder->graph->values[value].tensor] = USE_OTHER;
+    }
+    for (uint32_t i = 0; i < subgraph->node_count; i++) {
+        const struct lego_node *node = &subgraph->nodes[i];
+
+        for (uint32_t a = 0; a < node->attr_count; a++) {
+            if (node->attrs[a].type == LEGO_ATTR_GRAPH)
+                note_subgraph(finder, node->attrs[a].graph);
+        }
+    }
+}
+
+static void note_uses(struct finder *finder)
+{
+    const struct lego_graph *graph = finder->graph;
+
+    for (uint32_t n = 0; n < graph->node_count; n++) {
+        const struct lego_node *node = &graph->nodes[n];
+
+        for (uint32_t i = 0; i < node->input_count; i++)
+            note_input(finder, node, i);
+        for (uint32_t a = 0; a < node->attr_count; a++) {
+            if (node->attrs[a].type == LEGO_ATTR_GRAPH)
+                note_subgraph(finder, node->attrs[a].graph);
+            else if (node->attrs[a].type == LEGO_ATTR_TENSOR && node->attrs[a].tensor >= 0)
+                finder->uses[node->attrs[a].tensor] = USE_OTHER;
+        }
+    }
+    for (uint32_t i = 0; i < graph->output_count; i++) {
+        const int32_t tensor = graph->values[graph->outputs[i]].tensor;
+
+        if (tensor >= 0)
+            finder->uses[tensor] = USE_OTHER;
+    }
+}
+
+static int describe(const struct lego_graph *graph, struct encode_weight *weight,
+                    struct lego_diag *diag)
+{
+    const struct lego_tensor *tensor = &graph->tensors[weight->tensor];
+    const size_t elems = tensor->bytes / sizeof(float);
+    const int status = lego_matrix_shape(&tensor->shape, weight->view, weight->groups,
+                                         &weight->rows, &weight->columns, &weight->taps);
+
+    if (status != LEGO_OK) {
+        char shape[128];
+        return lego_fail(diag, status, "weight '%s' %s is no matrix for %u groups", tensor->name,
+                         lego_shape_format(&tensor->shape, graph, shape, sizeof(shape)),
+                         weight->groups);
+    }
+    weight->name = tensor->name;
+    weight->data = tensor->data;
+    for (size_t i = 0; i < elems; i++) {
+        if (!isfinite(weight->data[i]))
+            return lego_fail(diag, LEGO_E_FORMAT,
+                             "weight '%s' is not finite: element %zu is %g; mend or retrain the "
+                             "model",
+                             tensor->name, i, (double)weight->data[i]);
+    }
+    return LEGO_OK;
+}
+
+static int list_weights(struct finder *finder, struct encode_weight **ret_weights,
+                        uint32_t *ret_count, struct lego_diag *diag)
+{
+    struct encode_weight *weights = calloc((size_t)finder->count + 1, sizeof(*weights));
+    uint32_t count = 0;
+
+    if (!weights)
+        return lego_fail(diag, LEGO_E_NOMEM, "out of memory for %u weights", finder->count);
+    for (uint32_t i = 0; i < finder->count; i++) {
+        const int32_t tensor = finder->order[i];
+
+        if (finder->uses[tensor] != USE_WEIGHT)
+            continue;
+        weights[count] = finder->weights[tensor];
+        const int status = describe(finder->graph, &weights[count++], diag);
+        if (status != LEGO_OK) {
+            free(weights);
+            return status;
+        }
+    }
+    *ret_weights = weights;
+    *ret_count = count;
+    return LEGO_OK;
+}
+
+int encode_weights_find(const struct lego_graph *graph, struct encode_weight **ret_weights,
+                        uint32_t *ret_count, struct lego_diag *diag)
+{
+    const size_t count = (size_t)graph->tensor_count + 1;
+    struct finder finder = {.graph = graph,
+                            .uses = calloc(count, sizeof(*finder.uses)),
+                            .weights = calloc(count, sizeof(*finder.weights)),
+                            .order = calloc(count, sizeof(*finder.order))};
+    int status;
+
+    if (!finder.uses || !finder.weights || !finder.order) {
+        status = lego_fail(diag, LEGO_E_NOMEM, "out of memory for %zu constants", count);
+    } else {
+        note_uses(&finder);
+        status = list_weights(&finder, ret_weights, ret_count, diag);
+    }
+    free(finder.uses);
+    free(finder.weights);
+    free(finder.order);
+    return status;
+}
+
+size_t encode_weight_elem(const struct lego_graph *graph, const struct encode_weight *weight,
+                          enum lego_column_order order, uint32_t row, uint32_t column)
+{
+    const uint32_t channels = weight->columns / weight->taps;
+
+    if (order == LEGO_COLUMNS_TAP_MAJOR)
+        column = column % channels * weight->taps + column / channels;
+    return lego_matrix_elem(&graph->tensors[weight->tensor].shape, weight->view, weight->groups,
+                            row, column);
+}

@@ -1,0 +1,34 @@
+/*
+ * Which constants of a graph are weights that can be coded as bricks, and how each is a matrix.
+ */
+#ifndef LEGO_ENCODE_WEIGHTS_H
+#define LEGO_ENCODE_WEIGHTS_H
+
+#include "codec/format/bricks.h"
+
+struct encode_weight {
+    int32_t tensor; /* in graph->tensors */
+    const char *name;
+    enum lego_matrix_view view;
+    uint32_t groups;
+    uint32_t rows, columns, taps;
+    const float *data; /* borrowed from the tensor, in its own order */
+};
+
+/*
+ * Lists the dense fp32 weights of Conv, ConvTranspose, Gemm (B) and MatMul (a matrix B), each
+ * tensor once, in the order in which nodes first use them. What anything else reads too (a Gather
+ * of an embedding that the classifier shares, a subgraph, a graph output), or what two nodes see as
+ * different matrices, is not listed: it has to stay dense. `ret_weights` is malloc'ed.
+ *
+ * Errors: E_FORMAT (NaN or infinite: the diag names tensor and element), E_SHAPE, E_OVERFLOW,
+ * E_NOMEM. An empty list is no error.
+ */
+int encode_weights_find(const struct lego_graph *graph, struct encode_weight **ret_weights,
+                        uint32_t *ret_count, struct lego_diag *diag);
+
+/* Element of the tensor behind a matrix element whose column counts in `order`. */
+size_t encode_weight_elem(const struct lego_graph *graph, const struct encode_weight *weight,
+                          enum lego_column_order order, uint32_t row, uint32_t column);
+
+#endif
