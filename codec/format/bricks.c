@@ -173,17 +173,19 @@ uint32_t lego_index_get(const uint8_t *tile, uint32_t index_bits, uint64_t posit
 {
     uint64_t bit = position * index_bits;
     const uint8_t *at = tile + bit / 8;
-    uint32_t shift = (uint32_t)(bit % 8), word = 0;
+    uint32_t shift = (uint32_t)(bit % 8);
+    uint64_t word = 0;
     for (uint32_t i = 0; 8 * i < shift + index_bits; i++)
-        word |= (uint32_t)at[i] << (8 * i);
-    return word >> shift & ((1u << index_bits) - 1);
+        word |= (uint64_t)at[i] << (8 * i);
+    return (uint32_t)(word >> shift & ((UINT64_C(1) << index_bits) - 1));
 }
 
 void lego_index_put(uint8_t *tile, uint32_t index_bits, uint64_t position, uint32_t index)
 {
     uint64_t bit = position * index_bits;
     uint8_t *at = tile + bit / 8;
-    uint32_t shift = (uint32_t)(bit % 8), word = index << shift;
+    uint32_t shift = (uint32_t)(bit % 8);
+    uint64_t word = (uint64_t)index << shift;
     for (uint32_t i = 0; 8 * i < shift + index_bits; i++)
         at[i] |= (uint8_t)(word >> (8 * i));
 }

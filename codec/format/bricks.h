@@ -89,7 +89,7 @@ struct lego_coded {
     const uint32_t *permutation; /* stored column -> column in column_order, NULL: identity */
 };
 
-/* Bits of a fixed-width index into `entries` (1 to 65,536) catalogue entries: 0 to 16. */
+/* Bits of a fixed-width index below `entries` (at least 1): 0 to 16 for a catalogue. */
 static inline uint32_t lego_index_bits(uint32_t entries)
 {
     return entries <= 1 ? 0 : 32 - (uint32_t)__builtin_clz(entries - 1);
@@ -113,7 +113,7 @@ static inline uint32_t lego_default_tile_rows(uint32_t brick_rows)
  */
 int lego_coded_layout(struct lego_coded *coded, const struct lego_shape *shape);
 
-/* Index number `position` of a fixed-width tile that starts at `tile`. */
+/* Index number `position` of a fixed-width tile that starts at `tile`; widths 0 to 32. */
 uint32_t lego_index_get(const uint8_t *tile, uint32_t index_bits, uint64_t position);
 
 /* Stores it; the bits must have been zero. Does not write beyond the index's last byte. */

@@ -6,6 +6,8 @@
 
 #include "codec/format/package.h"
 
+#include <math.h>
+
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "a .lego is little-endian and used where it is mapped");
 
@@ -50,7 +52,33 @@ enum format_kind {
     FORMAT_KIND_COUNT
 };
 
+struct format_kind_info {
+    const char *name; /* NULL: no such kind */
+    bool bulk;
+};
+extern const struct format_kind_info format_kinds[FORMAT_KIND_COUNT];
 extern const uint8_t format_magic[8];
+
+bool format_is_utf8(const char *text, size_t bytes);
+
+/* True where it holds each of 0 to columns-1 once; `seen` is zeroed, a bit a column. */
+bool format_permutation_is_sound(const uint32_t *permutation, uint32_t columns, uint8_t *seen);
+
+/* True where all indices of a fixed-width stage are below its catalogue's entries; looks at them
+ * only where the width allows others. */
+bool format_indices_in_range(const struct lego_coded *coded, const struct lego_stage *stage);
+
+/* True for small integer tensors, which go into the message. */
+bool format_is_inline(const struct lego_tensor *tensor);
+
+size_t format_catalogue_bytes(const struct lego_catalogue *catalogue);
+
+/* Of a header (but its last field) and the table of its section_count sections. */
+uint64_t format_header_checksum(const struct format_header *header,
+                                const struct format_section *table);
+
+/* What is wrong with it, NULL where nothing is. */
+const char *format_check_preprocess(const struct lego_preprocess *preprocess);
 
 /* A package with what belongs to its file. */
 struct format_package {
@@ -61,6 +89,9 @@ struct format_package {
     uint32_t section_count;
     struct lego_section_info sections[FORMAT_MAX_SECTIONS];
 };
+
+/* lego_graph_destroy in lego_graph_adopt's form. */
+void format_release_graph(void *graph);
 
 int format_package_create(size_t graph_limit_bytes, struct format_package **ret_self);
 
@@ -79,7 +110,20 @@ static inline size_t format_align(size_t bytes, size_t small_align)
     return bytes >= FORMAT_LARGE_BYTES ? FORMAT_SECTION_ALIGN : small_align;
 }
 
-/* Shape and type limits that reader and writer agree on. */
-#define FORMAT_MAX_INLINE_ELEMS 64
+/* Limits that reader and writer agree on. */
+#define FORMAT_MAX_INLINE_ELEMS    64
+#define FORMAT_MAX_GRAPHS          1024
+#define FORMAT_MAX_NODE_ATTRIBUTES 64
+#define FORMAT_MAX_NODE_OUTPUTS    1024
+#define FORMAT_MAX_VALUES          (1u << 22)
+#define FORMAT_MAX_SYMBOLS         1024
+#define FORMAT_MAX_GENERATED_BYTES ((size_t)64 << 20)
+#define FORMAT_MAX_LABELS          (1u << 20)
+#define FORMAT_MAX_NAMES_BYTES     ((size_t)16 << 20) /* of all front-coded names, decoded */
+#define FORMAT_ARENA_BYTES \
+    ((size_t)256 << 20) /* of a graph read from a file, without its tensors */
+#define FORMAT_MAX_CATALOGUES  65536
+#define FORMAT_MAX_CODED_ELEMS (UINT64_C(1) << 32)
+#define FORMAT_MAX_SHARED      255 /* bytes that a front-coded name takes from the one before */
 
 #endif

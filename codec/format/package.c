@@ -9,6 +9,11 @@
 #include <string.h>
 #include <sys/mman.h>
 
+void format_release_graph(void *graph)
+{
+    lego_graph_destroy(graph);
+}
+
 int format_package_create(size_t graph_limit_bytes, struct format_package **ret_self)
 {
     struct format_package *self = calloc(1, sizeof(*self));

@@ -1,0 +1,51 @@
+/*
+ * The reader's parts: file -> sections -> message -> package. Everything here works on hostile
+ * bytes until it has checked them.
+ */
+#ifndef LEGO_FORMAT_READER_H
+#define LEGO_FORMAT_READER_H
+
+#include "codec/format/internal.h"
+#include "lego_graph.pb-c.h"
+
+/* Raw bytes of a section, taken from front to back. */
+struct read_cursor {
+    enum format_kind kind;
+    const uint8_t *data; /* NULL where the file has no such section */
+    size_t bytes, at;
+    uint64_t file_offset;
+};
+
+struct reader {
+    struct format_package *self;
+    struct lego_arena *scratch; /* what only opening needs; bounded */
+    const LegoPb__Model *model;
+    struct read_cursor cursors[FORMAT_KIND_COUNT];
+    size_t names_left_bytes; /* front-coded names may still grow by this */
+    struct lego_graph *
+        *graphs; /* [model->n_graphs] NULL until made, and when claimed by a parent */
+    struct lego_diag *diag;
+};
+
+/*
+ * The next `bytes` bytes of a section after alignment; never NULL on success. E_FORMAT with section
+ * and offset where they are not there.
+ */
+int read_take(struct reader *reader, enum format_kind kind, size_t bytes, size_t align,
+              const void **ret_data);
+
+/* Unpacks the GRAPH section and builds the package from it. */
+int read_model(struct reader *reader);
+
+/* Builds graph number `index` with all its tensors. */
+int read_graph(struct reader *reader, size_t index);
+
+/* A tensor's type, shape and dense elements, or bricks. `name` must outlive the package. */
+int read_tensor(struct reader *reader, const LegoPb__Tensor *message, enum format_kind section,
+                struct lego_tensor *ret_tensor);
+int read_tensor_shape(struct reader *reader, const LegoPb__Tensor *message,
+                      struct lego_tensor *ret_tensor);
+
+int read_nomem(struct reader *reader);
+
+#endif
