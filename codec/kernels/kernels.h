@@ -33,11 +33,11 @@ enum kern_cpu {
  * Decodes bricks of one tile into an fp32 panel.
  *
  * The panel holds weights for GEMM: [row block of `panel_nr` rows][k of `panel_k`][panel_nr]:
- * matrix element (row r of the tile, stored column c) goes to panel[((r / nr) * panel_k + k(c)) *
- * nr + r % nr]   with k(c) = column_k ? column_k[c] : c. Rows of the bricks beyond `rows` (padding)
- * are written, unscaled, as long as they lie in the panel's last row block and dropped otherwise;
- * rows of the last row block that no brick covers are left alone: the caller zeroes them once.
- * Columns beyond `columns` are dropped.
+ * matrix element (row r of the tile, stored column c) goes to
+ *   panel[((r / nr) * panel_k + k(c)) * nr + r % nr]   with k(c) = column_k ? column_k[c] : c
+ * Rows of the last row block beyond `rows` are padding: those that a brick covers get unspecified
+ * values, those that none does are left alone (the caller zeroes them once); what a brick holds
+ * beyond the last row block is dropped. So are columns beyond `columns`.
  */
 struct kern_brick_decode {
     const uint8_t *stream; /* the tile's first byte; readable to 16 bytes past its last index */

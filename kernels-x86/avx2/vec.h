@@ -45,6 +45,12 @@ VEC_INLINE void vec_store_mask(float *x, vec v, vec_mask mask)
     _mm256_maskstore_ps(x, mask, v);
 }
 
+/* The lanes of the mask, 0 in the others. */
+VEC_INLINE vec vec_keep(vec x, vec_mask mask)
+{
+    return _mm256_and_ps(x, _mm256_castsi256_ps(mask));
+}
+
 VEC_INLINE vec vec_set1(float x)
 {
     return _mm256_set1_ps(x);
@@ -80,6 +86,83 @@ VEC_INLINE vec vec_fma(vec a, vec b, vec c)
 VEC_INLINE vec vec_clamp(vec x, vec lo, vec hi)
 {
     return _mm256_min_ps(hi, _mm256_max_ps(lo, x));
+}
+
+/* The greater and the smaller one; NaN where one of them is. */
+VEC_INLINE vec vec_max(vec a, vec b)
+{
+    return _mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+}
+
+VEC_INLINE vec vec_min(vec a, vec b)
+{
+    return _mm256_blendv_ps(_mm256_min_ps(a, b), a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+}
+
+/* a < b ? x : y, lane by lane. */
+VEC_INLINE vec vec_select_less(vec a, vec b, vec x, vec y)
+{
+    return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
+}
+
+VEC_INLINE vec vec_abs(vec x)
+{
+    return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x);
+}
+
+/* |x| with the sign of y, for x >= 0. */
+VEC_INLINE vec vec_sign_of(vec x, vec y)
+{
+    return _mm256_or_ps(x, _mm256_and_ps(y, _mm256_set1_ps(-0.0f)));
+}
+
+/* To the nearest integer. */
+VEC_INLINE vec vec_round(vec x)
+{
+    return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+
+/*
+ * x * 2^n for integers n of -252 to 254, rounded once or twice where the result is denormal: two
+ * factors, since 2^n itself may be out of range.
+ */
+VEC_INLINE vec vec_scale2(vec x, vec n)
+{
+    __m256i i = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(i, 1), one = _mm256_set1_epi32(127);
+    __m256i a = _mm256_slli_epi32(_mm256_add_epi32(half, one), 23);
+    __m256i b = _mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(i, half), one), 23);
+    return _mm256_mul_ps(_mm256_mul_ps(x, _mm256_castsi256_ps(a)), _mm256_castsi256_ps(b));
+}
+
+VEC_INLINE float vec_sum(vec x)
+{
+    __m128 a = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+
+    a = _mm_add_ps(a, _mm_movehl_ps(a, a));
+    a = _mm_add_ss(a, _mm_movehdup_ps(a));
+    return _mm_cvtss_f32(a);
+}
+
+/* Transposes a square of VEC_LANES vectors. */
+VEC_INLINE void vec_transpose(vec r[VEC_LANES])
+{
+    vec t[8];
+
+    for (int i = 0; i < 8; i += 2) {
+        t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) {
+        for (int j = 0; j < 2; j++) {
+            r[i + 2 * j] = _mm256_shuffle_ps(t[i + j], t[i + 2 + j], 0x44);
+            r[i + 2 * j + 1] = _mm256_shuffle_ps(t[i + j], t[i + 2 + j], 0xee);
+        }
+    }
+    for (int j = 0; j < 4; j++) {
+        vec low = r[j], high = r[4 + j];
+        r[j] = _mm256_permute2f128_ps(low, high, 0x20);
+        r[4 + j] = _mm256_permute2f128_ps(low, high, 0x31);
+    }
 }
 
 #endif

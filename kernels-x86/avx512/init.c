@@ -1,16 +1,12 @@
-/* What this ISA brings to the table. */
+/* What this ISA brings to the table: everything. */
 #include "kernels-x86/avx512/vec.h"
 #include "kernels-x86/x86.h"
 
-#define SET(name)                     \
-    do {                              \
-        table->name = KERN_ISA(name); \
-        table->isa.name = "avx512";   \
-    } while (0)
-
 void kern_init_avx512(struct kern_table *table)
 {
-    SET(gemm_f32);
-    SET(gemm_f32_narrow);
-    SET(gemm_f32_row);
+#define KERN_ENTRY(name, type, ...) \
+    table->name = KERN_ISA(name);   \
+    table->isa.name = "avx512";
+#include "codec/kernels/kernels.def"
+#undef KERN_ENTRY
 }

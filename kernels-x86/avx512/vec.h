@@ -44,6 +44,12 @@ VEC_INLINE void vec_store_mask(float *x, vec v, vec_mask mask)
     _mm512_mask_storeu_ps(x, mask, v);
 }
 
+/* The lanes of the mask, 0 in the others. */
+VEC_INLINE vec vec_keep(vec x, vec_mask mask)
+{
+    return _mm512_maskz_mov_ps(mask, x);
+}
+
 VEC_INLINE vec vec_set1(float x)
 {
     return _mm512_set1_ps(x);
@@ -79,6 +85,81 @@ VEC_INLINE vec vec_fma(vec a, vec b, vec c)
 VEC_INLINE vec vec_clamp(vec x, vec lo, vec hi)
 {
     return _mm512_min_ps(hi, _mm512_max_ps(lo, x));
+}
+
+/* The greater and the smaller one; NaN where one of them is. */
+VEC_INLINE vec vec_max(vec a, vec b)
+{
+    return _mm512_mask_mov_ps(_mm512_max_ps(a, b), _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), a);
+}
+
+VEC_INLINE vec vec_min(vec a, vec b)
+{
+    return _mm512_mask_mov_ps(_mm512_min_ps(a, b), _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), a);
+}
+
+/* a < b ? x : y, lane by lane. */
+VEC_INLINE vec vec_select_less(vec a, vec b, vec x, vec y)
+{
+    return _mm512_mask_mov_ps(y, _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), x);
+}
+
+VEC_INLINE vec vec_abs(vec x)
+{
+    return _mm512_abs_ps(x);
+}
+
+/* |x| with the sign of y, for x >= 0. */
+VEC_INLINE vec vec_sign_of(vec x, vec y)
+{
+    return _mm512_or_ps(x, _mm512_and_ps(y, _mm512_set1_ps(-0.0f)));
+}
+
+/* To the nearest integer. */
+VEC_INLINE vec vec_round(vec x)
+{
+    return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+
+/* x * 2^n for integers n of -252 to 254, rounded once or twice where the result is denormal. */
+VEC_INLINE vec vec_scale2(vec x, vec n)
+{
+    return _mm512_scalef_ps(x, n);
+}
+
+VEC_INLINE float vec_sum(vec x)
+{
+    return _mm512_reduce_add_ps(x);
+}
+
+/* Transposes a square of VEC_LANES vectors. */
+VEC_INLINE void vec_transpose(vec r[VEC_LANES])
+{
+    vec t[16];
+
+    for (int i = 0; i < 16; i += 2) {
+        t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4) {
+        for (int j = 0; j < 2; j++) {
+            __m512d a = _mm512_castps_pd(t[i + j]), b = _mm512_castps_pd(t[i + 2 + j]);
+            r[i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+            r[i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+        }
+    }
+    for (int j = 0; j < 4; j++) {
+        t[j] = _mm512_shuffle_f32x4(r[j], r[4 + j], 0x88);
+        t[4 + j] = _mm512_shuffle_f32x4(r[j], r[4 + j], 0xdd);
+        t[8 + j] = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0x88);
+        t[12 + j] = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0xdd);
+    }
+    for (int j = 0; j < 4; j++) {
+        r[j] = _mm512_shuffle_f32x4(t[j], t[8 + j], 0x88);
+        r[8 + j] = _mm512_shuffle_f32x4(t[j], t[8 + j], 0xdd);
+        r[4 + j] = _mm512_shuffle_f32x4(t[4 + j], t[12 + j], 0x88);
+        r[12 + j] = _mm512_shuffle_f32x4(t[4 + j], t[12 + j], 0xdd);
+    }
 }
 
 #endif

@@ -13,7 +13,11 @@
 #define LEGO_KERNELS_SIMD_GEMM_H
 
 #define GEMM_INLINE static inline __attribute__((always_inline))
+#ifdef __clang__
+#define GEMM_UNROLL _Pragma("clang loop unroll(full)")
+#else
 #define GEMM_UNROLL _Pragma("GCC unroll 16")
+#endif
 #define GEMM_MAX_MR 14
 
 /* Vector v of nv at x; `last` masks the last one. */
@@ -29,10 +33,12 @@ GEMM_INLINE void gemm_begin(const struct kern_gemm_f32 *g, const uint32_t m, con
     if (g->accumulate) {
         GEMM_UNROLL
         for (uint32_t i = 0; i < m; i++)
-            for (uint32_t v = 0; v < nv; v++)
-                acc[i][v] = gemm_load(g->c + (ptrdiff_t)i * g->c_stride, v, nv, last);
+            GEMM_UNROLL
+        for (uint32_t v = 0; v < nv; v++)
+            acc[i][v] = gemm_load(g->c + (ptrdiff_t)i * g->c_stride, v, nv, last);
         return;
     }
+    GEMM_UNROLL
     for (uint32_t v = 0; v < nv; v++) {
         vec bias = g->bias ? gemm_load(g->bias, v, nv, last) : vec_set1(0.0f);
         GEMM_UNROLL
@@ -143,6 +149,7 @@ GEMM_INLINE void gemm_row_block(const struct kern_gemm_f32 *g, const uint32_t nv
     const float *b = g->panel;
 
     gemm_begin(g, 1, nv, last, acc);
+    GEMM_UNROLL
     for (uint32_t i = 1; i < CHAINS; i++)
         acc[i][0] = acc[i][1] = vec_set1(0.0f);
     for (uint32_t t = 0; t < g->taps; t++) {
@@ -164,6 +171,7 @@ GEMM_INLINE void gemm_row_block(const struct kern_gemm_f32 *g, const uint32_t nv
                 acc[0][1] = vec_fma(x, vec_load(b + VEC_LANES), acc[0][1]);
         }
     }
+    GEMM_UNROLL
     for (uint32_t v = 0; v < nv; v++)
         acc[0][v] = vec_add(vec_add(acc[0][v], acc[1][v]), vec_add(acc[2][v], acc[3][v]));
     gemm_end(g, 1, nv, last, acc);

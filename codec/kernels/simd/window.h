@@ -1,0 +1,115 @@
+/* Depthwise convolution and pooling: a template over the vectors of an ISA's vec.h. */
+#ifndef LEGO_KERNELS_SIMD_WINDOW_H
+#define LEGO_KERNELS_SIMD_WINDOW_H
+
+/*
+ * One vector of channels of all pixels. With a constant number of taps the weights stay in
+ * registers from pixel to pixel (9) or at least their loads need no loop (25). Two sums a pixel
+ * halve the wait for the last FMA.
+ */
+VEC_INLINE void dwconv_column(const struct kern_dwconv_f32 *d, const uint32_t taps, uint32_t c,
+                              vec_mask mask, const bool whole)
+{
+#define DW_LOAD(x) (whole ? vec_load(x) : vec_load_mask(x, mask))
+    enum { KEPT = 9 };
+    vec lo = vec_set1(d->lo), hi = vec_set1(d->hi);
+    vec bias = d->bias ? DW_LOAD(d->bias + c) : vec_set1(0.0f), kept[KEPT];
+    const float *weights = d->weights + c;
+    float *out = d->out + c;
+
+    for (uint32_t t = 0; t < KEPT && taps == KEPT; t++)
+        kept[t] = DW_LOAD(weights + (size_t)t * d->weight_stride);
+    for (uint32_t p = 0; p < d->pixels; p++, out += d->out_stride) {
+        const float *const *a = d->a + (size_t)p * d->a_step;
+        vec even = bias, odd = vec_set1(0.0f);
+        for (uint32_t t = 0; t < taps; t++) {
+            vec x = DW_LOAD(a[t] + c);
+            vec w = taps == KEPT ? kept[t] : DW_LOAD(weights + (size_t)t * d->weight_stride);
+            if (t % 2 == 0)
+                even = vec_fma(x, w, even);
+            else
+                odd = vec_fma(x, w, odd);
+        }
+        vec sum = vec_clamp(vec_add(even, odd), lo, hi);
+        if (whole)
+            vec_store(out, sum);
+        else
+            vec_store_mask(out, sum, mask);
+    }
+#undef DW_LOAD
+}
+
+VEC_INLINE void dwconv_taps(const struct kern_dwconv_f32 *d, const uint32_t taps)
+{
+    vec_mask none = vec_mask_first(0);
+    uint32_t c = 0;
+
+    for (; c + VEC_LANES <= d->channels; c += VEC_LANES)
+        dwconv_column(d, taps, c, none, true);
+    if (c < d->channels)
+        dwconv_column(d, taps, c, vec_mask_first(d->channels - c), false);
+}
+
+static void simd_dwconv(const struct kern_dwconv_f32 *d)
+{
+    switch (d->taps) {
+    case 9:
+        dwconv_taps(d, 9);
+        break;
+    case 25:
+        dwconv_taps(d, 25);
+        break;
+    default:
+        dwconv_taps(d, d->taps);
+    }
+}
+
+/* One vector of channels of one pixel. */
+VEC_INLINE vec pool_window(const float *const *a, uint32_t taps, uint32_t c, vec_mask mask,
+                           const bool whole, const bool average)
+{
+    vec x = whole ? vec_load(a[0] + c) : vec_load_mask(a[0] + c, mask);
+
+    for (uint32_t t = 1; t < taps; t++) {
+        vec y = whole ? vec_load(a[t] + c) : vec_load_mask(a[t] + c, mask);
+        x = average ? vec_add(x, y) : vec_max(x, y);
+    }
+    return x;
+}
+
+VEC_INLINE void pool(const struct kern_pool_f32 *d, const bool average)
+{
+    vec lo = vec_set1(d->lo), hi = vec_set1(d->hi);
+    uint32_t whole = d->channels - d->channels % VEC_LANES;
+    vec_mask rest = vec_mask_first(d->channels - whole);
+
+    for (uint32_t p = 0; p < d->pixels; p++) {
+        const float *const *a = d->a + (size_t)p * d->a_step;
+        vec scale = vec_set1(average ? d->scale[p] : 1.0f);
+        float *out = d->out + (ptrdiff_t)p * d->out_stride;
+        for (uint32_t c = 0; c < d->channels; c += VEC_LANES) {
+            vec x = pool_window(a, d->taps, c, rest, c < whole, average);
+            x = vec_clamp(average ? vec_mul(x, scale) : x, lo, hi);
+            if (c < whole)
+                vec_store(out + c, x);
+            else
+                vec_store_mask(out + c, x, rest);
+        }
+    }
+}
+
+static void simd_maxpool(const struct kern_pool_f32 *d)
+{
+    pool(d, false);
+}
+
+static void simd_avgpool(const struct kern_pool_f32 *d)
+{
+    pool(d, true);
+}
+
+const kern_dwconv_f32_fn KERN_ISA(dwconv_f32) = simd_dwconv;
+const kern_pool_f32_fn KERN_ISA(maxpool_f32) = simd_maxpool;
+const kern_pool_f32_fn KERN_ISA(avgpool_f32) = simd_avgpool;
+
+#endif
