@@ -1,0 +1,30 @@
+/*
+ * The connection: frames out, frames in, which request an answer is for. For this module's own use.
+ */
+#ifndef LEGO_CLIENT_CONNECTION_H
+#define LEGO_CLIENT_CONNECTION_H
+
+#include "agent/client/legonet_client.h"
+#include "agent/proto/frame.h"
+
+/*
+ * Sends a request (its id is set here) and waits for the answer, which the caller frees with
+ * ipc_response_free. An answer with a status other than OK is a failure with its message. Answers
+ * to other requests that come meanwhile are completed.
+ */
+int connection_call(struct lego_client *client, Legonet__Request *request,
+                    Legonet__Response **ret_response, struct lego_diag *diag);
+
+/* Queues a request for lego_client_next. */
+int connection_submit(struct lego_client *client, Legonet__Request *request, uint64_t *ret_id,
+                      struct lego_diag *diag);
+
+/* infer.c: the result of an answered inference; takes the response, also on failure. The diag says
+ * what is wrong with an answer of status OK (E_FORMAT). */
+int result_from_response(Legonet__Response *response, struct lego_client_result **ret_result,
+                         struct lego_diag *diag);
+
+/* infer.c: the result of a request that was never answered, NULL when out of memory. */
+struct lego_client_result *result_from_failure(uint64_t id, int status, const char *message);
+
+#endif

@@ -1,0 +1,246 @@
+/*
+ * liblegonet-client: asks the agent (legonetd) over its Unix socket.
+ *
+ *     struct lego_client *client;
+ *     struct lego_client_model *model;
+ *     struct lego_client_result *result;
+ *     lego_client_connect(NULL, NULL, &client, &diag);
+ *     lego_client_model_get(client, "resnet20", NULL, &model, &diag);
+ *     lego_client_infer_file(client, model, "cat.jpg", 5, &result, &diag);
+ *     for (uint32_t i = 0; i < result->class_count; i++)
+ *         printf("%s %.2f\n", result->classes[i].label, result->classes[i].score);
+ *
+ * Errors: every call returns 0 or a negative LEGO_E_*; the optional diag last gets the sentence.
+ * Outputs (ret_*) are untouched on failure. What the agent refuses keeps the agent's code and
+ * sentence. Codes that any call may give: E_CLOSED (the agent went away), E_IO, E_DEADLINE (the
+ * timeout passed), E_FORMAT or E_LIMIT (the agent answers what is no valid frame), E_NOMEM.
+ *
+ * Threads: one thread at a time uses a client, different clients are independent. Results, models
+ * and lists that a call returns are the caller's, never change, need no client any more and may be
+ * read and freed on any thread.
+ *
+ * A connection that breaks stays broken: E_CLOSED, E_IO, E_FORMAT and E_LIMIT from the connection
+ * itself are for good, every later call says E_CLOSED, and all requests that wait are completed
+ * with that status. lego_client_reconnect starts again; requests are never sent twice by the
+ * library, the caller decides that.
+ *
+ * No signal is raised or handled (no SIGPIPE), no thread is started, descriptors are close-on-exec.
+ */
+#ifndef LEGONET_CLIENT_H
+#define LEGONET_CLIENT_H
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#include "codec/base/diag.h"
+#include "codec/graph/graph.h"
+
+#define LEGO_CLIENT_SOCKET     "/run/legonet/legonet.sock"
+#define LEGO_CLIENT_SOCKET_ENV "LEGONET_SOCKET"
+
+/* ---- Connection ---- */
+
+struct lego_client_options {
+    int timeout_ms;         /* of connecting and of each blocking call; 0: 30,000; negative: none */
+    size_t max_frame_bytes; /* of a request or an answer; 0: 16 MiB */
+    uint32_t max_pending;   /* requests without an answer at a time; 0: 1,024 */
+};
+
+struct lego_client;
+
+/*
+ * Connects to the agent's socket. `path` NULL: the environment's LEGONET_SOCKET, else
+ * LEGO_CLIENT_SOCKET. `options` may be NULL. E_NOT_FOUND: no such socket; E_PERMISSION;
+ * E_UNAVAILABLE: nobody listens; E_LIMIT: the path is too long for a socket; E_DEADLINE.
+ */
+int lego_client_connect(const char *path, const struct lego_client_options *options,
+                        struct lego_client **ret_client, struct lego_diag *diag);
+
+/* Connects again to the same path. Requests that wait are completed with E_CLOSED, completed ones
+ * stay to be fetched. On failure the client stays disconnected and this may be called again. */
+int lego_client_reconnect(struct lego_client *client, struct lego_diag *diag);
+
+/* Closes and frees; requests without an answer are lost. NULL is ignored. */
+void lego_client_close(struct lego_client *client);
+
+/* ---- Inference ---- */
+
+/* A tensor: dense, row-major, little-endian. */
+struct lego_client_tensor {
+    const char *name;
+    enum lego_dtype dtype; /* UNKNOWN in a result: BYTES, which only classification gives */
+    struct lego_shape shape;
+    const void *data;
+    size_t bytes;
+};
+
+struct lego_client_request {
+    const char *model;
+    const char *version;                     /* NULL or "": the highest that serves */
+    const struct lego_client_tensor *inputs; /* all of the model's, in any order */
+    uint32_t input_count;
+    const char *const *outputs; /* names of those wanted; none: all */
+    uint32_t output_count;
+    uint32_t top; /* > 0: the `top` best classes of outputs[0] (which must be named) instead of
+                     its numbers */
+};
+
+struct lego_client_class {
+    float score;
+    uint32_t index;    /* from 0 */
+    const char *label; /* "" where the model has none */
+};
+
+struct lego_client_result {
+    uint64_t id;
+    int status;          /* LEGO_OK, else nothing below `message` is set */
+    const char *message; /* the sentence of a failure, "" otherwise */
+    const char *model, *version;
+    uint32_t output_count;
+    const struct lego_client_tensor *outputs;
+    uint32_t class_count; /* of all images of the batch, one after the other, best first */
+    const struct lego_client_class *classes;
+};
+
+void lego_client_result_free(struct lego_client_result *result); /* NULL is ignored */
+
+/* Asks and waits. The result's status is LEGO_OK: failures are what this returns. */
+int lego_client_infer(struct lego_client *client, const struct lego_client_request *request,
+                      struct lego_client_result **ret_result, struct lego_diag *diag);
+
+/* ---- Many requests at once, without waiting ---- */
+
+/*
+ * Queues a request, sends what the socket takes, and returns its id (never 0). The request and its
+ * data are not needed any more afterwards. E_EXHAUSTED: max_pending requests wait for answers;
+ * E_INVALID; E_LIMIT: larger than a frame.
+ */
+int lego_client_submit(struct lego_client *client, const struct lego_client_request *request,
+                       uint64_t *ret_id, struct lego_diag *diag);
+
+/* For poll or epoll: the descriptor (-1 while disconnected; it changes with lego_client_reconnect)
+ * and what to wait for, POLLIN or POLLIN | POLLOUT. */
+int lego_client_fd(const struct lego_client *client);
+short lego_client_events(const struct lego_client *client);
+
+/* Sends and receives what is possible without blocking. An error means that the connection broke;
+ * what had been completed before can still be fetched. */
+int lego_client_process(struct lego_client *client, struct lego_diag *diag);
+
+/* The next completed request in the order in which answers came, or NULL. The caller frees it. */
+struct lego_client_result *lego_client_next(struct lego_client *client);
+
+/* Waits until lego_client_next has something; E_DEADLINE after timeout_ms (negative: never),
+ * E_STATE where no request waits. */
+int lego_client_wait(struct lego_client *client, int timeout_ms, struct lego_diag *diag);
+
+/* Requests submitted whose results have not been completed yet. */
+uint32_t lego_client_pending(const struct lego_client *client);
+
+/* ---- Models and pictures ---- */
+
+struct lego_client_model {
+    const char *name, *version;
+    uint32_t input_count, output_count;
+    const struct lego_client_tensor *inputs, *outputs; /* without data; open sizes are negative */
+    uint32_t label_count;
+    const char *const *labels; /* class k is labels[k] */
+    bool takes_pictures;       /* it says how a picture becomes its input */
+    uint32_t property_count;
+    const char *const *property_names;
+    const char *const *property_values; /* "bytes", "meta.codec", ... */
+};
+
+/*
+ * Asks what a model takes and gives. The answer describes the version that serves now: ask again
+ * after a reload. `version` may be NULL. E_NOT_FOUND, E_UNAVAILABLE.
+ */
+int lego_client_model_get(struct lego_client *client, const char *name, const char *version,
+                          struct lego_client_model **ret_model, struct lego_diag *diag);
+void lego_client_model_free(struct lego_client_model *model); /* NULL is ignored */
+
+/* 8-bit pixels as a camera gives them, interleaved; borrowed for the call. */
+struct lego_client_picture {
+    uint32_t width, height; /* 1 to 16384 */
+    uint32_t channels;      /* 1 (grey) or 3 (RGB) */
+    size_t stride;          /* bytes from row to row */
+    const uint8_t *pixels;
+};
+
+/*
+ * Resizes, crops and normalises the picture here, as the model says, and asks the agent. `top` > 0:
+ * the best classes, 0: the model's outputs. E_UNSUPPORTED where the model takes no pictures.
+ */
+int lego_client_infer_picture(struct lego_client *client, const struct lego_client_model *model,
+                              const struct lego_client_picture *picture, uint32_t top,
+                              struct lego_client_result **ret_result, struct lego_diag *diag);
+
+/* The same without waiting: see lego_client_submit. */
+int lego_client_submit_picture(struct lego_client *client, const struct lego_client_model *model,
+                               const struct lego_client_picture *picture, uint32_t top,
+                               uint64_t *ret_id, struct lego_diag *diag);
+
+/* The same for a PNG or JPEG file. */
+int lego_client_infer_file(struct lego_client *client, const struct lego_client_model *model,
+                           const char *path, uint32_t top, struct lego_client_result **ret_result,
+                           struct lego_diag *diag);
+
+/* ---- The agent ---- */
+
+struct lego_client_server {
+    bool live, ready; /* ready: all configured models serve */
+    const char *name, *version;
+    uint32_t extension_count;
+    const char *const *extensions;
+};
+
+int lego_client_server_get(struct lego_client *client, struct lego_client_server **ret_server,
+                           struct lego_diag *diag);
+void lego_client_server_free(struct lego_client_server *server); /* NULL is ignored */
+
+struct lego_client_list_entry {
+    const char *name, *version, *state, *reason; /* state: READY, LOADING or UNAVAILABLE */
+};
+
+struct lego_client_list {
+    uint32_t count;
+    const struct lego_client_list_entry *models;
+};
+
+/* Every model that the agent knows. */
+int lego_client_list_get(struct lego_client *client, struct lego_client_list **ret_list,
+                         struct lego_diag *diag);
+void lego_client_list_free(struct lego_client_list *list); /* NULL is ignored */
+
+/* Loads a model (again) from its configured path; returns when it serves, or with the reason why it
+ * does not. Loading may take longer than the client's timeout: the agent goes on then. */
+int lego_client_load(struct lego_client *client, const char *name, struct lego_diag *diag);
+
+/* The model stops serving. */
+int lego_client_unload(struct lego_client *client, const char *name, struct lego_diag *diag);
+
+/* Totals since the model was loaded; times in nanoseconds. */
+struct lego_client_stats_entry {
+    const char *name, *version;
+    uint64_t inference_count, execution_count, last_inference_ms; /* since the epoch; 0: never */
+    uint64_t success_count, success_ns, fail_count, fail_ns;
+    uint64_t queue_ns, compute_input_ns, compute_infer_ns, compute_output_ns;
+    uint64_t memory_bytes; /* of weights in private memory */
+};
+
+struct lego_client_stats {
+    uint32_t count;
+    const struct lego_client_stats_entry *models;
+};
+
+/* `name` NULL: all models. */
+int lego_client_stats_get(struct lego_client *client, const char *name,
+                          struct lego_client_stats **ret_stats, struct lego_diag *diag);
+void lego_client_stats_free(struct lego_client_stats *stats); /* NULL is ignored */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
