@@ -1,5 +1,5 @@
 /* Which kernels this ARM machine can run. */
-#include "codec/kernels/kernels.h"
+#include "kernels-arm/arm.h"
 
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
@@ -23,4 +23,6 @@ uint32_t kern_cpu_detect_arm(void)
 void kern_init_arm(struct kern_table *table, uint32_t cpu)
 {
     table->cpu = cpu & kern_cpu_detect_arm();
+    if (table->cpu & KERN_CPU_NEON)
+        kern_init_neon(table);
 }

@@ -1,0 +1,9 @@
+/* What each ISA of the family offers to its init: one function that overwrites table entries. */
+#ifndef LEGO_KERNELS_ARM_ARM_H
+#define LEGO_KERNELS_ARM_ARM_H
+
+#include "codec/kernels/kernels.h"
+
+void kern_init_neon(struct kern_table *table);
+
+#endif

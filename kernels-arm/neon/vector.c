@@ -1,0 +1,7 @@
+/* Everything that is the same code on every vector, here in this ISA's. */
+#include "kernels-arm/neon/vec.h"
+
+#include "codec/kernels/simd/activation.h"
+#include "codec/kernels/simd/elementwise.h"
+#include "codec/kernels/simd/reduce.h"
+#include "codec/kernels/simd/window.h"
