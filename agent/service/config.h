@@ -1,0 +1,111 @@
+/*
+ * The agent's configuration: defaults, YAML, overrides, and their text forms. config.def is the
+ * list of keys. A configuration is plain data: read by any thread, changed by nobody after parsing.
+ */
+#ifndef LEGO_SERVICE_CONFIG_H
+#define LEGO_SERVICE_CONFIG_H
+
+#include "codec/base/diag.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* An entry of `models`. Strings are owned. */
+struct config_model {
+    char *name;
+    char *path; /* as the agent opens it: relative ones are joined to the configuration's folder */
+    uint64_t version;
+    uint64_t warm_up;
+    uint64_t resident; /* enum lego_resident */
+};
+
+struct config {
+    char *source; /* the file it was read from, NULL for built-in defaults */
+    char *socket_path, *socket_group, *model_directory;
+    uint64_t socket_mode;
+    uint64_t engine_count, engine_threads, engine_stall_ms;
+    uint64_t max_connections, max_frame_bytes, max_in_flight, max_output_bytes, client_stall_ms;
+    uint64_t max_queue, max_model_queue, max_queue_bytes, max_batch, max_models;
+    uint64_t drain_timeout_ms, watch_delay_ms;
+    uint64_t log_level; /* enum log_level */
+    struct config_model *models;
+    size_t model_count;
+};
+
+enum config_type {
+    CONFIG_TEXT,
+    CONFIG_PATH,
+    CONFIG_NAME,
+    CONFIG_COUNT,
+    CONFIG_SIZE, /* bytes: "4096", "64KiB", "16MiB", "1GiB" */
+    CONFIG_TIME, /* milliseconds: "500ms", "30s", "5min" */
+    CONFIG_MODE, /* octal: "0660" */
+    CONFIG_LOG_LEVEL,
+    CONFIG_RESIDENT,
+};
+
+enum config_when {
+    CONFIG_LIVE,    /* a reload takes it up */
+    CONFIG_RESTART, /* fixed from the start on; a reload that changes it warns */
+};
+
+struct config_key {
+    enum config_type type;
+    const char *section, *key;
+    size_t offset; /* of the field in struct config or struct config_model */
+    uint64_t minimum, maximum;
+    const char *fallback; /* NULL: required */
+    enum config_when when;
+    const char *doc;
+};
+
+extern const struct config_key config_keys[];
+extern const size_t config_key_count;
+extern const struct config_key config_model_keys[];
+extern const size_t config_model_key_count;
+
+/* The doc of a section ("socket"), NULL where there is none of that name. */
+const char *config_section_doc(const char *section);
+
+/* The built-in defaults. LEGO_E_NOMEM. */
+int config_default(struct config **ret_config, struct lego_diag *diag);
+
+/*
+ * Reads a YAML file over the defaults. Strict: LEGO_E_CONFIG with "file:line:column: " for bad
+ * syntax, unknown keys (with a suggestion), duplicates, wrong types and values out of range;
+ * LEGO_E_NOT_FOUND, E_PERMISSION, E_IO and E_LIMIT (1 MiB) for the file itself.
+ */
+int config_load(const char *path, struct config **ret_config, struct lego_diag *diag);
+
+/* The same from memory; `name` stands for the file in messages. */
+int config_parse(const char *text, size_t bytes, const char *name, struct config **ret_config,
+                 struct lego_diag *diag);
+
+/* Applies "section.key=value", as given to --set. LEGO_E_CONFIG. */
+int config_set(struct config *config, const char *assignment, struct lego_diag *diag);
+
+void config_free(struct config *config); /* NULL is ignored */
+
+/* The names of RESTART keys that differ, ", " between them, in `buffer`; returns their number. */
+size_t config_restart_changes(const struct config *from, const struct config *to, char *buffer,
+                              size_t bytes);
+
+/* The shipped legonetd.yaml and REFERENCE.md. */
+void config_print_yaml(FILE *out);
+void config_print_reference(FILE *out);
+
+/* Between the modules of the parser: config_value.c. Sets one key's field (of `object`) from its
+ * text; the message names the key and the legal values, without a place. */
+int config_value_set(void *object, const struct config_key *key, const char *text,
+                     struct lego_diag *diag);
+int config_fill_defaults(void *object, const struct config_key *keys, size_t count,
+                         struct lego_diag *diag);
+void config_model_clear(struct config_model *model);
+/* The nearest of `keys` in `section` to a misspelt name, NULL where none is near. */
+const char *config_suggest(const struct config_key *keys, size_t count, const char *section,
+                           const char *name);
+bool config_name_is_valid(const char *name);
+
+#endif

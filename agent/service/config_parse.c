@@ -1,0 +1,322 @@
+/* From YAML to a configuration: strict, every complaint with its file:line:column. */
+#include "agent/service/config.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <yaml.h>
+
+#define CONFIG_MAX_BYTES ((size_t)1 << 20)
+
+struct parser {
+    const char *name;
+    yaml_document_t *document;
+    struct config *config;
+    struct lego_diag *diag;
+};
+
+__attribute__((format(printf, 3, 4))) static int
+fail_at(const struct parser *parser, const yaml_node_t *node, const char *format, ...)
+{
+    char text[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    return lego_fail(parser->diag, LEGO_E_CONFIG, "%s:%zu:%zu: %s", parser->name,
+                     node->start_mark.line + 1, node->start_mark.column + 1, text);
+}
+
+static const char *kind_of(const yaml_node_t *node)
+{
+    switch (node->type) {
+    case YAML_SCALAR_NODE:
+        return "a single value";
+    case YAML_SEQUENCE_NODE:
+        return "a list";
+    case YAML_MAPPING_NODE:
+        return "a group of keys";
+    default:
+        return "nothing";
+    }
+}
+
+/* The text of a scalar, NULL where the node is none or hides a NUL byte. */
+static const char *scalar_text(const yaml_node_t *node)
+{
+    if (node->type != YAML_SCALAR_NODE)
+        return NULL;
+    const char *text = (const char *)node->data.scalar.value;
+    return strlen(text) == node->data.scalar.length ? text : NULL;
+}
+
+/* Calls `entry` for each key of a mapping, after having checked that no key comes twice. */
+typedef int entry_fn(struct parser *parser, void *context, const yaml_node_t *key_node,
+                     const char *key, const yaml_node_t *value);
+
+static int check_unique(const struct parser *parser, const yaml_node_t *mapping,
+                        const yaml_node_pair_t *pair, const yaml_node_t *key_node, const char *key)
+{
+    for (const yaml_node_pair_t *other = mapping->data.mapping.pairs.start; other < pair; other++) {
+        const yaml_node_t *other_node = yaml_document_get_node(parser->document, other->key);
+        const char *text = scalar_text(other_node);
+        if (text && !strcmp(text, key))
+            return fail_at(parser, key_node, "\"%s\" is given twice; the first is in line %zu", key,
+                           other_node->start_mark.line + 1);
+    }
+    return LEGO_OK;
+}
+
+static int walk_mapping(struct parser *parser, const yaml_node_t *mapping, const char *what,
+                        entry_fn *entry, void *context)
+{
+    if (mapping->type != YAML_MAPPING_NODE)
+        return fail_at(parser, mapping, "%s must be a group of keys, not %s", what,
+                       kind_of(mapping));
+    for (const yaml_node_pair_t *pair = mapping->data.mapping.pairs.start;
+         pair < mapping->data.mapping.pairs.top; pair++) {
+        const yaml_node_t *key_node = yaml_document_get_node(parser->document, pair->key);
+        const char *key = scalar_text(key_node);
+        if (!key)
+            return fail_at(parser, key_node, "a key must be a word, not %s", kind_of(key_node));
+        int status = check_unique(parser, mapping, pair, key_node, key);
+        if (status == LEGO_OK)
+            status = entry(parser, context, key_node, key,
+                           yaml_document_get_node(parser->document, pair->value));
+        if (status != LEGO_OK)
+            return status;
+    }
+    return LEGO_OK;
+}
+
+static const struct config_key *find_key(const struct config_key *keys, size_t count,
+                                         const char *section, const char *name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!strcmp(keys[i].section, section) && !strcmp(keys[i].key, name))
+            return &keys[i];
+    return NULL;
+}
+
+static int unknown_key(const struct parser *parser, const yaml_node_t *node, const char *name,
+                       const char *place, const char *suggestion)
+{
+    return fail_at(parser, node, "unknown key \"%.64s\"%s%s%s%s%s%s", name, *place ? " in \"" : "",
+                   place, *place ? "\"" : "", suggestion ? "; did you mean \"" : "",
+                   suggestion ? suggestion : "", suggestion ? "\"?" : "");
+}
+
+static int set_value(struct parser *parser, void *object, const struct config_key *key,
+                     const yaml_node_t *value)
+{
+    const char *text = scalar_text(value);
+    if (!text)
+        return fail_at(parser, value, "\"%s\" must be a single value, not %s", key->key,
+                       value->type == YAML_SCALAR_NODE ? "text with a NUL byte" : kind_of(value));
+    struct lego_diag diag = LEGO_DIAG_INIT;
+    int status = config_value_set(object, key, text, &diag);
+    if (status == LEGO_E_CONFIG)
+        return fail_at(parser, value, "%s", diag.text);
+    return status == LEGO_OK ? status : lego_fail(parser->diag, status, "%s", diag.text);
+}
+
+static int section_entry(struct parser *parser, void *context, const yaml_node_t *key_node,
+                         const char *name, const yaml_node_t *value)
+{
+    const char *section = context;
+    const struct config_key *key = find_key(config_keys, config_key_count, section, name);
+    if (!key)
+        return unknown_key(parser, key_node, name, section,
+                           config_suggest(config_keys, config_key_count, section, name));
+    return set_value(parser, parser->config, key, value);
+}
+
+static int model_entry(struct parser *parser, void *context, const yaml_node_t *key_node,
+                       const char *name, const yaml_node_t *value)
+{
+    const struct config_key *key = find_key(config_model_keys, config_model_key_count, "", name);
+    if (!key)
+        return unknown_key(parser, key_node, name, "models",
+                           config_suggest(config_model_keys, config_model_key_count, "", name));
+    return set_value(parser, context, key, value);
+}
+
+/* Relative paths start at the folder of the configuration, wherever the agent was started. */
+static int resolve_path(const struct parser *parser, char **path)
+{
+    const char *slash = strrchr(parser->name, '/');
+    if ((*path)[0] == '/' || !slash)
+        return LEGO_OK;
+    char *joined;
+    if (asprintf(&joined, "%.*s/%s", (int)(slash - parser->name), parser->name, *path) < 0)
+        return lego_fail(parser->diag, LEGO_E_NOMEM, "no memory for the configuration");
+    free(*path);
+    *path = joined;
+    return LEGO_OK;
+}
+
+static int check_model(struct parser *parser, const yaml_node_t *node, struct config_model *model)
+{
+    for (size_t i = 0; i < config_model_key_count; i++) {
+        const struct config_key *key = &config_model_keys[i];
+        if (!key->fallback && !*(char **)((char *)model + key->offset))
+            return fail_at(parser, node, "the model lacks \"%s\"", key->key);
+    }
+    for (size_t i = 0; i < parser->config->model_count; i++) {
+        const struct config_model *other = &parser->config->models[i];
+        if (other != model && !strcmp(other->name, model->name) && other->version == model->version)
+            return fail_at(parser, node, "model \"%s\" version %llu is given twice", model->name,
+                           (unsigned long long)model->version);
+    }
+    return resolve_path(parser, &model->path);
+}
+
+static int parse_models(struct parser *parser, const yaml_node_t *list)
+{
+    if (list->type == YAML_SCALAR_NODE && list->data.scalar.length == 0)
+        return LEGO_OK; /* "models:" with nothing behind it */
+    if (list->type != YAML_SEQUENCE_NODE)
+        return fail_at(parser, list, "\"models\" must be a list, not %s", kind_of(list));
+    size_t count = (size_t)(list->data.sequence.items.top - list->data.sequence.items.start);
+    if (count == 0)
+        return LEGO_OK;
+    struct config *config = parser->config;
+    config->models = calloc(count, sizeof(*config->models));
+    if (!config->models)
+        return lego_fail(parser->diag, LEGO_E_NOMEM, "no memory for %zu models", count);
+    for (size_t i = 0; i < count; i++) {
+        const yaml_node_t *node =
+            yaml_document_get_node(parser->document, list->data.sequence.items.start[i]);
+        struct config_model *model = &config->models[config->model_count++];
+        int status =
+            config_fill_defaults(model, config_model_keys, config_model_key_count, parser->diag);
+        if (status == LEGO_OK)
+            status = walk_mapping(parser, node, "an entry of \"models\"", model_entry, model);
+        if (status == LEGO_OK)
+            status = check_model(parser, node, model);
+        if (status != LEGO_OK)
+            return status;
+    }
+    return LEGO_OK;
+}
+
+static int top_entry(struct parser *parser, void *context, const yaml_node_t *key_node,
+                     const char *name, const yaml_node_t *value)
+{
+    (void)context;
+    if (!strcmp(name, "models"))
+        return parse_models(parser, value);
+    const struct config_key *key = find_key(config_keys, config_key_count, "", name);
+    if (key)
+        return set_value(parser, parser->config, key, value);
+    if (config_section_doc(name)) {
+        char what[96];
+        snprintf(what, sizeof(what), "\"%s\"", name);
+        return walk_mapping(parser, value, what, section_entry, (void *)(uintptr_t)name);
+    }
+    const char *suggestion = config_suggest(config_keys, config_key_count, "", name);
+    if (!suggestion && !strncmp(name, "model", 5))
+        suggestion = "models";
+    return unknown_key(parser, key_node, name, "", suggestion);
+}
+
+/* What only shows when all keys are known. */
+static int check_whole(struct parser *parser, const yaml_node_t *root)
+{
+    struct config *config = parser->config;
+    if (config->model_count > config->max_models)
+        return fail_at(parser, root, "there are %zu models, \"limits.models\" allows %llu",
+                       config->model_count, (unsigned long long)config->max_models);
+    return config->model_directory[0] ? resolve_path(parser, &config->model_directory) : LEGO_OK;
+}
+
+static int parse_document(struct parser *parser)
+{
+    const yaml_node_t *root = yaml_document_get_root_node(parser->document);
+    if (!root)
+        return LEGO_OK; /* an empty file: all defaults */
+    int status = walk_mapping(parser, root, "the configuration", top_entry, NULL);
+    return status == LEGO_OK ? check_whole(parser, root) : status;
+}
+
+static int syntax_error(const char *name, const yaml_parser_t *yaml, struct lego_diag *diag)
+{
+    const char *problem = yaml->problem ? yaml->problem : "malformed YAML";
+    if (yaml->error == YAML_MEMORY_ERROR)
+        return lego_fail(diag, LEGO_E_NOMEM, "%s: no memory to read it", name);
+    if (yaml->error == YAML_READER_ERROR)
+        return lego_fail(diag, LEGO_E_CONFIG, "%s: byte %zu: %s", name, yaml->problem_offset + 1,
+                         problem);
+    return lego_fail(diag, LEGO_E_CONFIG, "%s:%zu:%zu: %s", name, yaml->problem_mark.line + 1,
+                     yaml->problem_mark.column + 1, problem);
+}
+
+static int parse_stream(yaml_parser_t *yaml, struct parser *parser)
+{
+    yaml_document_t document, second;
+    if (!yaml_parser_load(yaml, &document))
+        return syntax_error(parser->name, yaml, parser->diag);
+    parser->document = &document;
+    int status = parse_document(parser);
+    if (status == LEGO_OK && yaml_document_get_root_node(&document)) {
+        if (!yaml_parser_load(yaml, &second)) {
+            status = syntax_error(parser->name, yaml, parser->diag);
+        } else {
+            const yaml_node_t *root = yaml_document_get_root_node(&second);
+            parser->document = &second;
+            if (root)
+                status = fail_at(parser, root, "a second YAML document begins; want only one");
+            yaml_document_delete(&second);
+        }
+    }
+    yaml_document_delete(&document);
+    return status;
+}
+
+int config_parse(const char *text, size_t bytes, const char *name, struct config **ret_config,
+                 struct lego_diag *diag)
+{
+    struct config *config;
+    int status = config_default(&config, diag);
+    if (status != LEGO_OK)
+        return status;
+    yaml_parser_t yaml;
+    config->source = strdup(name);
+    if (!config->source || !yaml_parser_initialize(&yaml)) {
+        config_free(config);
+        return lego_fail(diag, LEGO_E_NOMEM, "no memory to read %s", name);
+    }
+    yaml_parser_set_input_string(&yaml, (const unsigned char *)text, bytes);
+    struct parser parser = {.name = name, .config = config, .diag = diag};
+    status = parse_stream(&yaml, &parser);
+    yaml_parser_delete(&yaml);
+    if (status != LEGO_OK) {
+        config_free(config);
+        return status;
+    }
+    *ret_config = config;
+    return LEGO_OK;
+}
+
+int config_load(const char *path, struct config **ret_config, struct lego_diag *diag)
+{
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return lego_fail_errno(diag, errno, "%s: cannot open the configuration", path);
+    int status;
+    char *text = malloc(CONFIG_MAX_BYTES + 1);
+    size_t bytes = text ? fread(text, 1, CONFIG_MAX_BYTES + 1, file) : 0;
+    if (!text)
+        status = lego_fail(diag, LEGO_E_NOMEM, "%s: no memory to read it", path);
+    else if (ferror(file))
+        status = lego_fail_errno(diag, errno, "%s: cannot read the configuration", path);
+    else if (bytes > CONFIG_MAX_BYTES)
+        status = lego_fail(diag, LEGO_E_LIMIT, "%s: over %zu bytes is no configuration", path,
+                           CONFIG_MAX_BYTES);
+    else
+        status = config_parse(text, bytes, path, ret_config, diag);
+    free(text);
+    fclose(file);
+    return status;
+}

@@ -1,0 +1,154 @@
+/* The shipped YAML and the reference, from the table. */
+#include "agent/service/config.h"
+
+#include <string.h>
+
+#define COLUMNS 100
+
+/* Prints text as comment lines of at most COLUMNS bytes. */
+static void print_comment(FILE *out, const char *indent, const char *text)
+{
+    size_t room = COLUMNS - strlen(indent) - 2;
+    while (*text) {
+        size_t length = strlen(text);
+        if (length > room) {
+            length = room;
+            while (length > 1 && text[length] != ' ')
+                length--;
+        }
+        fprintf(out, "%s# %.*s\n", indent, (int)length, text);
+        text += length;
+        while (*text == ' ')
+            text++;
+    }
+}
+
+static bool needs_quotes(const struct config_key *key)
+{
+    return key->type == CONFIG_MODE || key->fallback[0] == '\0';
+}
+
+static void print_key(FILE *out, const struct config_key *key)
+{
+    const char *indent = *key->section ? "  " : "";
+    const char *quote = needs_quotes(key) ? "\"" : "";
+    print_comment(out, indent, key->doc);
+    fprintf(out, "%s%s: %s%s%s\n", indent, key->key, quote, key->fallback, quote);
+}
+
+void config_print_yaml(FILE *out)
+{
+    print_comment(out, "",
+                  "Configuration of legonetd. Every key is here with its built-in default: what is "
+                  "left out is that. `legonetd --check-config` checks a file. SIGHUP and a change "
+                  "of this file reload it; REFERENCE.md says which keys want a restart.");
+    const char *section = "";
+    for (size_t i = 0; i < config_key_count; i++) {
+        const struct config_key *key = &config_keys[i];
+        if (strcmp(section, key->section) || !*key->section)
+            fputc('\n', out);
+        if (*key->section && strcmp(section, key->section)) {
+            print_comment(out, "", config_section_doc(key->section));
+            fprintf(out, "%s:\n", key->section);
+        }
+        section = key->section;
+        print_key(out, key);
+    }
+    fputc('\n', out);
+    print_comment(out, "",
+                  "Models beside those of model_directory. Each has these keys (name and path are "
+                  "needed):");
+    fputs("#\n#   - ", out);
+    for (size_t i = 0; i < config_model_key_count; i++) {
+        const struct config_key *key = &config_model_keys[i];
+        const char *value = key->fallback               ? key->fallback
+                            : !strcmp(key->key, "name") ? "doors"
+                                                        : "/srv/models/doors.lego";
+        fprintf(out, "%s%s: %s\n", i ? "#     " : "", key->key, value);
+    }
+    fputs("models: []\n", out);
+}
+
+static const char *type_text(enum config_type type)
+{
+    switch (type) {
+    case CONFIG_TEXT:
+        return "text";
+    case CONFIG_PATH:
+        return "path";
+    case CONFIG_NAME:
+        return "name";
+    case CONFIG_COUNT:
+        return "number";
+    case CONFIG_SIZE:
+        return "size (B, KiB, MiB, GiB)";
+    case CONFIG_TIME:
+        return "time (ms, s, min)";
+    case CONFIG_MODE:
+        return "octal mode";
+    case CONFIG_LOG_LEVEL:
+        return "error, warning, info, debug";
+    case CONFIG_RESIDENT:
+        return "auto, coded, panels";
+    }
+    return "";
+}
+
+static void print_range(FILE *out, const struct config_key *key)
+{
+    switch (key->type) {
+    case CONFIG_MODE:
+        fprintf(out, "%04llo to %04llo", (unsigned long long)key->minimum,
+                (unsigned long long)key->maximum);
+        break;
+    case CONFIG_TEXT:
+    case CONFIG_PATH:
+    case CONFIG_NAME:
+        fprintf(out, "%llu to %llu bytes", (unsigned long long)key->minimum,
+                (unsigned long long)key->maximum);
+        break;
+    case CONFIG_COUNT:
+    case CONFIG_SIZE:
+    case CONFIG_TIME:
+        fprintf(out, "%llu to %llu%s", (unsigned long long)key->minimum,
+                (unsigned long long)key->maximum, key->type == CONFIG_TIME ? " ms" : "");
+        break;
+    case CONFIG_LOG_LEVEL:
+    case CONFIG_RESIDENT:
+        fputs("these words", out);
+        break;
+    }
+}
+
+static void print_row(FILE *out, const struct config_key *key)
+{
+    fprintf(out, "| `%s%s%s` | %s | ", key->section, *key->section ? "." : "", key->key,
+            type_text(key->type));
+    print_range(out, key);
+    if (!key->fallback)
+        fputs(" | required", out);
+    else if (!*key->fallback)
+        fputs(" | (empty)", out);
+    else
+        fprintf(out, " | `%s`", key->fallback);
+    fprintf(out, " | %s | %s |\n", key->when == CONFIG_LIVE ? "reload" : "restart", key->doc);
+}
+
+void config_print_reference(FILE *out)
+{
+    static const char head[] = "| Key | Type | Range | Default | Takes effect | Meaning |\n"
+                               "| --- | --- | --- | --- | --- | --- |\n";
+    fputs("# Reference of legonetd.yaml\n\n"
+          "Made by `legonetd --print-reference`. A key with a dot is written inside its section. "
+          "Unknown keys, keys\ngiven twice, wrong types and values out of range are errors with "
+          "file, line and column. `--set KEY=VALUE`\noverrides a key at the start and at every "
+          "reload.\n\n",
+          out);
+    fputs(head, out);
+    for (size_t i = 0; i < config_key_count; i++)
+        print_row(out, &config_keys[i]);
+    fputs("\n## Entries of `models`\n\n", out);
+    fputs(head, out);
+    for (size_t i = 0; i < config_model_key_count; i++)
+        print_row(out, &config_model_keys[i]);
+}

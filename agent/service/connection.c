@@ -1,0 +1,354 @@
+#include "agent/service/connection.h"
+
+#include "agent/service/answer.h"
+#include "agent/service/clock.h"
+#include "agent/service/log.h"
+#include "codec/base/arith.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define WRITE_BATCH  16  /* frames in one sendmsg */
+#define MAX_PEER_FDS 253 /* the kernel's SCM_MAX_FD */
+
+static void release(struct connection *connection)
+{
+    while (connection->out) {
+        struct out_frame *frame = connection->out;
+        connection->out = frame->next;
+        free(frame->data);
+        free(frame);
+    }
+    frame_reader_clear(&connection->reader);
+    free(connection->pending);
+    connection->host->released(connection);
+    free(connection);
+}
+
+static void on_poll_closed(uv_handle_t *handle)
+{
+    struct connection *connection = handle->data;
+    close(connection->fd);
+    connection->fd = -1;
+    if (connection->in_flight == 0)
+        release(connection);
+}
+
+void connection_close(struct connection *connection)
+{
+    if (connection->closed)
+        return;
+    connection->closed = true;
+    connection->ended = true;
+    connection->host->closed(connection);
+    uv_poll_stop(&connection->poll);
+    uv_close((uv_handle_t *)&connection->poll, on_poll_closed);
+}
+
+void connection_begin(struct connection *connection)
+{
+    connection->in_flight++;
+}
+
+void connection_finish(struct connection *connection)
+{
+    connection->in_flight--;
+    if (connection->in_flight == 0 && connection->closed && connection->fd < 0)
+        release(connection);
+}
+
+bool connection_is_idle(const struct connection *connection)
+{
+    return connection->in_flight == 0 && !connection->out && connection->pending_bytes == 0 &&
+           !frame_reader_is_partial(&connection->reader);
+}
+
+static bool may_read(const struct connection *connection)
+{
+    return !connection->ended && connection->in_flight < connection->host->max_in_flight &&
+           connection->out_bytes < connection->host->max_output_bytes / 4;
+}
+
+void connection_send(struct connection *connection, uint8_t *data, size_t bytes)
+{
+    struct out_frame *frame = NULL;
+    if (!connection->closed && connection->out_bytes > connection->host->max_output_bytes)
+        log_warning("pid %d takes no answers: cut off with %zu bytes waiting (limits.output)",
+                    (int)connection->pid, connection->out_bytes);
+    else if (!connection->closed)
+        frame = malloc(sizeof(*frame));
+    if (!frame) {
+        free(data);
+        connection_close(connection);
+        return;
+    }
+    if (!connection->out)
+        connection->written_ns = clock_ns();
+    *frame = (struct out_frame){.data = data, .bytes = bytes};
+    *connection->out_last = frame;
+    connection->out_last = &frame->next;
+    connection->out_bytes += bytes;
+}
+
+void connection_refuse(struct connection *connection, int status, const char *text)
+{
+    size_t bytes;
+    log_warning("pid %d: %s", (int)connection->pid, text);
+    uint8_t *frame = answer_error_frame(0, status, text, &bytes);
+    if (frame)
+        connection_send(connection, frame, bytes);
+    connection->ended = true;
+    connection->pending_bytes = 0;
+    frame_reader_clear(&connection->reader);
+}
+
+/* Forgets `bytes` bytes at the head of the output. */
+static void drop_sent(struct connection *connection, size_t bytes)
+{
+    connection->out_bytes -= bytes;
+    connection->out_sent += bytes;
+    while (connection->out && connection->out_sent >= connection->out->bytes) {
+        struct out_frame *frame = connection->out;
+        connection->out_sent -= frame->bytes;
+        connection->out = frame->next;
+        free(frame->data);
+        free(frame);
+    }
+    if (!connection->out)
+        connection->out_last = &connection->out;
+}
+
+/* Writes until the socket is full or nothing is left. */
+static void flush_output(struct connection *connection)
+{
+    while (connection->out && !connection->closed) {
+        struct iovec parts[WRITE_BATCH];
+        size_t count = 0, skip = connection->out_sent;
+        for (struct out_frame *frame = connection->out; frame && count < WRITE_BATCH;
+             frame = frame->next) {
+            parts[count].iov_base = frame->data + skip;
+            parts[count++].iov_len = frame->bytes - skip;
+            skip = 0;
+        }
+        struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
+        ssize_t sent = sendmsg(connection->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent < 0) {
+            if (errno == EINTR)
+                continue;
+            if (errno != EAGAIN && errno != EWOULDBLOCK)
+                connection_close(connection); /* the client is gone */
+            return;
+        }
+        connection->written_ns = clock_ns();
+        drop_sent(connection, (size_t)sent);
+    }
+}
+
+/* Keeps what could not be parsed yet. */
+static void keep_pending(struct connection *connection, const uint8_t *data, size_t bytes)
+{
+    uint8_t *copy = bytes ? malloc(bytes) : NULL;
+    if (bytes && !copy) {
+        connection_close(connection);
+        return;
+    }
+    if (bytes)
+        memcpy(copy, data, bytes);
+    free(connection->pending);
+    connection->pending = copy;
+    connection->pending_bytes = bytes;
+}
+
+/* Hands out the frames in `data`; returns how many bytes were taken. */
+static size_t parse(struct connection *connection, const uint8_t *data, size_t bytes)
+{
+    size_t taken = 0;
+    while (taken < bytes && may_read(connection)) {
+        struct lego_diag diag = LEGO_DIAG_INIT;
+        uint8_t *body;
+        size_t used, body_bytes;
+        int status = frame_reader_push(&connection->reader, data + taken, bytes - taken, &used,
+                                       &body, &body_bytes, &diag);
+        if (status != LEGO_OK) {
+            connection_refuse(connection, status, lego_diag_text(&diag, status));
+            return bytes;
+        }
+        taken += used;
+        if (body)
+            connection->host->frame(connection, body, body_bytes);
+    }
+    return connection->ended && !connection->closed ? bytes : taken;
+}
+
+static void parse_pending(struct connection *connection)
+{
+    uint8_t *data = connection->pending;
+    size_t bytes = connection->pending_bytes;
+    connection->pending = NULL;
+    connection->pending_bytes = 0;
+    size_t taken = parse(connection, data, bytes);
+    if (!connection->closed && taken < bytes)
+        keep_pending(connection, data + taken, bytes - taken);
+    free(data);
+}
+
+/* Closes every descriptor that came along; true where there were any. */
+static bool close_descriptors(struct msghdr *message)
+{
+    bool found = false;
+    for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header;
+         header = CMSG_NXTHDR(message, header)) {
+        if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
+            continue;
+        size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < count; i++) {
+            int fd;
+            memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
+            close(fd);
+        }
+        found = true;
+    }
+    return found || (message->msg_flags & MSG_CTRUNC);
+}
+
+/* After the end of what the client sends: a client that has gone altogether wants no answers. */
+static void end_of_input(struct connection *connection)
+{
+    struct pollfd state = {.fd = connection->fd};
+    connection->ended = true;
+    frame_reader_clear(&connection->reader);
+    if (poll(&state, 1, 0) == 1 && (state.revents & (POLLHUP | POLLERR)))
+        connection_close(connection);
+}
+
+/* One read, for the sake of the other clients; the poll is level-triggered. */
+static void read_input(struct connection *connection)
+{
+    const struct connection_host *host = connection->host;
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int) * MAX_PEER_FDS)];
+    } control;
+    struct iovec parts[2];
+    uint8_t *room = NULL;
+    size_t direct = frame_reader_room(&connection->reader, &room), count = 0;
+    if (direct > 0)
+        parts[count++] = (struct iovec){.iov_base = room, .iov_len = direct};
+    else
+        parts[count++] = (struct iovec){.iov_base = host->staging, .iov_len = host->staging_bytes};
+    struct msghdr message = {.msg_iov = parts,
+                             .msg_iovlen = count,
+                             .msg_control = control.bytes,
+                             .msg_controllen = sizeof(control.bytes)};
+    ssize_t got = recvmsg(connection->fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    if (got < 0) {
+        if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
+            connection_close(connection);
+        return;
+    }
+    if (close_descriptors(&message)) {
+        connection_refuse(connection, LEGO_E_UNSUPPORTED,
+                          "file descriptors came with a frame: the agent takes none");
+        return;
+    }
+    if (got == 0) {
+        end_of_input(connection);
+        return;
+    }
+    connection->read_ns = clock_ns();
+    if (direct > 0) {
+        frame_reader_advance(&connection->reader, (size_t)got);
+        return;
+    }
+    size_t taken = parse(connection, host->staging, (size_t)got);
+    if (!connection->closed && taken < (size_t)got)
+        keep_pending(connection, host->staging + taken, (size_t)got - taken);
+}
+
+static void on_poll(uv_poll_t *handle, int error, int events)
+{
+    struct connection *connection = handle->data;
+    if (error < 0) {
+        connection_close(connection);
+        return;
+    }
+    if ((events & UV_READABLE) && may_read(connection) && connection->pending_bytes == 0)
+        read_input(connection);
+    connection_pump(connection);
+}
+
+void connection_pump(struct connection *connection)
+{
+    while (!connection->closed) {
+        flush_output(connection);
+        if (connection->closed || connection->pending_bytes == 0 || !may_read(connection))
+            break;
+        parse_pending(connection);
+    }
+    if (connection->closed)
+        return;
+    /* With `ended` the pending bytes can never be parsed: may_read is false for good. */
+    if (connection->ended && connection->in_flight == 0 && !connection->out) {
+        connection_close(connection);
+        return;
+    }
+    bool reading = may_read(connection) && connection->pending_bytes == 0;
+    int events = (reading ? UV_READABLE : 0) | (connection->out ? UV_WRITABLE : 0);
+    int error = events ? uv_poll_start(&connection->poll, events, on_poll)
+                       : uv_poll_stop(&connection->poll);
+    if (error < 0)
+        connection_close(connection);
+}
+
+void connection_check_stall(struct connection *connection, uint64_t now_ns)
+{
+    uint64_t stall = connection->host->stall_ns;
+    if (connection->closed)
+        return;
+    if (!may_read(connection))
+        connection->read_ns = now_ns; /* it is the agent that waits, not the client */
+    if (connection->out && now_ns - connection->written_ns > stall)
+        log_warning("pid %d takes no answers: cut off (limits.stall)", (int)connection->pid);
+    else if (frame_reader_is_partial(&connection->reader) && now_ns - connection->read_ns > stall)
+        log_warning("pid %d stopped in the middle of a frame: cut off (limits.stall)",
+                    (int)connection->pid);
+    else
+        return;
+    connection_close(connection);
+}
+
+int connection_open(const struct connection_host *host, int fd, struct connection **ret_connection,
+                    struct lego_diag *diag)
+{
+    struct ucred peer = {.pid = 0, .uid = (uid_t)-1, .gid = (gid_t)-1};
+    socklen_t peer_bytes = sizeof(peer);
+    struct connection *connection = calloc(1, sizeof(*connection));
+    if (!connection) {
+        close(fd);
+        return lego_fail(diag, LEGO_E_NOMEM, "no memory for a connection");
+    }
+    int error = uv_poll_init(host->loop, &connection->poll, fd);
+    if (error < 0) {
+        close(fd);
+        free(connection);
+        return lego_fail_errno(diag, -error, "cannot watch a connection");
+    }
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &peer_bytes) != 0)
+        log_debug("a peer's credentials are not known: %s", strerror(errno));
+    connection->poll.data = connection;
+    connection->host = host;
+    connection->fd = fd;
+    connection->pid = peer.pid;
+    connection->uid = peer.uid;
+    connection->out_last = &connection->out;
+    connection->reader.limit_bytes = host->max_frame_bytes;
+    connection->read_ns = connection->written_ns = clock_ns();
+    log_info("pid %d, uid %u, gid %u connected", (int)peer.pid, (unsigned)peer.uid,
+             (unsigned)peer.gid);
+    *ret_connection = connection;
+    return LEGO_OK;
+}

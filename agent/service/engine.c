@@ -1,0 +1,205 @@
+#include "agent/service/engine.h"
+
+#include "agent/service/clock.h"
+#include "agent/service/infer.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct engine {
+    pthread_t thread;
+    struct engines *engines;
+    uint32_t index;
+    atomic_uint_fast64_t busy_since_ns; /* 0: idle */
+};
+
+struct job_list {
+    struct infer_job *first, **last;
+};
+
+struct engines {
+    struct engines_options options;
+    pthread_mutex_t mutex;
+    pthread_cond_t wake;
+    struct job_list queue, finished;
+    size_t queued_jobs, queued_bytes;
+    bool stopping;
+    uint32_t started;
+    struct engine *threads;
+};
+
+static void list_clear(struct job_list *list)
+{
+    list->first = NULL;
+    list->last = &list->first;
+}
+
+static void list_append(struct job_list *list, struct infer_job *job)
+{
+    job->next = NULL;
+    *list->last = job;
+    list->last = &job->next;
+}
+
+void infer_job_free(struct infer_job *job)
+{
+    free(job->body);
+    free(job->frame);
+    free(job);
+}
+
+/* Takes the first job of the queue, or NULL. The mutex is held. */
+static struct infer_job *pop(struct engines *engines)
+{
+    struct infer_job *job = engines->queue.first;
+    if (!job)
+        return NULL;
+    engines->queue.first = job->next;
+    if (!job->next)
+        engines->queue.last = &engines->queue.first;
+    engines->queued_jobs--;
+    engines->queued_bytes -= job->body_bytes;
+    return job;
+}
+
+static void compute(struct engine *engine, struct infer_job *job)
+{
+    uint64_t now = clock_ns();
+    atomic_store(&engine->busy_since_ns, now);
+    job->times.queue = now - job->arrived_ns;
+    if (atomic_load(&job->cancelled))
+        job->status = LEGO_E_CANCELLED;
+    else
+        infer_run(job, job->model->sessions[engine->index]);
+    atomic_store(&engine->busy_since_ns, 0);
+}
+
+static void *engine_main(void *argument)
+{
+    struct engine *engine = argument;
+    struct engines *engines = engine->engines;
+    char name[16];
+    snprintf(name, sizeof(name), "lego-engine-%u", engine->index);
+    pthread_setname_np(pthread_self(), name);
+    pthread_mutex_lock(&engines->mutex);
+    while (!engines->stopping) {
+        struct infer_job *job = pop(engines);
+        if (!job) {
+            pthread_cond_wait(&engines->wake, &engines->mutex);
+            continue;
+        }
+        pthread_mutex_unlock(&engines->mutex);
+        compute(engine, job);
+        pthread_mutex_lock(&engines->mutex);
+        bool first = !engines->finished.first; /* else the loop has been woken already */
+        list_append(&engines->finished, job);
+        if (first)
+            engines->options.done(engines->options.context);
+    }
+    pthread_mutex_unlock(&engines->mutex);
+    return NULL;
+}
+
+static int start_thread(struct engines *engines, uint32_t index)
+{
+    struct engine *engine = &engines->threads[index];
+    engine->engines = engines;
+    engine->index = index;
+    atomic_init(&engine->busy_since_ns, 0);
+    sigset_t all, before;
+    sigfillset(&all);
+    sigdelset(&all, SIGBUS); /* the runtime guards its mappings by it */
+    sigdelset(&all, SIGSEGV);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&engine->thread, NULL, engine_main, engine);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
+}
+
+int engines_start(const struct engines_options *options, struct engines **ret_engines,
+                  struct lego_diag *diag)
+{
+    struct engines *engines = calloc(1, sizeof(*engines));
+    struct engine *threads = calloc(options->count, sizeof(*threads));
+    if (!engines || !threads) {
+        free(engines);
+        free(threads);
+        return lego_fail(diag, LEGO_E_NOMEM, "no memory for %u engines", options->count);
+    }
+    engines->options = *options;
+    engines->threads = threads;
+    pthread_mutex_init(&engines->mutex, NULL);
+    pthread_cond_init(&engines->wake, NULL);
+    list_clear(&engines->queue);
+    list_clear(&engines->finished);
+    for (; engines->started < options->count; engines->started++) {
+        int error = start_thread(engines, engines->started);
+        if (error) {
+            engines_stop(engines);
+            return lego_fail_errno(diag, error, "cannot start an engine's thread");
+        }
+    }
+    *ret_engines = engines;
+    return LEGO_OK;
+}
+
+int engines_submit(struct engines *engines, struct infer_job *job, struct lego_diag *diag)
+{
+    int status = LEGO_OK;
+    pthread_mutex_lock(&engines->mutex);
+    if (engines->queued_jobs >= engines->options.max_jobs)
+        status = lego_fail(diag, LEGO_E_EXHAUSTED, "%zu requests wait already (limits.queue)",
+                           engines->queued_jobs);
+    else if (job->body_bytes > engines->options.max_bytes - engines->queued_bytes)
+        status = lego_fail(diag, LEGO_E_EXHAUSTED,
+                           "%zu bytes of requests wait already (limits.queue_memory)",
+                           engines->queued_bytes);
+    if (status == LEGO_OK) {
+        list_append(&engines->queue, job);
+        engines->queued_jobs++;
+        engines->queued_bytes += job->body_bytes;
+        pthread_cond_signal(&engines->wake);
+    }
+    pthread_mutex_unlock(&engines->mutex);
+    return status;
+}
+
+struct infer_job *engines_take(struct engines *engines)
+{
+    pthread_mutex_lock(&engines->mutex);
+    struct infer_job *jobs = engines->finished.first;
+    list_clear(&engines->finished);
+    pthread_mutex_unlock(&engines->mutex);
+    return jobs;
+}
+
+uint64_t engines_longest_ns(struct engines *engines)
+{
+    uint64_t now = clock_ns(), longest = 0;
+    for (uint32_t i = 0; i < engines->started; i++) {
+        uint64_t since = atomic_load(&engines->threads[i].busy_since_ns);
+        if (since && now > since && now - since > longest)
+            longest = now - since;
+    }
+    return longest;
+}
+
+struct infer_job *engines_stop(struct engines *engines)
+{
+    pthread_mutex_lock(&engines->mutex);
+    engines->stopping = true;
+    pthread_cond_broadcast(&engines->wake);
+    pthread_mutex_unlock(&engines->mutex);
+    for (uint32_t i = 0; i < engines->started; i++)
+        pthread_join(engines->threads[i].thread, NULL);
+    *engines->finished.last = engines->queue.first;
+    struct infer_job *rest = engines->finished.first;
+    pthread_cond_destroy(&engines->wake);
+    pthread_mutex_destroy(&engines->mutex);
+    free(engines->threads);
+    free(engines);
+    return rest;
+}

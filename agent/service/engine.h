@@ -1,0 +1,64 @@
+/*
+ * The engines: threads that take inference jobs from one bounded queue, first come first served,
+ * compute, pack the answer, and put the job on the list of finished ones.
+ */
+#ifndef LEGO_SERVICE_ENGINE_H
+#define LEGO_SERVICE_ENGINE_H
+
+#include "agent/service/model.h"
+#include "codec/base/diag.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct infer_job {
+    struct infer_job *next;
+    /* The loop's, not looked at by engines: the connection, and the list of all live jobs. */
+    void *owner;
+    struct infer_job *live_previous, *live_next;
+    uint64_t request_id;        /* of the envelope */
+    struct served_model *model; /* a reference */
+    uint8_t *body;              /* the request's frame, owned; freed as soon as it is unpacked */
+    size_t body_bytes;
+    size_t max_frame_bytes; /* of the answer */
+    uint64_t max_batch;
+    uint64_t arrived_ns;
+    atomic_bool cancelled; /* nobody waits for the answer any more */
+    /* The result. */
+    int status;     /* of the inference; the answer says it, too */
+    uint8_t *frame; /* owned; NULL: no memory for an answer, or cancelled */
+    size_t frame_bytes;
+    uint64_t rows; /* of the batch */
+    struct stats_times times;
+};
+
+void infer_job_free(struct infer_job *job); /* without the model's reference */
+
+struct engines;
+
+struct engines_options {
+    uint32_t count;
+    size_t max_jobs, max_bytes;
+    void (*done)(void *context); /* called on an engine's thread; must only wake the loop */
+    void *context;
+};
+
+int engines_start(const struct engines_options *options, struct engines **ret_engines,
+                  struct lego_diag *diag);
+
+/* Queues a job, which is the engines' on success. LEGO_E_EXHAUSTED where the queue is full, with
+ * the bound named. */
+int engines_submit(struct engines *engines, struct infer_job *job, struct lego_diag *diag);
+
+/* All jobs that are finished, in order, linked by `next`; NULL for none. */
+struct infer_job *engines_take(struct engines *engines);
+
+/* The longest time that an engine has been at one job, 0 where none is. */
+uint64_t engines_longest_ns(struct engines *engines);
+
+/* Waits for the jobs being computed and ends; returns all that nobody has taken. */
+struct infer_job *engines_stop(struct engines *engines);
+
+#endif

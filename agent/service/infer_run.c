@@ -1,0 +1,153 @@
+/* The way of one request through an engine. */
+#include "agent/service/infer.h"
+
+#include "agent/service/answer.h"
+#include "agent/service/clock.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef Inference__ModelInferResponse__InferOutputTensor output_tensor;
+
+/* What an answer's message points to. */
+struct answer {
+    output_tensor *tensors;
+    output_tensor **pointers;
+    ProtobufCBinaryData *raw;
+    struct lego_shape *shapes; /* of classifications */
+    uint8_t **owned;           /* their data */
+};
+
+static void answer_clear(struct answer *answer, uint32_t count)
+{
+    for (uint32_t i = 0; answer->owned && i < count; i++)
+        free(answer->owned[i]);
+    free(answer->tensors);
+    free(answer->pointers);
+    free(answer->raw);
+    free(answer->shapes);
+    free(answer->owned);
+}
+
+static int fill_tensor(const struct infer_job *job, const struct infer_call *call, uint32_t i,
+                       struct answer *answer, struct lego_diag *diag)
+{
+    const struct lego_model *model = job->model->model;
+    const struct infer_wanted *wanted = &call->wanted[i];
+    const struct lego_io *io = &call->outputs[wanted->output];
+    const char *name = lego_model_output(model, wanted->output)->name;
+    output_tensor *tensor = &answer->tensors[i];
+    inference__model_infer_response__infer_output_tensor__init(tensor);
+    answer->pointers[i] = tensor;
+    tensor->name = (char *)(uintptr_t)name;
+    answer->shapes[i] = io->shape;
+    answer->raw[i] = (ProtobufCBinaryData){.len = io->bytes, .data = io->data};
+    tensor->datatype = (char *)(uintptr_t)lego_dtype_name(io->dtype);
+    if (wanted->classes > 0) {
+        int status =
+            infer_classify(lego_model_package(model), name, io, wanted->classes, &answer->shapes[i],
+                           &answer->raw[i].data, &answer->raw[i].len, diag);
+        if (status != LEGO_OK)
+            return status;
+        answer->owned[i] = answer->raw[i].data;
+        tensor->datatype = (char *)(uintptr_t) "BYTES";
+    }
+    tensor->n_shape = answer->shapes[i].rank > 0 ? (size_t)answer->shapes[i].rank : 0;
+    tensor->shape = answer->shapes[i].dim;
+    return LEGO_OK;
+}
+
+static int pack(const struct infer_job *job, const Inference__ModelInferRequest *request,
+                const struct answer *answer, uint32_t count, uint8_t **ret_frame,
+                size_t *ret_frame_bytes, struct lego_diag *diag)
+{
+    Inference__ModelInferResponse result = INFERENCE__MODEL_INFER_RESPONSE__INIT;
+    Legonet__Response response = LEGONET__RESPONSE__INIT;
+    result.model_name = job->model->spec.name;
+    result.model_version = job->model->version_text;
+    result.id = request->id;
+    result.n_outputs = count;
+    result.outputs = answer->pointers;
+    result.n_raw_output_contents = count;
+    result.raw_output_contents = answer->raw;
+    response.id = job->request_id;
+    response.result_case = LEGONET__RESPONSE__RESULT_MODEL_INFER;
+    response.model_infer = &result;
+    return ipc_frame_pack(&response.base, job->max_frame_bytes, ret_frame, ret_frame_bytes, diag);
+}
+
+int infer_answer(const struct infer_job *job, const Inference__ModelInferRequest *request,
+                 const struct infer_call *call, uint8_t **ret_frame, size_t *ret_frame_bytes,
+                 struct lego_diag *diag)
+{
+    uint32_t count = call->wanted_count;
+    struct answer answer = {
+        .tensors = calloc(count + 1u, sizeof(*answer.tensors)),
+        .pointers = calloc(count + 1u, sizeof(*answer.pointers)),
+        .raw = calloc(count + 1u, sizeof(*answer.raw)),
+        .shapes = calloc(count + 1u, sizeof(*answer.shapes)),
+        .owned = calloc(count + 1u, sizeof(*answer.owned)),
+    };
+    int status = LEGO_OK;
+    if (!answer.tensors || !answer.pointers || !answer.raw || !answer.shapes || !answer.owned)
+        status = lego_fail(diag, LEGO_E_NOMEM, "no memory for the answer");
+    for (uint32_t i = 0; status == LEGO_OK && i < count; i++)
+        status = fill_tensor(job, call, i, &answer, diag);
+    if (status == LEGO_OK)
+        status = pack(job, request, &answer, count, ret_frame, ret_frame_bytes, diag);
+    answer_clear(&answer, count);
+    return status;
+}
+
+/* The request's own message, once it is known to be for this job's model. */
+static int unpack(struct infer_job *job, Legonet__Request **ret_request, struct lego_diag *diag)
+{
+    int status = ipc_request_unpack(job->body, job->body_bytes, ret_request, diag);
+    free(job->body);
+    job->body = NULL;
+    if (status != LEGO_OK)
+        return status;
+    const Legonet__Request *request = *ret_request;
+    /* The loop has only peeked at the name: a message that names two models ends here. */
+    if (request->call_case != LEGONET__REQUEST__CALL_MODEL_INFER ||
+        strcmp(request->model_infer->model_name, job->model->spec.name))
+        return lego_fail(diag, LEGO_E_INVALID, "the request names more than one model or call");
+    return LEGO_OK;
+}
+
+static int run(struct infer_job *job, struct lego_session *session,
+               const Inference__ModelInferRequest *request, struct lego_diag *diag)
+{
+    struct infer_call call;
+    uint64_t start = clock_ns();
+    int status = infer_bind(job->model->model, request, job->max_batch, &call, diag);
+    if (status != LEGO_OK)
+        return status;
+    uint64_t bound = clock_ns();
+    status = lego_session_run(session, call.inputs, call.input_count, call.outputs,
+                              call.output_count, diag);
+    uint64_t computed = clock_ns();
+    if (status == LEGO_OK)
+        status = infer_answer(job, request, &call, &job->frame, &job->frame_bytes, diag);
+    job->rows = call.rows;
+    job->times.input += bound - start;
+    job->times.infer = computed - bound;
+    job->times.output = clock_ns() - computed;
+    infer_call_clear(&call);
+    return status;
+}
+
+void infer_run(struct infer_job *job, struct lego_session *session)
+{
+    struct lego_diag diag = LEGO_DIAG_INIT;
+    Legonet__Request *request = NULL;
+    uint64_t start = clock_ns();
+    job->status = unpack(job, &request, &diag);
+    job->times.input = clock_ns() - start;
+    if (job->status == LEGO_OK)
+        job->status = run(job, session, request->model_infer, &diag);
+    if (job->status != LEGO_OK)
+        job->frame = answer_error_frame(job->request_id, job->status,
+                                        lego_diag_text(&diag, job->status), &job->frame_bytes);
+    ipc_request_free(request);
+}

@@ -1,0 +1,254 @@
+#include "agent/service/model.h"
+
+#include "codec/base/arith.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+void model_spec_clear(struct model_spec *spec)
+{
+    free(spec->name);
+    free(spec->path);
+    *spec = (struct model_spec){0};
+}
+
+int model_spec_copy(struct model_spec *ret_copy, const struct model_spec *spec)
+{
+    struct model_spec copy = *spec;
+    copy.name = strdup(spec->name);
+    copy.path = strdup(spec->path);
+    if (!copy.name || !copy.path) {
+        model_spec_clear(&copy);
+        return LEGO_E_NOMEM;
+    }
+    *ret_copy = copy;
+    return LEGO_OK;
+}
+
+static int file_identity(const char *path, struct model_file *ret_file)
+{
+    struct stat info;
+    if (stat(path, &info) != 0)
+        return lego_status_from_errno(errno);
+    *ret_file = (struct model_file){.device = info.st_dev,
+                                    .inode = info.st_ino,
+                                    .bytes = info.st_size,
+                                    .changed = info.st_mtim};
+    return LEGO_OK;
+}
+
+bool model_is_current(const struct served_model *model, const struct model_spec *spec)
+{
+    struct model_file now = {0};
+    return model_serves(model) && !strcmp(model->spec.path, spec->path) &&
+           model->spec.warm_up == spec->warm_up && model->spec.resident == spec->resident &&
+           file_identity(spec->path, &now) == LEGO_OK && now.device == model->file.device &&
+           now.inode == model->file.inode && now.bytes == model->file.bytes &&
+           now.changed.tv_sec == model->file.changed.tv_sec &&
+           now.changed.tv_nsec == model->file.changed.tv_nsec;
+}
+
+static int create(const struct model_spec *spec, struct served_model **ret_model)
+{
+    struct served_model *model = calloc(1, sizeof(*model));
+    if (!model)
+        return LEGO_E_NOMEM;
+    int status = model_spec_copy(&model->spec, spec);
+    if (status != LEGO_OK) {
+        free(model);
+        return status;
+    }
+    atomic_init(&model->refs, 1);
+    snprintf(model->version_text, sizeof(model->version_text), "%" PRIu64, spec->version);
+    *ret_model = model;
+    return LEGO_OK;
+}
+
+int model_create_absent(const struct model_spec *spec, const char *reason,
+                        struct served_model **ret_model)
+{
+    struct served_model *model;
+    int status = create(spec, &model);
+    if (status != LEGO_OK)
+        return status;
+    if (reason && !(model->reason = strdup(reason))) {
+        model_destroy(model);
+        return LEGO_E_NOMEM;
+    }
+    *ret_model = model;
+    return LEGO_OK;
+}
+
+static void free_inputs(struct lego_io *inputs, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        free(inputs[i].data);
+    free(inputs);
+}
+
+/* Inputs to warm up with: the self-test's, else zeros with every open dimension 1. */
+static int warm_up_inputs(const struct lego_model *model, struct lego_io **ret_inputs,
+                          struct lego_diag *diag)
+{
+    const struct lego_selftest *test = &lego_model_package(model)->selftest;
+    uint32_t count = lego_model_input_count(model);
+    struct lego_io *inputs = calloc(count ? count : 1, sizeof(*inputs));
+    if (!inputs)
+        return lego_fail(diag, LEGO_E_NOMEM, "no memory to warm up");
+    for (uint32_t i = 0; i < count; i++) {
+        const struct lego_value *value = lego_model_input(model, i);
+        const struct lego_tensor *tensor = NULL;
+        for (uint32_t k = 0; k < test->input_count; k++)
+            if (!strcmp(test->inputs[k].name, value->name))
+                tensor = &test->inputs[k];
+        struct lego_io *input = &inputs[i];
+        input->dtype = value->dtype;
+        input->shape = tensor ? tensor->shape : value->shape;
+        for (int d = 0; d < input->shape.rank; d++)
+            if (input->shape.dim[d] < 0)
+                input->shape.dim[d] = 1;
+        size_t elems = 0;
+        int status = lego_shape_elems(&input->shape, &elems);
+        if (status == LEGO_OK &&
+            !lego_mul_size(elems, lego_dtype_bytes(input->dtype), &input->bytes))
+            status = LEGO_E_OVERFLOW;
+        if (status == LEGO_OK && !(input->data = calloc(1, input->bytes ? input->bytes : 1)))
+            status = LEGO_E_NOMEM;
+        if (status != LEGO_OK) {
+            free_inputs(inputs, count);
+            return lego_fail(diag, status, "cannot make up input \"%s\" to warm up with (%s)",
+                             value->name, lego_status_text(status));
+        }
+        if (tensor && tensor->bytes == input->bytes)
+            memcpy(input->data, tensor->data, input->bytes);
+    }
+    *ret_inputs = inputs;
+    return LEGO_OK;
+}
+
+static int warm_up(struct served_model *served, struct lego_diag *diag)
+{
+    struct lego_model *model = served->model;
+    if (served->spec.warm_up == 0)
+        return LEGO_OK;
+    struct lego_io *inputs = NULL;
+    uint32_t input_count = lego_model_input_count(model);
+    uint32_t output_count = lego_model_output_count(model);
+    int status = warm_up_inputs(model, &inputs, diag);
+    if (status != LEGO_OK)
+        return status;
+    struct lego_io *outputs = calloc(output_count ? output_count : 1, sizeof(*outputs));
+    if (!outputs)
+        status = lego_fail(diag, LEGO_E_NOMEM, "no memory to warm up");
+    for (uint32_t e = 0; status == LEGO_OK && e < served->session_count; e++)
+        for (uint64_t n = 0; status == LEGO_OK && n < served->spec.warm_up; n++) {
+            memset(outputs, 0, output_count * sizeof(*outputs));
+            status = lego_session_run(served->sessions[e], inputs, input_count, outputs,
+                                      output_count, diag);
+        }
+    free(outputs);
+    free_inputs(inputs, input_count);
+    return status == LEGO_OK ? status : lego_diag_prefix(diag, status, "warming up");
+}
+
+static int make_ready(struct served_model *served, uint32_t engines, uint32_t threads,
+                      struct lego_diag *diag)
+{
+    const struct lego_model_options options = {.verify = LEGO_VERIFY_CHECKSUMS,
+                                               .resident = served->spec.resident};
+    const struct lego_session_options session_options = {.threads = threads};
+    int status = file_identity(served->spec.path, &served->file);
+    if (status != LEGO_OK)
+        return lego_fail_errno(diag, errno, "%s", served->spec.path);
+    status = lego_model_open(served->spec.path, &options, &served->model, diag);
+    if (status != LEGO_OK)
+        return status;
+    served->sessions = calloc(engines, sizeof(*served->sessions));
+    if (!served->sessions)
+        return lego_fail(diag, LEGO_E_NOMEM, "no memory for %u sessions", engines);
+    while (status == LEGO_OK && served->session_count < engines) {
+        status = lego_session_create(served->model, &session_options,
+                                     &served->sessions[served->session_count], diag);
+        if (status == LEGO_OK)
+            served->session_count++;
+    }
+    if (status != LEGO_OK)
+        return status;
+    status = lego_session_selftest(served->sessions[0], diag);
+    if (status != LEGO_OK && status != LEGO_E_NOT_FOUND)
+        return lego_diag_prefix(diag, status, "%s: self-test", served->spec.path);
+    return warm_up(served, diag);
+}
+
+int model_load(const struct model_spec *spec, uint32_t engines, uint32_t threads,
+               struct served_model **ret_model, struct lego_diag *diag)
+{
+    struct served_model *model;
+    int status = create(spec, &model);
+    if (status != LEGO_OK)
+        return lego_fail(diag, status, "no memory for model \"%s\"", spec->name);
+    status = make_ready(model, engines, threads, diag);
+    if (status != LEGO_OK) {
+        model_destroy(model);
+        return lego_diag_prefix(diag, status, "model \"%s\" version %" PRIu64, spec->name,
+                                spec->version);
+    }
+    *ret_model = model;
+    return LEGO_OK;
+}
+
+struct served_model *model_ref(struct served_model *model)
+{
+    atomic_fetch_add_explicit(&model->refs, 1, memory_order_relaxed);
+    return model;
+}
+
+bool model_unref(struct served_model *model)
+{
+    return atomic_fetch_sub_explicit(&model->refs, 1, memory_order_acq_rel) == 1;
+}
+
+void model_destroy(struct served_model *model)
+{
+    for (uint32_t e = 0; e < model->session_count; e++)
+        lego_session_destroy(model->sessions[e]);
+    free(model->sessions);
+    lego_model_close(model->model);
+    model_spec_clear(&model->spec);
+    free(model->reason);
+    free(model);
+}
+
+int model_set_add(struct model_set *set, struct served_model *model)
+{
+    if (set->count == set->capacity) {
+        size_t capacity = set->capacity ? set->capacity * 2 : 8;
+        struct served_model **items = realloc(set->items, capacity * sizeof(struct served_model *));
+        if (!items)
+            return LEGO_E_NOMEM;
+        set->items = items;
+        set->capacity = capacity;
+    }
+    set->items[set->count++] = model;
+    return LEGO_OK;
+}
+
+int model_set_add_ref(struct model_set *set, struct served_model *model)
+{
+    int status = model_set_add(set, model);
+    if (status == LEGO_OK)
+        model_ref(model);
+    return status;
+}
+
+struct served_model *model_set_find(const struct model_set *set, const char *name, uint64_t version)
+{
+    for (size_t i = 0; i < set->count; i++)
+        if (set->items[i]->spec.version == version && !strcmp(set->items[i]->spec.name, name))
+            return set->items[i];
+    return NULL;
+}

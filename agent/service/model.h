@@ -1,0 +1,92 @@
+/*
+ * One version of a model as the agent serves it: the mapped package and a warm session for each
+ * engine.
+ *
+ * Made and destroyed by the loader's thread; between, the loop thread owns its state and counts,
+ * and engine e alone uses sessions[e]. References are counted; the last one gone, the loader
+ * destroys.
+ */
+#ifndef LEGO_SERVICE_MODEL_H
+#define LEGO_SERVICE_MODEL_H
+
+#include "agent/runtime/legonet.h"
+#include "agent/service/stats.h"
+
+#include <stdatomic.h>
+#include <sys/types.h>
+#include <time.h>
+
+/* What is to be served: from the configuration or found in the model directory. Strings owned. */
+struct model_spec {
+    char *name;
+    uint64_t version;
+    char *path;
+    uint64_t warm_up;
+    enum lego_resident resident;
+};
+
+int model_spec_copy(struct model_spec *ret_copy, const struct model_spec *spec);
+void model_spec_clear(struct model_spec *spec);
+
+/* Which file it was: a file that was replaced or rewritten differs. */
+struct model_file {
+    dev_t device;
+    ino_t inode;
+    off_t bytes;
+    struct timespec changed;
+};
+
+struct served_model {
+    atomic_int refs;
+    struct model_spec spec;
+    char version_text[24];
+    struct model_file file;
+    struct lego_model *model; /* NULL: it does not serve, `reason` says why */
+    struct lego_session **sessions;
+    uint32_t session_count;
+    /* The loop thread's: */
+    char *reason;  /* NULL: nothing to say */
+    bool unloaded; /* by a client: it stays away until it is loaded or the whole is reloaded */
+    bool faulted;  /* its file changed under the runtime: it must be loaded again */
+    uint32_t queued;
+    struct stats stats;
+};
+
+/*
+ * Opens, verifies (checksums), makes a session of `threads` threads for each of `engines`,
+ * self-tests and warms up. On success one reference is the caller's. The diag names the model and
+ * the file. Errors as lego_model_open, lego_session_create, lego_session_selftest.
+ */
+int model_load(const struct model_spec *spec, uint32_t engines, uint32_t threads,
+               struct served_model **ret_model, struct lego_diag *diag);
+
+/* One that does not serve, with the reason (NULL for none). LEGO_E_NOMEM. */
+int model_create_absent(const struct model_spec *spec, const char *reason,
+                        struct served_model **ret_model);
+
+struct served_model *model_ref(struct served_model *model);
+/* True where that was the last reference: the caller hands the model to the loader, or destroys. */
+bool model_unref(struct served_model *model);
+void model_destroy(struct served_model *model);
+
+static inline bool model_serves(const struct served_model *model)
+{
+    return model->model && !model->faulted;
+}
+
+/* True where `model` serves what the spec asks for, from the file that lies there now. */
+bool model_is_current(const struct served_model *model, const struct model_spec *spec);
+
+/* Several references, owned by the set. */
+struct model_set {
+    struct served_model **items;
+    size_t count, capacity;
+};
+
+/* LEGO_E_NOMEM. The first takes the caller's reference on success, the second adds one. */
+int model_set_add(struct model_set *set, struct served_model *model);
+int model_set_add_ref(struct model_set *set, struct served_model *model);
+struct served_model *model_set_find(const struct model_set *set, const char *name,
+                                    uint64_t version);
+
+#endif

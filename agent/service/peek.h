@@ -1,0 +1,24 @@
+/*
+ * Looks into a packed request without unpacking it: which call, and for which model. So the loop
+ * can route an inference of any size without touching its data.
+ */
+#ifndef LEGO_SERVICE_PEEK_H
+#define LEGO_SERVICE_PEEK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define PEEK_NAME_BYTES 129
+
+struct peek {
+    uint64_t id;
+    uint32_t call; /* the number of the last field from 8 on, as in Request; 0: none */
+    /* Of a model_infer, "" where they do not fit: no model has such a name. */
+    char model[PEEK_NAME_BYTES];
+    char version[PEEK_NAME_BYTES];
+};
+
+/* LEGO_E_FORMAT where the bytes are no protobuf message; `ret_peek->id` may be known even then. */
+int peek_request(const uint8_t *body, size_t bytes, struct peek *ret_peek);
+
+#endif

@@ -1,0 +1,89 @@
+/*
+ * The agent: one loop thread that owns all that is here, engines that compute, a loader that reads.
+ *
+ * service.c starts and stops it, accept.c lets clients in, dispatch.c takes their requests,
+ * control.c answers what needs no engine, reload.c brings in new configurations and models.
+ */
+#ifndef LEGO_SERVICE_SERVICE_H
+#define LEGO_SERVICE_SERVICE_H
+
+#include "agent/service/config.h"
+#include "agent/service/connection.h"
+#include "agent/service/engine.h"
+#include "agent/service/listener.h"
+#include "agent/service/loader.h"
+#include "agent/service/peek.h"
+#include "agent/service/registry.h"
+#include "agent/service/watch.h"
+
+#include <uv.h>
+
+#define SERVICE_STAGING_BYTES ((size_t)64 << 10)
+
+struct service {
+    uv_loop_t loop;
+    const struct config_source *source;
+    struct config *start;  /* as at the start: holds for RESTART keys */
+    struct config *config; /* as reloaded last: holds for LIVE keys; may be `start` */
+    uint32_t engine_count, engine_threads;
+
+    struct engines *engines;
+    uv_async_t jobs_done;
+    struct infer_job *jobs; /* all that are with the engines */
+
+    struct loader *loader;
+    uv_async_t load_done;
+    struct load_job *load_running, *load_queue;
+    size_t load_waiting;
+    struct registry registry;
+    bool first_load_done;
+
+    struct listener listener;
+    uv_poll_t accept_poll;
+    struct connection_host host;
+    struct connection *connections;
+    size_t connection_count; /* those that are not closed */
+    uint8_t *staging;
+
+    struct watch *watch;
+    uv_signal_t on_term, on_int, on_hup;
+    uv_timer_t tick, watchdog, drain_tick;
+    bool draining;
+    uint64_t drain_deadline_ns;
+    int exit_status; /* LEGO_OK, or why the agent could not go on */
+};
+
+/*
+ * Runs the agent until it is told to stop. `config` is what `source` gave and becomes the agent's.
+ * LEGO_OK after a clean stop.
+ */
+int service_run(const struct config_source *source, struct config *config, struct lego_diag *diag);
+
+/* Begins to stop: no new clients, what is under way is finished in bounded time. */
+void service_drain(struct service *service);
+
+/* accept.c: starts and ends taking clients. */
+void accept_start(struct service *service);
+void accept_stop(struct service *service);
+
+/* dispatch.c: a frame has come (the body is taken); a client has gone; engines are done. */
+void dispatch_frame(struct connection *connection, uint8_t *body, size_t bytes);
+void dispatch_closed(struct connection *connection);
+void dispatch_done(struct service *service);
+/* Answers with a failure. */
+void dispatch_error(struct connection *connection, uint64_t id, int status, const char *text);
+
+/* control.c: answers every call but ModelInfer, RepositoryModelLoad and -Unload. */
+int control_answer(const struct service *service, const Legonet__Request *request,
+                   uint8_t **ret_frame, size_t *ret_bytes, struct lego_diag *diag);
+
+/* reload.c */
+void reload_all(struct service *service, bool keep_unloaded); /* queued, or merged with one */
+/* Queues a client's load or unload, which is answered when it is done. E_EXHAUSTED, E_NOMEM. */
+int reload_one(struct service *service, enum load_kind kind, const char *name,
+               struct connection *connection, uint64_t id, struct lego_diag *diag);
+void reload_done(struct service *service);
+/* Tells those whose loads wait that the agent is stopping. */
+void reload_clear(struct service *service);
+
+#endif

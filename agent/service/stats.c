@@ -1,0 +1,27 @@
+#include "agent/service/stats.h"
+
+#include <time.h>
+
+static void add(struct stats_sum *sum, uint64_t ns)
+{
+    sum->count++;
+    sum->ns += ns;
+}
+
+void stats_add(struct stats *stats, bool success, const struct stats_times *times, uint64_t rows)
+{
+    if (!success) {
+        add(&stats->fail, times->total);
+        return;
+    }
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    stats->last_inference_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    stats->inferences += rows;
+    stats->executions++;
+    add(&stats->success, times->total);
+    add(&stats->queue, times->queue);
+    add(&stats->input, times->input);
+    add(&stats->infer, times->infer);
+    add(&stats->output, times->output);
+}

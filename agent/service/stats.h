@@ -1,0 +1,27 @@
+/* What a model has answered: counted on the loop thread only. */
+#ifndef LEGO_SERVICE_STATS_H
+#define LEGO_SERVICE_STATS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct stats_sum {
+    uint64_t count, ns;
+};
+
+/* The times of one request, in nanoseconds. */
+struct stats_times {
+    uint64_t total, queue, input, infer, output;
+};
+
+struct stats {
+    struct stats_sum success, fail, queue, input, infer, output;
+    uint64_t inferences; /* rows of batches */
+    uint64_t executions;
+    uint64_t last_inference_ms; /* since the epoch */
+};
+
+/* Adds one request; `rows` counts only where it succeeded. */
+void stats_add(struct stats *stats, bool success, const struct stats_times *times, uint64_t rows);
+
+#endif
