@@ -19,8 +19,7 @@ bool picture_recognise(const void *data, size_t bytes)
            begins(data, bytes, JPEG_SIGNATURE, sizeof(JPEG_SIGNATURE));
 }
 
-int picture_allocate(struct lego_picture *picture, uint32_t width, uint32_t height,
-                     uint32_t channels, const char *name, struct lego_diag *diag)
+int picture_check_size(uint32_t width, uint32_t height, const char *name, struct lego_diag *diag)
 {
     if (width == 0 || height == 0)
         return lego_fail(diag, LEGO_E_FORMAT, "%s: the picture has no pixels (%ux%u)", name, width,
@@ -30,6 +29,15 @@ int picture_allocate(struct lego_picture *picture, uint32_t width, uint32_t heig
         return lego_fail(diag, LEGO_E_LIMIT,
                          "%s: the picture is %ux%u, the limit is %u a side and %u pixels", name,
                          width, height, PICTURE_MAX_SIDE, PICTURE_MAX_PIXELS);
+    return LEGO_OK;
+}
+
+int picture_allocate(struct lego_picture *picture, uint32_t width, uint32_t height,
+                     uint32_t channels, const char *name, struct lego_diag *diag)
+{
+    int status = picture_check_size(width, height, name, diag);
+    if (status != LEGO_OK)
+        return status;
     size_t stride = (size_t)width * channels;
     uint8_t *pixels = malloc(stride * height);
     if (!pixels)

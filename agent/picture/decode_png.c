@@ -70,10 +70,12 @@ static void read_pixels(struct png_decoder *decoder)
     png_read_info(decoder->png, decoder->info);
     uint32_t width = png_get_image_width(decoder->png, decoder->info);
     uint32_t height = png_get_image_height(decoder->png, decoder->info);
-    uint32_t channels = set_transforms(decoder);
-
-    decoder->status =
-        picture_allocate(&decoder->picture, width, height, channels, decoder->name, decoder->diag);
+    /* Before the library makes rows of that width. */
+    decoder->status = picture_check_size(width, height, decoder->name, decoder->diag);
+    if (decoder->status != LEGO_OK)
+        png_longjmp(decoder->png, 1);
+    decoder->status = picture_allocate(&decoder->picture, width, height, set_transforms(decoder),
+                                       decoder->name, decoder->diag);
     if (decoder->status != LEGO_OK)
         png_longjmp(decoder->png, 1);
     if (png_get_rowbytes(decoder->png, decoder->info) != decoder->picture.stride)
@@ -96,7 +98,7 @@ static int run(struct png_decoder *decoder)
     if (setjmp(png_jmpbuf(decoder->png)))
         return decoder->status;
     png_set_read_fn(decoder->png, decoder, on_read);
-    png_set_user_limits(decoder->png, PICTURE_MAX_SIDE, PICTURE_MAX_SIDE);
+    png_set_user_limits(decoder->png, PNG_UINT_31_MAX, PNG_UINT_31_MAX); /* ours say more */
     png_set_chunk_malloc_max(decoder->png, CHUNK_MAX_BYTES);
     read_pixels(decoder);
     return LEGO_OK;
