@@ -13,12 +13,21 @@
 
 enum { MR = 8, NR = 8, STEP = 4 };
 
+/* The old rows of c, out of line as gemm_end_cut. */
+static __attribute__((noinline)) void gemm_begin_cut(const struct kern_gemm_f32 *g, vec acc[MR])
+{
+    for (uint32_t i = 0; i < g->m; i++)
+        acc[i] = vec_load_mask(g->c + (ptrdiff_t)i * g->c_stride, vec_mask_first(g->n));
+}
+
 GEMM_INLINE void gemm_begin(const struct kern_gemm_f32 *g, const uint32_t m, vec acc[MR])
 {
     if (g->accumulate) {
+        vec rows[MR];
+        gemm_begin_cut(g, rows);
         GEMM_UNROLL
         for (uint32_t i = 0; i < m; i++)
-            acc[i] = vec_load_mask(g->c + (ptrdiff_t)i * g->c_stride, vec_mask_first(g->n));
+            acc[i] = rows[i];
         return;
     }
     vec bias = g->bias ? vec_load_mask(g->bias, vec_mask_first(g->n)) : vec_set1(0.0f);
@@ -27,21 +36,39 @@ GEMM_INLINE void gemm_begin(const struct kern_gemm_f32 *g, const uint32_t m, vec
         acc[i] = bias;
 }
 
-/* `whole`: n is NR; a constant, so that full blocks have no branch a row. */
-GEMM_INLINE void gemm_end(const struct kern_gemm_f32 *g, const uint32_t m, const bool whole,
-                          vec acc[MR])
+/* Rows of fewer than NR columns: not worth an instance each. */
+static __attribute__((noinline)) void gemm_end_cut(const struct kern_gemm_f32 *g, const vec acc[MR])
 {
     vec lo = vec_set1(g->lo), hi = vec_set1(g->hi);
-    vec_mask mask = whole ? NR : vec_mask_first(g->n);
+    vec_mask mask = vec_mask_first(g->n);
 
-    if (g->add) {
+    for (uint32_t i = 0; i < g->m; i++) {
+        vec x = acc[i];
+        if (g->add)
+            x = vec_add(x, vec_load_mask(g->add + (ptrdiff_t)i * g->add_stride, mask));
+        vec_store_mask(g->c + (ptrdiff_t)i * g->c_stride, vec_clamp(x, lo, hi), mask);
+    }
+}
+
+GEMM_INLINE void gemm_end(const struct kern_gemm_f32 *g, const uint32_t m, const vec acc[MR])
+{
+    vec lo = vec_set1(g->lo), hi = vec_set1(g->hi);
+
+    if (g->n < NR) {
+        vec rows[MR]; /* a copy, so that acc itself may stay in registers */
         GEMM_UNROLL
         for (uint32_t i = 0; i < m; i++)
-            acc[i] = vec_add(acc[i], vec_load_mask(g->add + (ptrdiff_t)i * g->add_stride, mask));
+            rows[i] = acc[i];
+        gemm_end_cut(g, rows);
+        return;
     }
     GEMM_UNROLL
-    for (uint32_t i = 0; i < m; i++)
-        vec_store_mask(g->c + (ptrdiff_t)i * g->c_stride, vec_clamp(acc[i], lo, hi), mask);
+    for (uint32_t i = 0; i < m; i++) {
+        vec x = acc[i];
+        if (g->add)
+            x = vec_add(x, vec_load(g->add + (ptrdiff_t)i * g->add_stride));
+        vec_store(g->c + (ptrdiff_t)i * g->c_stride, vec_clamp(x, lo, hi));
+    }
 }
 
 /* One k of four: `lane` of each row's register. */
@@ -86,10 +113,7 @@ GEMM_INLINE void gemm_block(const struct kern_gemm_f32 *g, const uint32_t m)
                 acc[i] = vec_fma(vec_set1(*a[i]++), b, acc[i]);
         }
     }
-    if (g->n == NR)
-        gemm_end(g, m, true, acc);
-    else
-        gemm_end(g, m, false, acc);
+    gemm_end(g, m, acc);
 }
 
 static void gemm(const struct kern_gemm_f32 *g)
@@ -142,7 +166,7 @@ static void gemm_row(const struct kern_gemm_f32 *g)
             acc[0] = vec_fma(vec_set1(*a++), vec_load(panel), acc[0]);
     }
     acc[0] = vec_add(vec_add(acc[0], acc[1]), vec_add(acc[2], acc[3]));
-    gemm_end(g, 1, false, acc);
+    gemm_end(g, 1, acc);
 }
 
 const struct kern_gemm_variant KERN_ISA(gemm_f32) = {gemm, MR, NR};
