@@ -1,9 +1,10 @@
 /*
- * Bricks and dense weights into panels: a template over the vectors of an ISA's vec.h and the two
- * hooks of its brick.c: brick_unpack8() and brick_lookup().
+ * Bricks into panels: a template over the vectors of an ISA's vec.h and the hooks of its brick.c:
+ * brick_unpack8(), brick_tables_init() and brick_lookup().
  *
- * Indices are unpacked in batches to 32 bits each, in L1; bricks are then copied by runs: bricks
- * that lie below each other in one column of the tile and in one row block of the panel.
+ * Indices are unpacked in batches to 32 bits each, in L1. Bricks are then copied by patches: some
+ * columns of bricks of the tile by one row block of the panel, so that the inner loops know
+ * everything but the indices.
  */
 #ifndef LEGO_KERNELS_SIMD_BRICK_H
 #define LEGO_KERNELS_SIMD_BRICK_H
@@ -12,24 +13,28 @@
 
 #include <string.h>
 
-enum { BRICK_BATCH = 512, BRICK_SIDE = 16, BRICK_PAD = VEC_LANES > 8 ? VEC_LANES : 8 };
-
-/* One run: `count` bricks from brick (row, column) of the tile on; out[i] is where its column i
- * begins. */
-struct brick_run {
-    const uint32_t *index; /* readable to a full vector */
-    uint32_t count;
-    uint32_t row;     /* matrix row of the first brick's first */
-    uint32_t columns; /* of the bricks, without what sticks out */
-    float *out[BRICK_SIDE];
+enum {
+    BRICK_BATCH = 512, /* a multiple of any row block's bricks */
+    BRICK_SIDE = 16,
+    BRICK_MAX_NR = 32,
+    BRICK_PAD = VEC_LANES > 8 ? VEC_LANES : 8,
 };
 
-struct brick_state {
+/* Bricks of one row block: `count` below each other in each of `columns` columns of bricks. */
+struct brick_patch {
     const struct kern_brick_decode *d;
-    struct brick_tables tables;
+    const struct brick_tables *tables;
+    const uint32_t *index; /* of the first; a full vector is readable behind the last */
+    uint32_t index_step;   /* from one column's first to the next's */
+    uint32_t count, columns;
+    uint32_t width;            /* columns of a brick, without what sticks out of the tile */
+    uint32_t column;           /* matrix column of the first */
+    float *out;                /* k 0, lane of the first brick's first row */
+    bool plain;                /* no scales, no accumulation: copies */
+    float scale[BRICK_MAX_NR]; /* of each row from the first brick's on, 0 in padding */
 };
 
-typedef void (*brick_run_fn)(const struct brick_state *state, const struct brick_run *run);
+typedef void (*brick_patch_fn)(const struct brick_patch *patch);
 
 /*
  * Unpacks `count` indices from number `first` on, and zeroes a vector behind them: what the last
@@ -77,189 +82,176 @@ VEC_INLINE void brick_copy_scaled(float *restrict out, const float *restrict col
     }
 }
 
-/* The scales of `rows` rows from `row` on: where they lie, or copied when padding follows them. */
-VEC_INLINE const float *brick_scales(const struct kern_brick_decode *d, uint32_t row,
-                                     const uint32_t rows, float buffer[BRICK_SIDE])
+/* Where column i of the bricks in column j of the patch goes. */
+VEC_INLINE float *brick_target(const struct brick_patch *p, uint32_t j, uint32_t i)
 {
-    if (!d->row_scale) {
-        for (uint32_t i = 0; i < rows; i++)
-            buffer[i] = 1.0f;
-        return buffer;
-    }
-    if (row + rows <= d->rows)
-        return d->row_scale + row;
-    for (uint32_t i = 0; i < rows; i++)
-        buffer[i] = row + i < d->rows ? d->row_scale[row + i] : 0.0f;
-    return buffer;
+    const struct kern_brick_decode *d = p->d;
+    size_t c = p->column + (size_t)j * d->brick_columns + i;
+
+    return p->out + (d->column_k ? d->column_k[c] : c) * d->panel_nr;
 }
 
-/* `rows` and `columns` are constants; columns 0 means as many as the run says. */
-VEC_INLINE void brick_run(const struct brick_state *state, const struct brick_run *run,
-                          const uint32_t rows, const uint32_t columns)
+/* `rows` and `columns` are constants; columns 0 means as many as the patch says. */
+VEC_INLINE void brick_patch(const struct brick_patch *p, const uint32_t rows,
+                            const uint32_t columns)
 {
-    const struct kern_brick_decode *d = state->d;
-    uint32_t pitch = rows * (columns ? columns : d->brick_columns);
-    uint32_t width = columns ? columns : run->columns;
+    const float *catalogue = p->d->catalogue;
+    uint32_t pitch = rows * (columns ? columns : p->d->brick_columns);
+    uint32_t width = columns ? columns : p->width, count = p->count;
+    bool plain = p->plain, accumulate = p->d->accumulate;
+    const uint32_t *index = p->index;
 
-    if (!d->row_scale && !d->accumulate) {
-        for (uint32_t j = 0; j < run->count; j++) {
-            const float *brick = d->catalogue + (size_t)run->index[j] * pitch;
-            for (uint32_t i = 0; i < width; i++)
-                brick_copy(run->out[i] + j * rows, brick + i * rows, rows);
-        }
-        return;
-    }
-    for (uint32_t j = 0; j < run->count; j++) {
-        const float *brick = d->catalogue + (size_t)run->index[j] * pitch;
-        float buffer[BRICK_SIDE];
-        const float *scale = brick_scales(d, run->row + j * rows, rows, buffer);
+    for (uint32_t column = 0; column < p->columns; column++, index += p->index_step) {
+        float *out[BRICK_SIDE];
         for (uint32_t i = 0; i < width; i++)
-            brick_copy_scaled(run->out[i] + j * rows, brick + i * rows, scale, d->accumulate, rows);
+            out[i] = brick_target(p, column, i);
+        for (uint32_t j = 0; j < count && plain; j++) {
+            const float *brick = catalogue + (size_t)index[j] * pitch;
+            for (uint32_t i = 0; i < width; i++)
+                brick_copy(out[i] + j * rows, brick + i * rows, rows);
+        }
+        for (uint32_t j = 0; j < count && !plain; j++) {
+            const float *brick = catalogue + (size_t)index[j] * pitch;
+            for (uint32_t i = 0; i < width; i++)
+                brick_copy_scaled(out[i] + j * rows, brick + i * rows, p->scale + j * rows,
+                                  accumulate, rows);
+        }
     }
 }
 
-#define BRICK_RUN(rows, columns)                                              \
-    static void brick_run_##rows##x##columns(const struct brick_state *state, \
-                                             const struct brick_run *run)     \
-    {                                                                         \
-        brick_run(state, run, rows, columns);                                 \
+#define BRICK_PATCH(rows, columns)                                          \
+    static void brick_patch_##rows##x##columns(const struct brick_patch *p) \
+    {                                                                       \
+        brick_patch(p, rows, columns);                                      \
     }
 
-BRICK_RUN(2, 1)
-BRICK_RUN(2, 2)
-BRICK_RUN(2, 0)
-BRICK_RUN(4, 1)
-BRICK_RUN(4, 2)
-BRICK_RUN(4, 4)
-BRICK_RUN(4, 0)
-BRICK_RUN(8, 1)
-BRICK_RUN(8, 0)
-BRICK_RUN(16, 0)
+BRICK_PATCH(2, 1)
+BRICK_PATCH(2, 2)
+BRICK_PATCH(2, 0)
+BRICK_PATCH(4, 1)
+BRICK_PATCH(4, 2)
+BRICK_PATCH(4, 4)
+BRICK_PATCH(4, 0)
+BRICK_PATCH(8, 1)
+BRICK_PATCH(8, 0)
+BRICK_PATCH(16, 0)
 
 /* Bricks of one row: lanes are bricks, each of their columns a lookup. */
-static void brick_run_1x0(const struct brick_state *state, const struct brick_run *run)
+VEC_INLINE void brick_lanes(const struct brick_patch *p, const uint32_t *index, uint32_t i,
+                            float *out)
 {
-    const struct kern_brick_decode *d = state->d;
-
-    for (uint32_t i = 0; i < run->columns; i++) {
-        for (uint32_t j = 0; j < run->count; j += VEC_LANES) {
-            vec_mask mask = vec_mask_first(run->count - j);
-            vec x = brick_lookup(&state->tables, d, i, run->index + j);
-            float *out = run->out[i] + j;
-            if (d->row_scale) {
-                uint32_t row = run->row + j, left = row < d->rows ? d->rows - row : 0;
-                uint32_t lanes = left < run->count - j ? left : run->count - j;
-                x = vec_mul(x, vec_load_mask(d->row_scale + row, vec_mask_first(lanes)));
-            }
-            if (d->accumulate)
-                x = vec_add(vec_load_mask(out, mask), x);
-            if (run->count - j >= VEC_LANES)
-                vec_store(out, x);
-            else
-                vec_store_mask(out, x, mask);
+    for (uint32_t j = 0; j < p->count; j += VEC_LANES) {
+        vec x = brick_lookup(p->tables, p->d, i, index + j);
+        vec_mask mask = vec_mask_first(p->count - j);
+        if (!p->plain) {
+            x = vec_mul(x, vec_load_mask(p->scale + j, mask));
+            if (p->d->accumulate)
+                x = vec_add(vec_load_mask(out + j, mask), x);
         }
+        if (p->count - j >= VEC_LANES)
+            vec_store(out + j, x);
+        else
+            vec_store_mask(out + j, x, mask);
     }
 }
 
-static brick_run_fn brick_choose(const struct kern_brick_decode *d)
+static void brick_patch_1x0(const struct brick_patch *p)
 {
-    switch (d->brick_rows) {
+    const uint32_t *index = p->index;
+
+    for (uint32_t column = 0; column < p->columns; column++, index += p->index_step)
+        for (uint32_t i = 0; i < p->width; i++)
+            brick_lanes(p, index, i, brick_target(p, column, i));
+}
+
+/* The function for bricks of these rows and `columns` (0: any). */
+static brick_patch_fn brick_choose(uint32_t rows, uint32_t columns)
+{
+    switch (rows) {
     case 1:
-        return brick_run_1x0;
+        return brick_patch_1x0;
     case 2:
-        return d->brick_columns == 1   ? brick_run_2x1
-               : d->brick_columns == 2 ? brick_run_2x2
-                                       : brick_run_2x0;
+        return columns == 1 ? brick_patch_2x1 : columns == 2 ? brick_patch_2x2 : brick_patch_2x0;
     case 4:
-        return d->brick_columns == 4   ? brick_run_4x4
-               : d->brick_columns == 1 ? brick_run_4x1
-               : d->brick_columns == 2 ? brick_run_4x2
-                                       : brick_run_4x0;
+        return columns == 1   ? brick_patch_4x1
+               : columns == 2 ? brick_patch_4x2
+               : columns == 4 ? brick_patch_4x4
+                              : brick_patch_4x0;
     case 8:
-        return d->brick_columns == 1 ? brick_run_8x1 : brick_run_8x0;
+        return columns == 1 ? brick_patch_8x1 : brick_patch_8x0;
     default:
-        return brick_run_16x0;
+        return brick_patch_16x0;
     }
 }
 
-/* The widest function of the same rows, for the last bricks of a tile that stick out. */
-static brick_run_fn brick_choose_cut(const struct kern_brick_decode *d)
+/* Scales of the rows of one row block from `row` on. */
+static void brick_scales(struct brick_patch *p, uint32_t row)
 {
-    switch (d->brick_rows) {
-    case 1:
-        return brick_run_1x0;
-    case 2:
-        return brick_run_2x0;
-    case 4:
-        return brick_run_4x0;
-    case 8:
-        return brick_run_8x0;
-    default:
-        return brick_run_16x0;
-    }
+    const struct kern_brick_decode *d = p->d;
+
+    for (uint32_t i = 0; i < d->panel_nr && !p->plain; i++)
+        p->scale[i] = !d->row_scale ? 1.0f : row + i < d->rows ? d->row_scale[row + i] : 0.0f;
 }
 
 /*
- * Bricks `from` to `from + count` of column `column` of the tile, run by run. Each run ends with a
- * row block of the panel.
+ * Bricks `from` to `from + count` of `columns` columns of the tile, the first of which is number
+ * `column`: row block by row block. `from` is the first of a row block.
  */
-static void brick_column(const struct brick_state *state, brick_run_fn decode, uint32_t column,
-                         uint32_t from, uint32_t count, const uint32_t *index)
+static void brick_rows(struct brick_patch *p, uint32_t column, uint32_t columns, uint32_t from,
+                       uint32_t count, const uint32_t *index)
 {
-    const struct kern_brick_decode *d = state->d;
-    uint32_t nr = d->panel_nr, c = column * d->brick_columns;
-    uint32_t blocks = (d->rows + nr - 1) / nr;
-    struct brick_run run = {.columns = d->columns - c};
+    const struct kern_brick_decode *d = p->d;
+    uint32_t nr = d->panel_nr, each = nr / d->brick_rows;
+    uint32_t whole = d->columns / d->brick_columns;
+    uint32_t full = column >= whole ? 0 : whole - column < columns ? whole - column : columns;
 
-    if (run.columns > d->brick_columns)
-        run.columns = d->brick_columns;
-    for (; count > 0; count -= run.count, from += run.count, index += run.count) {
-        run.row = from * d->brick_rows;
-        uint32_t block = run.row / nr, first = run.row % nr;
-        if (block >= blocks)
+    p->index_step = d->tile_brick_rows;
+    for (uint32_t done = 0; done < count; done += each) {
+        uint32_t row = (from + done) * d->brick_rows;
+        if (row >= d->rows)
             return;
-        run.count = (nr - first) / d->brick_rows;
-        if (run.count > count)
-            run.count = count;
-        run.index = index;
-        float *base = d->panel + (size_t)block * d->panel_k * nr + first;
-        for (uint32_t i = 0; i < run.columns; i++)
-            run.out[i] = base + (size_t)(d->column_k ? d->column_k[c + i] : c + i) * nr;
-        decode(state, &run);
+        brick_scales(p, row);
+        p->out = d->panel + (size_t)row * d->panel_k;
+        p->count = count - done < each ? count - done : each;
+        p->index = index + done;
+        p->columns = full;
+        p->width = d->brick_columns;
+        p->column = column * d->brick_columns;
+        brick_choose(d->brick_rows, d->brick_columns)(p);
+        if (full == columns || (column + full) * d->brick_columns >= d->columns)
+            continue;
+        /* One more that sticks out. */
+        p->index += (size_t)full * p->index_step;
+        p->columns = 1;
+        p->column += full * d->brick_columns;
+        p->width = d->columns - p->column;
+        brick_choose(d->brick_rows, 0)(p);
     }
 }
 
 static void simd_brick_decode(const struct kern_brick_decode *d)
 {
-    uint32_t index[BRICK_BATCH + BRICK_PAD];
-    uint32_t whole = d->columns / d->brick_columns, column = 0, row = 0;
-    uint64_t left = (uint64_t)d->tile_brick_rows * d->tile_brick_columns, first = d->first_index;
-    struct brick_state state = {.d = d};
+    uint32_t index[BRICK_BATCH + BRICK_PAD], tile_rows = d->tile_brick_rows;
+    struct brick_tables tables;
+    struct brick_patch patch = {
+        .d = d, .tables = &tables, .plain = !d->row_scale && !d->accumulate};
 
-    if (d->panel_nr % d->brick_rows != 0 || (d->brick_rows & (d->brick_rows - 1)) != 0) {
+    if (d->panel_nr > BRICK_MAX_NR || d->panel_nr % d->brick_rows != 0 ||
+        (d->brick_rows & (d->brick_rows - 1)) != 0) {
         kern_ref_brick_decode(d);
         return;
     }
     if (d->brick_rows == 1)
-        brick_tables_init(&state.tables, d);
-    while (left > 0) {
-        uint32_t batch = left < BRICK_BATCH ? (uint32_t)left : BRICK_BATCH;
-        brick_unpack(d, first, batch, index);
-        first += batch;
-        left -= batch;
-        for (uint32_t done = 0; done < batch;) {
-            uint32_t count = d->tile_brick_rows - row;
-            if (count > batch - done)
-                count = batch - done;
-            if (column * d->brick_columns < d->columns)
-                brick_column(&state, column < whole ? brick_choose(d) : brick_choose_cut(d), column,
-                             row, count, index + done);
-            done += count;
-            row += count;
-            if (row == d->tile_brick_rows) {
-                row = 0;
-                column++;
-            }
+        brick_tables_init(&tables, d);
+    uint32_t step = tile_rows < BRICK_BATCH ? BRICK_BATCH / tile_rows : 1;
+    for (uint32_t column = 0; column < d->tile_brick_columns; column += step) {
+        uint64_t first = d->first_index + (uint64_t)column * tile_rows;
+        if (step > d->tile_brick_columns - column)
+            step = d->tile_brick_columns - column;
+        for (uint32_t row = 0; row < tile_rows; row += BRICK_BATCH) {
+            uint32_t rows = tile_rows - row < BRICK_BATCH ? tile_rows - row : BRICK_BATCH;
+            brick_unpack(d, first + row, rows * step, index);
+            brick_rows(&patch, column, step, row, rows, index);
         }
     }
 }
