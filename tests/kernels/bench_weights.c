@@ -1,0 +1,172 @@
+/* Benches of what weights go through: decoding, packing, GEMM. */
+#include "tests/kernels/bench.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void run_brick_decode(const void *entry, void *context)
+{
+    (*(const kern_brick_decode_fn *)entry)(context);
+}
+
+/* A tile of 32 rows and `columns` columns; rate in bytes of decoded fp32. */
+static void decode_shape(const struct check_entry *entry, uint32_t rows, uint32_t columns,
+                         uint32_t bits, uint32_t nr, bool scaled)
+{
+    enum { TILE_ROWS = 32, TILE_COLUMNS = 576 };
+    struct kern_brick_decode d = {.index_bits = bits,
+                                  .brick_rows = rows,
+                                  .brick_columns = columns,
+                                  .tile_brick_rows = TILE_ROWS / rows,
+                                  .tile_brick_columns = TILE_COLUMNS / columns,
+                                  .rows = TILE_ROWS,
+                                  .columns = TILE_COLUMNS,
+                                  .entries = 1u << bits,
+                                  .panel_nr = nr,
+                                  .panel_k = TILE_COLUMNS};
+    size_t bricks = (size_t)d.tile_brick_rows * d.tile_brick_columns;
+    float *catalogue = bench_floats(d.entries * rows * columns + 16);
+    float *scale = bench_floats(TILE_ROWS);
+    uint8_t *stream = malloc(bricks * bits / 8 + 32);
+    char shape[64];
+
+    for (size_t i = 0; i < bricks * bits / 8 + 32; i++)
+        stream[i] = (uint8_t)rng_next();
+    d.catalogue = catalogue;
+    d.stream = stream;
+    d.row_scale = scaled ? scale : NULL;
+    d.panel = bench_floats((size_t)TILE_ROWS * TILE_COLUMNS);
+    snprintf(shape, sizeof(shape), "%ux%u, %u bits, nr %u%s", rows, columns, bits, nr,
+             scaled ? ", row scales" : "");
+    bench_report(entry, shape, "GB/s", (double)TILE_ROWS * TILE_COLUMNS * sizeof(float),
+                 run_brick_decode, &d);
+    free(catalogue);
+    free(scale);
+    free(stream);
+    free(d.panel);
+}
+
+void bench_brick_decode(const struct check_entry *entry)
+{
+    static const struct {
+        uint32_t rows, columns, bits, nr;
+        bool scaled;
+    } shapes[] = {
+        {4, 4, 8, 32, false},  {4, 4, 8, 16, false}, {4, 4, 8, 8, false},  {4, 4, 5, 32, false},
+        {4, 4, 11, 32, false}, {4, 4, 8, 32, true},  {1, 1, 4, 32, false}, {1, 1, 4, 8, false},
+        {1, 1, 8, 32, false},  {1, 1, 4, 32, true},  {2, 1, 8, 32, false}, {4, 1, 8, 32, false},
+        {8, 1, 8, 32, false},  {4, 2, 8, 32, false}, {1, 2, 8, 32, false}, {1, 4, 8, 32, false},
+        {1, 9, 8, 32, false},  {1, 4, 4, 32, false}, {2, 2, 8, 32, false}, {8, 8, 8, 32, false},
+    };
+
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
+        decode_shape(entry, shapes[i].rows, shapes[i].columns, shapes[i].bits, shapes[i].nr,
+                     shapes[i].scaled);
+}
+
+static void run_panel_pack(const void *entry, void *context)
+{
+    (*(const kern_panel_pack_fn *)entry)(context);
+}
+
+void bench_panel_pack(const struct check_entry *entry)
+{
+    enum { ROWS = 64, CHANNELS = 64 };
+    static const uint32_t taps[] = {9, 1};
+    char shape[64];
+
+    for (size_t i = 0; i < sizeof(taps) / sizeof(taps[0]); i++) {
+        size_t elems = (size_t)ROWS * CHANNELS * taps[i];
+        float *source = bench_floats(elems);
+        struct kern_panel_pack p = {.source = source,
+                                    .rows = ROWS,
+                                    .channels = CHANNELS,
+                                    .taps = taps[i],
+                                    .row_stride = CHANNELS * taps[i],
+                                    .channel_stride = taps[i],
+                                    .tap_stride = 1,
+                                    .panel = bench_floats(elems),
+                                    .panel_nr = 16,
+                                    .panel_k = CHANNELS * taps[i]};
+        snprintf(shape, sizeof(shape), "%ux%ux%u, nr 16", ROWS, CHANNELS, taps[i]);
+        bench_report(entry, shape, "GB/s", (double)elems * sizeof(float), run_panel_pack, &p);
+        free(source);
+        free(p.panel);
+    }
+}
+
+/* A convolution of one panel: all blocks of `pixels` rows by `n` columns. */
+struct gemm_bench {
+    struct kern_gemm_f32 args;
+    uint32_t pixels;
+    const float **rows; /* [blocks][taps][mr] */
+};
+
+static void run_gemm(const void *entry, void *context)
+{
+    const struct kern_gemm_variant *v = entry;
+    const struct gemm_bench *b = context;
+    struct kern_gemm_f32 args = b->args;
+
+    for (uint32_t p = 0; p < b->pixels; p += v->mr) {
+        args.m = b->pixels - p < v->mr ? b->pixels - p : v->mr;
+        args.a = b->rows + (size_t)p * args.taps;
+        args.c = b->args.c + (ptrdiff_t)p * args.c_stride;
+        v->run(&args);
+    }
+}
+
+static void gemm_open(struct gemm_bench *b, const struct kern_gemm_variant *v, uint32_t taps,
+                      uint32_t channels, uint32_t pixels, uint32_t n, const float *x)
+{
+    uint32_t blocks = (pixels + v->mr - 1) / v->mr;
+
+    b->pixels = pixels;
+    b->rows = malloc((size_t)blocks * taps * v->mr * sizeof(*b->rows));
+    for (uint32_t p = 0; p < blocks * v->mr; p++)
+        for (uint32_t t = 0; t < taps; t++)
+            b->rows[((size_t)(p / v->mr) * taps + t) * v->mr + p % v->mr] =
+                x + (size_t)((p < pixels ? p : pixels - 1) + t) * channels;
+    b->args = (struct kern_gemm_f32){.n = n < v->nr ? n : v->nr,
+                                     .taps = taps,
+                                     .channels = channels,
+                                     .panel = bench_floats((size_t)taps * channels * v->nr),
+                                     .c = bench_floats((size_t)pixels * v->nr),
+                                     .c_stride = v->nr,
+                                     .lo = 0.0f,
+                                     .hi = INFINITY};
+}
+
+static void gemm_close(struct gemm_bench *b)
+{
+    free(b->rows);
+    free((float *)b->args.panel);
+    free(b->args.c);
+}
+
+void bench_gemm(const struct check_entry *entry)
+{
+    static const struct {
+        uint32_t taps, channels, pixels;
+    } shapes[] = {{9, 64, 196}, {1, 256, 196}, {9, 16, 1024}, {9, 64, 64}, {1, 24, 784}};
+    const struct kern_gemm_variant *tested = entry->tested, *reference = entry->reference;
+    char shape[64];
+
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+        uint32_t taps = shapes[i].taps, channels = shapes[i].channels;
+        uint32_t pixels = tested->mr == 1 ? 1 : shapes[i].pixels;
+        float *x = bench_floats((size_t)(pixels + taps) * channels);
+        struct gemm_bench ours, theirs;
+        gemm_open(&ours, tested, taps, channels, pixels, tested->nr, x);
+        gemm_open(&theirs, reference, taps, channels, pixels, tested->nr, x);
+        /* The reference covers the columns in several panels: its time counts for its share. */
+        double work = 2.0 * taps * channels * pixels * tested->nr;
+        double share = (double)theirs.args.n / tested->nr;
+        snprintf(shape, sizeof(shape), "%u taps, %u channels, %u pixels", taps, channels, pixels);
+        bench_report_share(entry, shape, "GFLOP/s", work, share, run_gemm, &ours, &theirs);
+        gemm_close(&ours);
+        gemm_close(&theirs);
+        free(x);
+    }
+}
