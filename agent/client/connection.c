@@ -336,19 +336,21 @@ static int enqueue(struct lego_client *client, Legonet__Request *request, enum w
 
 /* ---- in ---- */
 
-/* Takes the entry of `id` out of the table; false where there is none. */
-static bool take_pending(struct lego_client *client, uint64_t id, struct pending *ret_pending)
+/* The entry of `id`, NULL where there is none. */
+static struct pending *find_pending(struct lego_client *client, uint64_t id)
 {
     for (uint32_t i = 0; i < client->pending_count; i++) {
-        if (client->pending[i].id != id)
-            continue;
-        *ret_pending = client->pending[i];
-        client->pending_count--;
-        memmove(&client->pending[i], &client->pending[i + 1],
-                (client->pending_count - i) * sizeof(*client->pending));
-        return true;
+        if (client->pending[i].id == id)
+            return &client->pending[i];
     }
-    return false;
+    return NULL;
+}
+
+static void remove_pending(struct lego_client *client, struct pending *pending)
+{
+    size_t behind = (size_t)(client->pending + client->pending_count - (pending + 1));
+    memmove(pending, pending + 1, behind * sizeof(*pending));
+    client->pending_count--;
 }
 
 /* Completes an inference; an answer that makes no sense is a failed one. */
@@ -364,32 +366,35 @@ static void complete(struct lego_client *client, Legonet__Response *response)
         append_result(client, result);
 }
 
+/* An answer that fits no request: nothing that follows can be trusted. */
+static int reject(struct lego_client *client, const Legonet__Response *response,
+                  struct lego_diag *diag)
+{
+    int status = ipc_status_from_wire(response->status);
+    if (response->id == 0 && status != LEGO_OK)
+        return break_connection(client, diag, status, "%s: the agent says: %.512s", client->path,
+                                response->message);
+    return break_connection(client, diag, LEGO_E_FORMAT, "%s: the agent answers what was not asked",
+                            client->path);
+}
+
+/* Takes the response, also on failure. */
 static int take_response(struct lego_client *client, Legonet__Response *response,
                          struct lego_diag *diag)
 {
-    struct pending pending;
-    if (!take_pending(client, response->id, &pending)) {
-        int status = ipc_status_from_wire(response->status);
-        if (response->id == 0 && status != LEGO_OK)
-            break_connection(client, diag, status, "%s: the agent says: %.512s", client->path,
-                             response->message);
-        else
-            break_connection(client, diag, LEGO_E_FORMAT,
-                             "%s: the agent answers a request that was never made", client->path);
-        ipc_response_free(response);
-        return client->broken.status;
-    }
+    struct pending *pending = find_pending(client, response->id);
     /* Requests and results have the same field numbers. */
-    if (response->status == LEGONET__STATUS__OK &&
-        (int)response->result_case != (int)pending.call) {
+    if (!pending || (response->status == LEGONET__STATUS__OK &&
+                     (int)response->result_case != (int)pending->call)) {
+        int status = reject(client, response, diag);
         ipc_response_free(response);
-        return break_connection(client, diag, LEGO_E_FORMAT,
-                                "%s: the agent answers another question than was asked",
-                                client->path);
+        return status;
     }
-    if (pending.waiter == WAITER_CALL)
+    enum waiter waiter = pending->waiter;
+    remove_pending(client, pending);
+    if (waiter == WAITER_CALL)
         client->answer = response;
-    else if (pending.waiter == WAITER_NEXT)
+    else if (waiter == WAITER_NEXT)
         complete(client, response);
     else
         ipc_response_free(response);
@@ -513,10 +518,9 @@ int connection_submit(struct lego_client *client, Legonet__Request *request, uin
 /* The blocking call gives up: its answer, if it comes, is for nobody. */
 static void abandon(struct lego_client *client, uint64_t id)
 {
-    for (uint32_t i = 0; i < client->pending_count; i++) {
-        if (client->pending[i].id == id)
-            client->pending[i].waiter = WAITER_NOBODY;
-    }
+    struct pending *pending = find_pending(client, id);
+    if (pending)
+        pending->waiter = WAITER_NOBODY;
 }
 
 int connection_call(struct lego_client *client, Legonet__Request *request,
