@@ -72,6 +72,8 @@ static int count_values(struct graph_reader *self)
  */
 static int read_names(struct graph_reader *self)
 {
+    if (self->message->names.len == 0)
+        return LEGO_OK;
     const uint8_t *at = self->message->names.data, *end = at + self->message->names.len;
     const char *previous = "";
     for (size_t number = 0; at < end; number++) {

@@ -14,27 +14,42 @@
 #define UNPACK_LEAST_BYTES ((size_t)1 << 20)
 #define UNPACK_MOST_BYTES  ((size_t)128 << 20)
 
-static void *unpack_alloc(void *arena, size_t bytes)
+struct unpack_memory {
+    struct lego_arena *arena;
+    size_t limit_bytes;
+    int status; /* why an allocation failed */
+};
+
+static void *unpack_alloc(void *context, size_t bytes)
 {
-    return lego_arena_calloc(arena, 1, bytes);
+    struct unpack_memory *memory = context;
+    void *pointer = lego_arena_calloc(memory->arena, 1, bytes);
+    if (!pointer)
+        memory->status = bytes > memory->limit_bytes - lego_arena_used_bytes(memory->arena)
+                             ? LEGO_E_LIMIT
+                             : LEGO_E_NOMEM;
+    return pointer;
 }
 
 /* The arena goes as a whole. */
-static void unpack_free(void *arena, void *pointer)
+static void unpack_free(void *context, void *pointer)
 {
-    (void)arena;
+    (void)context;
     (void)pointer;
 }
 
-static int unpack(struct reader *reader, struct lego_arena *arena)
+static int unpack(struct reader *reader, struct lego_arena *arena, size_t limit_bytes)
 {
     const struct read_cursor *graph = &reader->cursors[FORMAT_KIND_GRAPH];
+    struct unpack_memory memory = {arena, limit_bytes, LEGO_E_FORMAT};
     ProtobufCAllocator allocator = {
-        .alloc = unpack_alloc, .free = unpack_free, .allocator_data = arena};
+        .alloc = unpack_alloc, .free = unpack_free, .allocator_data = &memory};
     reader->model = lego_pb__model__unpack(&allocator, graph->bytes, graph->data);
     if (!reader->model)
-        return lego_fail(reader->diag, LEGO_E_FORMAT,
-                         "malformed message, or one that needs too much memory");
+        return lego_fail(reader->diag, memory.status, "%s",
+                         memory.status == LEGO_E_FORMAT  ? "malformed message"
+                         : memory.status == LEGO_E_LIMIT ? "a message that needs too much memory"
+                                                         : "out of memory");
     if (reader->model->n_graphs < 1 || reader->model->n_graphs > FORMAT_MAX_GRAPHS)
         return lego_fail(reader->diag, LEGO_E_FORMAT, "%zu graphs", reader->model->n_graphs);
     return LEGO_OK;
@@ -355,7 +370,8 @@ int read_model(struct reader *reader)
     size_t budget = lego_min_size(UNPACK_LEAST_BYTES + UNPACK_FACTOR * bytes, UNPACK_MOST_BYTES);
     struct lego_arena *unpacked = lego_arena_create(budget);
     reader->scratch = lego_arena_create(UNPACK_MOST_BYTES);
-    int status = unpacked && reader->scratch ? unpack(reader, unpacked) : read_nomem(reader);
+    int status =
+        unpacked && reader->scratch ? unpack(reader, unpacked, budget) : read_nomem(reader);
     if (status == LEGO_OK)
         status = read_parts(reader);
     lego_arena_destroy(reader->scratch);

@@ -208,13 +208,19 @@ static int check_attr(const struct check *check, const struct lego_node *node, u
 
 static bool takes_activation(enum lego_op op)
 {
-    static const char *const fused[] = {"Conv", "ConvTranspose", "Gemm", "MatMul",
-                                        "Add",  "Sub",           "Mul",  "Div"};
-    for (size_t i = 0; i < sizeof(fused) / sizeof(fused[0]); i++) {
-        if (strcmp(lego_op_name(op), fused[i]) == 0)
-            return true;
+    switch (op) {
+    case LEGO_OP_Conv:
+    case LEGO_OP_ConvTranspose:
+    case LEGO_OP_Gemm:
+    case LEGO_OP_MatMul:
+    case LEGO_OP_Add:
+    case LEGO_OP_Sub:
+    case LEGO_OP_Mul:
+    case LEGO_OP_Div:
+        return true;
+    default:
+        return false;
     }
-    return false;
 }
 
 static int check_node_form(const struct check *check, const struct lego_node *node)

@@ -4,11 +4,11 @@
  * would.
  */
 #include "codec/format/internal.h"
+#include "tests/support/container.h"
 
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 #define MAX_INPUT_BYTES   ((size_t)1 << 20)
 #define MAX_DECODED_ELEMS ((size_t)1 << 20)
@@ -44,23 +44,6 @@ static void open_once(const uint8_t *data, size_t bytes, enum lego_verify verify
     lego_package_destroy(package);
 }
 
-static void mend_checksums(uint8_t *data, size_t bytes)
-{
-    struct format_header *header = (struct format_header *)data;
-    struct format_section *table = (struct format_section *)(header + 1);
-    if (bytes < sizeof(*header) || header->section_count > FORMAT_MAX_SECTIONS ||
-        header->section_count * sizeof(*table) > bytes - sizeof(*header))
-        return;
-    memcpy(header->magic, format_magic, sizeof(header->magic));
-    header->version_major = FORMAT_VERSION_MAJOR;
-    header->file_bytes = bytes;
-    for (uint32_t i = 0; i < header->section_count; i++) {
-        if (table[i].offset <= bytes && table[i].bytes <= bytes - table[i].offset)
-            table[i].checksum = XXH3_64bits(data + table[i].offset, (size_t)table[i].bytes);
-    }
-    header->checksum = format_header_checksum(header, table);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
     void *memory;
@@ -68,7 +51,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
         return 0;
     memcpy(memory, data, bytes);
     open_once(memory, bytes, LEGO_VERIFY_CHECKSUMS);
-    mend_checksums(memory, bytes);
+    container_mend(memory, bytes);
     open_once(memory, bytes, LEGO_VERIFY_STRUCTURE);
     free(memory);
     return 0;
