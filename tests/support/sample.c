@@ -359,7 +359,7 @@ struct lego_package *sample_full(void)
     int32_t symbol = must_index(lego_graph_add_symbol(graph, "N"));
     const struct lego_shape shape = {4, {-1 - symbol, 3, 8, 8}};
     const struct lego_shape open = {.rank = LEGO_RANK_UNKNOWN};
-    add_catalogues(package, &(struct sample_matrix){.dtype = LEGO_DTYPE_INT8, .entries = 37}, 2);
+    add_catalogues(package, &(struct sample_matrix){.dtype = LEGO_DTYPE_INT8, .entries = 63}, 2);
 
     int32_t input = must_index(lego_graph_add_value(graph, "image", LEGO_DTYPE_FLOAT32, &shape));
     must_index(lego_graph_add_input(graph, input));
