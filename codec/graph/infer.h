@@ -24,16 +24,20 @@ struct lego_array {
  * subgraphs, by evaluation; results over `LEGO_FOLD_MAX_BYTES` stay nodes unless all their inputs
  * die), and removes dead nodes, values and tensors. Renumbers.
  *
- * Errors: LEGO_E_SHAPE, E_TYPE, E_FORMAT, E_NOMEM, E_OVERFLOW; the diag names node and operator.
+ * An optional output that nothing reads becomes -1. The graph must be sound (lego_graph_check);
+ * on failure it stays sound, but types and shapes are written in part.
+ *
+ * Errors: LEGO_E_SHAPE, E_TYPE, E_FORMAT, E_INVALID, E_UNSUPPORTED, E_NOMEM, E_OVERFLOW, E_LIMIT;
+ * the diag names node and operator.
  */
 #define LEGO_FOLD_MAX_BYTES (16u << 20)
 int lego_graph_infer(struct lego_graph *graph, struct lego_diag *diag);
 
 /*
- * Makes a graph for given input shapes: a copy of `graph` (sharing constants and coded weights,
- * which `graph` must outlive) with `inputs[k]` as the shape of graph input k, inferred and folded.
- * The runtime plans on the result. LEGO_E_SHAPE where a shape contradicts the declared one, with
- * both named.
+ * Makes a graph for given input shapes: a copy of `graph` (sharing names, attributes, constants and
+ * coded weights: `graph` must outlive it) with `inputs[k]` as the shape of graph input k, inferred
+ * and folded. The runtime plans on the result. LEGO_E_SHAPE where a shape contradicts the declared
+ * one, with both named.
  */
 int lego_graph_specialise(const struct lego_graph *graph, const struct lego_shape *inputs,
                           struct lego_graph **ret_graph, struct lego_diag *diag);
@@ -58,12 +62,28 @@ int lego_infer_node(const struct lego_infer_io *io, struct lego_diag *diag);
  * for those operators that the runtime has no fast path for. Honours the fused forms of graph.h.
  *
  * inputs[i] is NULL where absent. outputs[i] come with dtype, shape (as inferred) and writable
- * data. Coded constants must not reach it (the runtime runs those itself). `scratch` is an arena
- * for temporaries, which the caller resets or destroys. Reentrant.
+ * data that overlaps no input; an output whose value is -1 is ignored. The node is inferred again
+ * with the inputs' contents, and shapes that differ from that are refused (LEGO_E_SHAPE), so that
+ * no content can make it write past an output. Coded constants must not reach it (the runtime runs
+ * those itself). `scratch` is an arena for temporaries, which the caller resets or destroys.
+ * Reentrant.
+ *
+ * Errors: LEGO_E_SHAPE, E_TYPE, E_INVALID (attributes; integer division by 0; indices out of
+ * range), E_UNSUPPORTED, E_OVERFLOW, E_LIMIT, E_NOMEM; the diag names node and operator.
  */
 int lego_eval_node(const struct lego_graph *graph, const struct lego_node *node,
                    const struct lego_array *const *inputs, struct lego_array *outputs,
                    struct lego_arena *scratch, struct lego_diag *diag);
+
+/*
+ * The same where the shapes of the outputs depend on the contents of the inputs (NonZero,
+ * NonMaxSuppression, Range, ...): allocates the outputs from `arena`, which owns them. Works for
+ * every operator. ret_outputs[i] of an absent output is untouched; on failure all are.
+ */
+int lego_eval_node_alloc(const struct lego_graph *graph, const struct lego_node *node,
+                         const struct lego_array *const *inputs, struct lego_array *ret_outputs,
+                         struct lego_arena *arena, struct lego_arena *scratch,
+                         struct lego_diag *diag);
 
 /* True where lego_eval_node has the operator (for the importer's list of what is missing). */
 bool lego_op_evaluates(enum lego_op op);
