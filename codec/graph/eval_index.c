@@ -34,7 +34,7 @@ int eval_gather(const struct eval_context *c)
     size_t outer = eval_extent(&x->shape, 0, axis), count = eval_elems(indices);
     size_t line = eval_extent(&x->shape, axis + 1, x->shape.rank) * lego_dtype_bytes(x->dtype);
     for (size_t i = 0; i < count; i++) {
-        int64_t index;
+        int64_t index = 0;
         int status = read_index(c, indices, i, size, &index);
         if (status != LEGO_OK)
             return status;
@@ -86,7 +86,7 @@ static int element_position(const struct eval_context *c, const struct lego_arra
                             const struct lego_array *indices, int axis, size_t i,
                             const int64_t *strides, size_t *ret_at)
 {
-    int64_t index, at = 0;
+    int64_t index = 0, at = 0;
     size_t rest = i;
     int status = read_index(c, indices, i, x->shape.dim[axis], &index);
     if (status != LEGO_OK)
@@ -146,7 +146,7 @@ static int tuple_position(const struct eval_context *c, const struct lego_shape 
 {
     size_t at = 0;
     for (int64_t k = 0; k < depth; k++) {
-        int64_t index, size = x->dim[first + k];
+        int64_t index = 0, size = x->dim[first + k];
         int status = read_index(c, indices, i * (size_t)depth + (size_t)k, size, &index);
         if (status != LEGO_OK)
             return status;

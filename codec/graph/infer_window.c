@@ -99,7 +99,7 @@ int infer_window(const struct infer_context *c, const struct lego_shape *x, cons
 {
     struct infer_window w;
     int64_t pads[2 * INFER_MAX_SPATIAL];
-    enum auto_pad mode;
+    enum auto_pad mode = PAD_NOTSET;
     int status = read_window(c, x, kernel, &w, pads);
     if (status == LEGO_OK)
         status = read_auto_pad(c, &mode);
@@ -141,7 +141,7 @@ int infer_transposed_window(const struct infer_context *c, const struct lego_sha
 {
     struct infer_window w;
     int64_t pads[2 * INFER_MAX_SPATIAL], extra[INFER_MAX_SPATIAL], wanted[INFER_MAX_SPATIAL];
-    enum auto_pad mode;
+    enum auto_pad mode = PAD_NOTSET;
     int status = read_window(c, x, kernel, &w, pads);
     if (status == LEGO_OK)
         status = read_ints(c, "output_padding", (size_t)w.axes, 0, 0, extra);
