@@ -85,6 +85,16 @@ int lego_eval_node_alloc(const struct lego_graph *graph, const struct lego_node 
                          struct lego_arena *arena, struct lego_arena *scratch,
                          struct lego_diag *diag);
 
+/*
+ * Evaluates a whole graph node by node with lego_eval_node_alloc: `inputs[k]` is graph input k,
+ * ret_outputs[k] graph output k, which `arena` owns. Shapes may be open: contents decide. Slow and
+ * simple: what a runtime is compared with. A graph with coded constants is refused
+ * (LEGO_E_UNSUPPORTED); on failure ret_outputs are untouched.
+ */
+int lego_graph_evaluate(const struct lego_graph *graph, const struct lego_array *inputs,
+                        struct lego_array *ret_outputs, struct lego_arena *arena,
+                        struct lego_diag *diag);
+
 /* True where lego_eval_node has the operator (for the importer's list of what is missing). */
 bool lego_op_evaluates(enum lego_op op);
 
