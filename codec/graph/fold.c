@@ -272,7 +272,7 @@ static int visit_node(struct fold_pass *pass, uint32_t n)
         return no_memory(pass);
     int status = make_io(pass, node, scratch, &io);
     if (status == LEGO_OK)
-        status = infer_run(&io.context);
+        status = infer_one(&io.context);
     bool folded = false;
     if (status == LEGO_OK) {
         set_values(pass, node, &io.io);

@@ -56,7 +56,7 @@ static int check_fused(const struct infer_context *c)
     return infer_want_types(c, 0, LEGO_TYPES_FLOAT);
 }
 
-int infer_run(const struct infer_context *c)
+int infer_one(const struct infer_context *c)
 {
     const struct lego_node *node = c->io->node;
     if (node->op <= LEGO_OP_NONE || node->op >= LEGO_OP_COUNT)
@@ -82,7 +82,7 @@ int infer_run(const struct infer_context *c)
 int lego_infer_node(const struct lego_infer_io *io, struct lego_diag *diag)
 {
     struct infer_context c = {.io = io, .diag = diag};
-    return infer_run(&c);
+    return infer_one(&c);
 }
 
 bool infer_has(const struct infer_context *c, uint32_t input)

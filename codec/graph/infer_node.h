@@ -52,7 +52,7 @@ struct infer_context {
 };
 
 /* Infers with partly known contents; checks arity, the type of input 0 and fused forms first. */
-int infer_run(const struct infer_context *c);
+int infer_one(const struct infer_context *c);
 
 /* Arity and types of an operator, as operators.def has them. */
 struct infer_rule {

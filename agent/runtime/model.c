@@ -1,0 +1,306 @@
+#include "agent/runtime/model.h"
+
+#include "agent/runtime/kern_init.h"
+#include "agent/runtime/plan.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MODEL_PLAN_CACHE 8
+
+static void model_free(struct lego_model *model)
+{
+    while (model->plans) {
+        struct plan *plan = model->plans;
+        model->plans = plan->next;
+        plan_destroy(plan);
+    }
+    while (model->weights) {
+        struct weights *weights = model->weights;
+        model->weights = weights->next;
+        weights_destroy(weights);
+    }
+    while (model->dense) {
+        struct model_dense *dense = model->dense;
+        model->dense = dense->next;
+        free(dense->data);
+        free(dense);
+    }
+    weights_catalogues_clear(&model->catalogues);
+    fault_guard_remove(model->guard);
+    lego_package_destroy(model->package);
+    pthread_mutex_destroy(&model->lock);
+    free(model);
+}
+
+static int model_guard(struct lego_model *model, struct lego_diag *diag)
+{
+    size_t bytes;
+    const void *mapping = lego_package_mapping(model->package, &bytes);
+
+    return mapping ? fault_guard_add(mapping, bytes, &model->guard, diag) : LEGO_OK;
+}
+
+/* Every operator must have a fast path or a reference evaluation: says so at once, for all nodes.
+ */
+static int model_check_operators(const struct lego_graph *graph, struct lego_diag *diag)
+{
+    char missing[512] = "";
+    size_t used = 0;
+
+    for (uint32_t i = 0; i < graph->node_count && used < sizeof(missing); i++) {
+        const struct lego_node *node = &graph->nodes[i];
+        if (!lego_op_evaluates(node->op))
+            used += (size_t)snprintf(missing + used, sizeof(missing) - used, "%s%s (%s)",
+                                     used ? ", " : "", node->name, lego_op_name(node->op));
+    }
+    return used ? lego_fail(diag, LEGO_E_UNSUPPORTED, "operators that cannot run: %s", missing)
+                : LEGO_OK;
+}
+
+int lego_model_from_package(struct lego_package *package, const struct lego_model_options *options,
+                            struct lego_model **ret_model, struct lego_diag *diag)
+{
+    static const struct lego_model_options defaults;
+    struct lego_model *model = calloc(1, sizeof(*model));
+    int status;
+
+    if (!model) {
+        lego_package_destroy(package);
+        return lego_fail(diag, LEGO_E_NOMEM, "opening a model");
+    }
+    options = options ? options : &defaults;
+    atomic_init(&model->references, 1);
+    pthread_mutex_init(&model->lock, NULL);
+    model->package = package;
+    model->resident = options->resident;
+    model->plan_cache = options->plan_cache ? options->plan_cache : MODEL_PLAN_CACHE;
+    status = model_guard(model, diag);
+    if (!status)
+        status = kern_init(&model->kernels, options->cpu, diag);
+    if (!status)
+        status = model_check_operators(package->graph, diag);
+    if (!status)
+        status = weights_catalogues_make(&model->catalogues, package->catalogues,
+                                         package->catalogue_count, diag);
+    if (!status && fault_guard_faulted(model->guard))
+        status = lego_fail(diag, LEGO_E_FAULT, "the model's file became shorter while it was read");
+    if (status) {
+        model_free(model);
+        return status;
+    }
+    kern_cpu_format(model->kernels.cpu, model->cpu, sizeof(model->cpu));
+    model->resident_bytes = model->catalogues.bytes;
+    *ret_model = model;
+    return LEGO_OK;
+}
+
+int lego_model_open(const char *path, const struct lego_model_options *options,
+                    struct lego_model **ret_model, struct lego_diag *diag)
+{
+    struct lego_package *package;
+    int status =
+        lego_package_open(path, options ? options->verify : LEGO_VERIFY_STRUCTURE, &package, diag);
+
+    if (status)
+        return status;
+    status = lego_model_from_package(package, options, ret_model, diag);
+    return status ? lego_diag_prefix(diag, status, "%s", path) : LEGO_OK;
+}
+
+struct lego_model *lego_model_ref(struct lego_model *model)
+{
+    atomic_fetch_add_explicit(&model->references, 1, memory_order_relaxed);
+    return model;
+}
+
+void lego_model_close(struct lego_model *model)
+{
+    if (model && atomic_fetch_sub_explicit(&model->references, 1, memory_order_acq_rel) == 1)
+        model_free(model);
+}
+
+const struct lego_package *lego_model_package(const struct lego_model *model)
+{
+    return model->package;
+}
+
+const struct lego_value *lego_model_input(const struct lego_model *model, uint32_t index)
+{
+    const struct lego_graph *graph = model->package->graph;
+
+    return index < graph->input_count ? &graph->values[graph->inputs[index]] : NULL;
+}
+
+const struct lego_value *lego_model_output(const struct lego_model *model, uint32_t index)
+{
+    const struct lego_graph *graph = model->package->graph;
+
+    return index < graph->output_count ? &graph->values[graph->outputs[index]] : NULL;
+}
+
+uint32_t lego_model_input_count(const struct lego_model *model)
+{
+    return model->package->graph->input_count;
+}
+
+uint32_t lego_model_output_count(const struct lego_model *model)
+{
+    return model->package->graph->output_count;
+}
+
+size_t lego_model_resident_bytes(const struct lego_model *model)
+{
+    struct lego_model *shared = (struct lego_model *)model; /* only to lock it */
+    size_t bytes;
+
+    pthread_mutex_lock(&shared->lock);
+    bytes = shared->resident_bytes;
+    pthread_mutex_unlock(&shared->lock);
+    return bytes;
+}
+
+const char *lego_model_cpu(const struct lego_model *model)
+{
+    return model->cpu;
+}
+
+bool model_owns(const struct lego_model *model, const struct lego_tensor *tensor)
+{
+    const struct lego_graph *graph = model->package->graph;
+
+    for (uint32_t i = 0; i < graph->tensor_count; i++)
+        if (tensor->coded ? graph->tensors[i].coded == tensor->coded
+                          : graph->tensors[i].data == tensor->data)
+            return true;
+    return false;
+}
+
+static bool weights_key_equal(const struct weights_key *a, const struct weights_key *b)
+{
+    return a->source == b->source && a->view == b->view && a->groups == b->groups &&
+           a->nr == b->nr && a->kernel_height == b->kernel_height &&
+           a->kernel_width == b->kernel_width;
+}
+
+int model_weights(struct lego_model *model, const struct lego_tensor *tensor,
+                  const struct weights_key *key, const struct weights **ret_weights,
+                  struct lego_diag *diag)
+{
+    struct weights *weights = model->weights;
+    int status;
+
+    while (weights && !weights_key_equal(&weights->key, key))
+        weights = weights->next;
+    if (!weights) {
+        status = weights_make(&model->kernels, tensor, key, &model->catalogues,
+                              model->resident == LEGO_RESIDENT_PANELS, &weights, diag);
+        if (status)
+            return status;
+        weights->next = model->weights;
+        model->weights = weights;
+        model->resident_bytes += weights->bytes;
+    }
+    *ret_weights = weights;
+    return LEGO_OK;
+}
+
+int model_dense(struct lego_model *model, const struct lego_tensor *tensor, const void **ret_data,
+                struct lego_diag *diag)
+{
+    struct model_dense *dense = model->dense;
+    int status;
+
+    while (dense && dense->coded != tensor->coded)
+        dense = dense->next;
+    if (!dense) {
+        dense = calloc(1, sizeof(*dense));
+        if (!dense || !(dense->data = malloc(tensor->bytes ? tensor->bytes : 1))) {
+            free(dense);
+            return lego_fail(diag, LEGO_E_NOMEM, "decoding '%s'", tensor->name);
+        }
+        status = lego_coded_decode(tensor, dense->data, tensor->bytes / sizeof(float), diag);
+        if (status) {
+            free(dense->data);
+            free(dense);
+            return status;
+        }
+        dense->coded = tensor->coded;
+        dense->bytes = tensor->bytes;
+        dense->next = model->dense;
+        model->dense = dense;
+        model->resident_bytes += dense->bytes;
+    }
+    *ret_data = dense->data;
+    return LEGO_OK;
+}
+
+static struct plan *model_find_plan(struct lego_model *model, const struct lego_shape *shapes)
+{
+    struct plan **link = &model->plans;
+
+    for (; *link; link = &(*link)->next) {
+        struct plan *plan = *link;
+        if (!plan_matches(plan, shapes))
+            continue;
+        *link = plan->next;
+        plan->next = model->plans;
+        model->plans = plan;
+        return plan;
+    }
+    return NULL;
+}
+
+/* Drops what is over the cache's size and in nobody's use, oldest first. */
+static void model_trim_plans(struct lego_model *model)
+{
+    struct plan **link = &model->plans;
+    size_t kept = 0;
+
+    while (*link) {
+        struct plan *plan = *link;
+        if (kept < model->plan_cache || plan->references) {
+            kept++;
+            link = &plan->next;
+            continue;
+        }
+        *link = plan->next;
+        model->resident_bytes -= plan->weights_bytes;
+        plan_destroy(plan);
+    }
+}
+
+int model_plan(struct lego_model *model, const struct lego_shape *shapes, struct plan **ret_plan,
+               struct lego_diag *diag)
+{
+    struct plan *plan;
+    int status = LEGO_OK;
+
+    pthread_mutex_lock(&model->lock);
+    plan = model_find_plan(model, shapes);
+    if (!plan) {
+        status = plan_create(model, shapes, &plan, diag);
+        if (!status) {
+            plan->next = model->plans;
+            model->plans = plan;
+        }
+    }
+    if (!status) {
+        plan->references++;
+        model_trim_plans(model);
+        *ret_plan = plan;
+    }
+    pthread_mutex_unlock(&model->lock);
+    return status;
+}
+
+void model_release_plan(struct lego_model *model, struct plan *plan)
+{
+    if (!plan)
+        return;
+    pthread_mutex_lock(&model->lock);
+    plan->references--;
+    model_trim_plans(model);
+    pthread_mutex_unlock(&model->lock);
+}

@@ -1,0 +1,64 @@
+/*
+ * Inside the runtime: what sessions and plans share of a model.
+ */
+#ifndef LEGO_RUNTIME_MODEL_H
+#define LEGO_RUNTIME_MODEL_H
+
+#include "agent/runtime/fault_guard.h"
+#include "agent/runtime/legonet.h"
+#include "agent/runtime/weights.h"
+#include "codec/kernels/kernels.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct plan;
+
+/* A coded constant that an operator without a kernel needs dense. */
+struct model_dense {
+    struct model_dense *next;
+    const struct lego_coded *coded;
+    void *data;
+    size_t bytes;
+};
+
+struct lego_model {
+    atomic_uint references;
+    struct lego_package *package;
+    struct kern_table kernels;
+    char cpu[64];
+    enum lego_resident resident;
+    size_t plan_cache;
+    struct fault_region *guard;
+    struct weights_catalogues catalogues;
+    pthread_mutex_t lock;    /* of what follows */
+    struct weights *weights; /* prepared so far, shared by all plans */
+    struct model_dense *dense;
+    struct plan *plans; /* most recently used first */
+    size_t resident_bytes;
+};
+
+/*
+ * The weights of `tensor` for `key`, prepared by the first who asks. Owned by the model. `tensor`
+ * must be a constant of the model (its data live as long). The model's lock is held.
+ */
+int model_weights(struct lego_model *model, const struct lego_tensor *tensor,
+                  const struct weights_key *key, const struct weights **ret_weights,
+                  struct lego_diag *diag);
+
+/* A dense copy of a coded constant, made by the first who asks. The model's lock is held. */
+int model_dense(struct lego_model *model, const struct lego_tensor *tensor, const void **ret_data,
+                struct lego_diag *diag);
+
+/* True where the constant lives as long as the model (not folded for one plan only). */
+bool model_owns(const struct lego_model *model, const struct lego_tensor *tensor);
+
+/*
+ * The plan for these input shapes, from the cache or made now, with a reference that the caller
+ * gives back by model_release_plan.
+ */
+int model_plan(struct lego_model *model, const struct lego_shape *shapes, struct plan **ret_plan,
+               struct lego_diag *diag);
+void model_release_plan(struct lego_model *model, struct plan *plan);
+
+#endif

@@ -1,0 +1,199 @@
+#include "agent/runtime/plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The fast paths; what is not here, or what they decline, goes to the reference evaluation. */
+static const plan_node_fn plan_nodes[LEGO_OP_COUNT] = {
+    [LEGO_OP_Conv] = plan_conv,         [LEGO_OP_Gemm] = plan_gemm,
+    [LEGO_OP_MatMul] = plan_matmul,     [LEGO_OP_MaxPool] = plan_pool,
+    [LEGO_OP_AveragePool] = plan_pool,  [LEGO_OP_GlobalAveragePool] = plan_global_pool,
+    [LEGO_OP_Relu] = plan_unary,        [LEGO_OP_LeakyRelu] = plan_unary,
+    [LEGO_OP_Clip] = plan_unary,        [LEGO_OP_Sigmoid] = plan_unary,
+    [LEGO_OP_Tanh] = plan_unary,        [LEGO_OP_HardSigmoid] = plan_unary,
+    [LEGO_OP_HardSwish] = plan_unary,   [LEGO_OP_Gelu] = plan_unary,
+    [LEGO_OP_Exp] = plan_unary,         [LEGO_OP_Add] = plan_binary,
+    [LEGO_OP_Sub] = plan_binary,        [LEGO_OP_Mul] = plan_binary,
+    [LEGO_OP_Div] = plan_binary,        [LEGO_OP_Max] = plan_binary,
+    [LEGO_OP_Min] = plan_binary,        [LEGO_OP_Softmax] = plan_softmax,
+    [LEGO_OP_ReduceMean] = plan_reduce, [LEGO_OP_Identity] = plan_reshape,
+    [LEGO_OP_Dropout] = plan_reshape,   [LEGO_OP_Reshape] = plan_reshape,
+    [LEGO_OP_Flatten] = plan_reshape,   [LEGO_OP_Squeeze] = plan_reshape,
+    [LEGO_OP_Unsqueeze] = plan_reshape, [LEGO_OP_Transpose] = plan_transpose,
+    [LEGO_OP_Concat] = plan_concat,     [LEGO_OP_Split] = plan_split,
+    [LEGO_OP_Slice] = plan_slice,       [LEGO_OP_Pad] = plan_pad,
+};
+
+static bool node_is_static(const struct lego_graph *graph, const struct lego_node *node)
+{
+    for (uint32_t i = 0; i < node->input_count; i++)
+        if (node->inputs[i] >= 0 && !lego_shape_is_static(&graph->values[node->inputs[i]].shape))
+            return false;
+    for (uint32_t i = 0; i < node->output_count; i++)
+        if (node->outputs[i] >= 0 && !lego_shape_is_static(&graph->values[node->outputs[i]].shape))
+            return false;
+    return true;
+}
+
+/* Fast paths want floats at their first input and output, and something to compute. */
+static bool node_is_fast(const struct plan_builder *b, const struct lego_node *node)
+{
+    const struct lego_value *output;
+
+    if (!plan_nodes[node->op] || !node_is_static(b->graph, node) || node->inputs[0] < 0 ||
+        node->outputs[0] < 0)
+        return false;
+    output = &b->graph->values[node->outputs[0]];
+    for (int i = 0; i < output->shape.rank; i++)
+        if (!output->shape.dim[i])
+            return false;
+    return plan_is_float(b, node->inputs[0]) && output->dtype == LEGO_DTYPE_FLOAT32;
+}
+
+static int plan_node(struct plan_builder *b, const struct lego_node *node)
+{
+    int status = node_is_fast(b, node) ? plan_nodes[node->op](b, node) : PLAN_DECLINED;
+
+    if (status == PLAN_DECLINED)
+        status = plan_eval(b, node);
+    return status < 0
+               ? lego_diag_prefix(b->diag, status, "%s (%s)", node->name, lego_op_name(node->op))
+               : LEGO_OK;
+}
+
+static int plan_inputs(struct plan_builder *b)
+{
+    for (uint32_t i = 0; i < b->graph->input_count; i++) {
+        int32_t value = plan_output(b, b->graph->inputs[i], PLAN_PLAIN);
+        if (value < 0)
+            return value;
+        b->plan->values[value].storage = PLAN_INPUT;
+        b->plan->values[value].input = i;
+        b->plan->inputs[i] = value;
+    }
+    return LEGO_OK;
+}
+
+static int plan_constants(struct plan_builder *b)
+{
+    for (uint32_t i = 0; i < b->graph->value_count; i++) {
+        int32_t tensor = b->graph->values[i].tensor, value;
+        if (tensor < 0)
+            continue;
+        value = plan_output(b, (int32_t)i, PLAN_PLAIN);
+        if (value < 0)
+            return value;
+        b->plan->values[value].storage = PLAN_CONSTANT;
+        b->plan->values[value].constant = b->graph->tensors[tensor].data;
+    }
+    return LEGO_OK;
+}
+
+static int plan_outputs(struct plan_builder *b)
+{
+    for (uint32_t i = 0; i < b->graph->output_count; i++) {
+        int32_t of = b->graph->outputs[i], value = plan_operand(b, of, PLAN_PLAIN);
+        if (value < 0)
+            return value;
+        if (plan_is_constant(b, of)) {
+            int status = plan_constant_data(b, of, &b->plan->values[value].constant);
+            if (status)
+                return status;
+        }
+        b->plan->outputs[i] = value;
+    }
+    return LEGO_OK;
+}
+
+static void plan_find_last_parallel(struct plan *plan)
+{
+    plan->last_parallel = UINT32_MAX;
+    for (uint32_t i = 0; i < plan->step_count; i++)
+        if (plan->steps[i].work >= 2 * WORKERS_MIN_WORK)
+            plan->last_parallel = i;
+}
+
+static int plan_build(struct plan_builder *b)
+{
+    int status = plan_inputs(b);
+
+    if (!status)
+        status = plan_constants(b);
+    for (uint32_t i = 0; !status && i < b->graph->node_count; i++)
+        status = plan_node(b, &b->graph->nodes[i]);
+    if (!status)
+        status = plan_outputs(b);
+    return status < 0 ? status : plan_place(b->plan, b->diag);
+}
+
+static int plan_allocate(struct plan_builder *b, const struct lego_shape *shapes)
+{
+    struct plan *plan = b->plan;
+    const struct lego_graph *graph = b->graph;
+
+    plan->memory = lego_arena_create(0);
+    b->of = malloc((graph->value_count + 1) * sizeof(*b->of));
+    b->native = calloc(graph->value_count + 1, sizeof(*b->native));
+    if (!plan->memory || !b->of || !b->native)
+        return lego_fail(b->diag, LEGO_E_NOMEM, "planning");
+    memset(b->of, -1, graph->value_count * sizeof(*b->of));
+    plan->inputs = lego_arena_calloc(plan->memory, graph->input_count + 1, sizeof(int32_t));
+    plan->outputs = lego_arena_calloc(plan->memory, graph->output_count + 1, sizeof(int32_t));
+    plan->input_shapes =
+        lego_arena_memdup(plan->memory, shapes, graph->input_count * sizeof(*shapes));
+    if (!plan->inputs || !plan->outputs || (graph->input_count && !plan->input_shapes))
+        return lego_fail(b->diag, LEGO_E_NOMEM, "planning");
+    return LEGO_OK;
+}
+
+int plan_create(struct lego_model *model, const struct lego_shape *shapes, struct plan **ret_plan,
+                struct lego_diag *diag)
+{
+    struct plan_builder b = {.model = model, .diag = diag};
+    int status;
+
+    b.plan = calloc(1, sizeof(*b.plan));
+    if (!b.plan)
+        return lego_fail(diag, LEGO_E_NOMEM, "planning");
+    b.plan->model = model;
+    status = lego_graph_specialise(model->package->graph, shapes, &b.plan->graph, diag);
+    b.graph = b.plan->graph;
+    if (!status)
+        status = plan_allocate(&b, shapes);
+    if (!status)
+        status = plan_build(&b);
+    free(b.of);
+    free(b.native);
+    if (status) {
+        plan_destroy(b.plan);
+        return status;
+    }
+    plan_find_last_parallel(b.plan);
+    model->resident_bytes += b.plan->weights_bytes;
+    *ret_plan = b.plan;
+    return LEGO_OK;
+}
+
+void plan_destroy(struct plan *plan)
+{
+    if (!plan)
+        return;
+    while (plan->weights) {
+        struct weights *weights = plan->weights;
+        plan->weights = weights->next;
+        weights_destroy(weights);
+    }
+    free(plan->values);
+    free(plan->steps);
+    lego_arena_destroy(plan->memory);
+    lego_graph_destroy(plan->graph);
+    free(plan);
+}
+
+bool plan_matches(const struct plan *plan, const struct lego_shape *shapes)
+{
+    for (uint32_t i = 0; i < plan->graph->input_count; i++)
+        if (!lego_shape_equal(&plan->input_shapes[i], &shapes[i]))
+            return false;
+    return true;
+}

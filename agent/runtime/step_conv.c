@@ -1,0 +1,100 @@
+/*
+ * Convolution: decides which way a Conv goes (depthwise, or the implicit GEMM over pixels, windows
+ * or rows of the kernel) and sets it up.
+ */
+#include "agent/runtime/step_gemm.h"
+
+/* Below this many input channels a whole row of the kernel is one run of the GEMM's k. */
+#define CONV_FEW_CHANNELS 8
+
+/* The bias of a node's input `index` as `rows` floats; declines what is computed or of another
+ * size. */
+static int conv_bias(struct plan_builder *b, const struct lego_node *node, uint32_t index,
+                     uint32_t rows, const float **ret_bias)
+{
+    int32_t value = node->input_count > index ? node->inputs[index] : -1;
+    const void *data;
+    int status;
+
+    *ret_bias = NULL;
+    if (value < 0)
+        return LEGO_OK;
+    if (!plan_is_constant(b, value) || b->graph->values[value].shape.rank != 1 ||
+        b->graph->values[value].shape.dim[0] != rows)
+        return PLAN_DECLINED;
+    status = plan_constant_data(b, value, &data);
+    *ret_bias = data;
+    return status;
+}
+
+/* The residual operand in channels-last: same shape as the output, computed or constant. */
+static int32_t conv_add(struct plan_builder *b, const struct lego_node *node)
+{
+    int32_t value = node->input_count > 3 ? node->inputs[3] : -1;
+
+    return value < 0 ? -1 : plan_operand(b, value, PLAN_CHANNELS_LAST);
+}
+
+static bool conv_is_ours(const struct plan_builder *b, const struct lego_node *node,
+                         struct window *ret_window, uint32_t *ret_groups)
+{
+    const struct lego_tensor *weights = lego_node_constant(b->graph, node, 1);
+    const struct lego_shape *input = &b->graph->values[node->inputs[0]].shape;
+    int64_t groups = lego_node_int(node, "group", 1);
+    int32_t add = node->input_count > 3 ? node->inputs[3] : -1;
+
+    if (!weights || weights->dtype != LEGO_DTYPE_FLOAT32 || weights->shape.rank != input->rank ||
+        groups < 1 || groups > weights->shape.dim[0] || weights->shape.dim[0] % groups ||
+        (weights->coded && weights->coded->view != LEGO_VIEW_OUT_FIRST) ||
+        (weights->coded && weights->coded->groups != groups))
+        return false;
+    if (add >= 0 &&
+        !lego_shape_equal(&b->graph->values[add].shape, &b->graph->values[node->outputs[0]].shape))
+        return false;
+    *ret_groups = (uint32_t)groups;
+    return window_make(node, input, &b->graph->values[node->outputs[0]].shape, &weights->shape,
+                       ret_window);
+}
+
+static enum gemm_source conv_source(const struct window *w, const struct weights *weights)
+{
+    if (window_is_pointwise(w))
+        return GEMM_ROWS;
+    if (w->channels < CONV_FEW_CHANNELS && weights->groups == 1 && weights->split_count == 1 &&
+        w->dilation_x == 1 && w->kernel_width > 1)
+        return GEMM_WINDOW_ROWS;
+    return GEMM_WINDOW;
+}
+
+int plan_conv(struct plan_builder *b, const struct lego_node *node)
+{
+    struct gemm_detail detail = {0};
+    struct weights_key key = {.view = LEGO_VIEW_OUT_FIRST};
+    const struct lego_shape *shape = &b->graph->values[node->outputs[0]].shape;
+    uint32_t rows = (uint32_t)shape->dim[1];
+    int32_t a, add, out;
+    int status;
+
+    if (!conv_is_ours(b, node, &detail.window, &key.groups))
+        return PLAN_DECLINED;
+    if (key.groups > 1 && key.groups == rows && key.groups == detail.window.channels)
+        return plan_depthwise(b, node);
+    status = conv_bias(b, node, 2, rows, &detail.bias);
+    if (status)
+        return status;
+    detail.pixels = window_pixels(&detail.window);
+    detail.variant = gemm_choose(&b->model->kernels, rows / key.groups, detail.pixels);
+    key.nr = detail.variant->nr;
+    status = plan_weights(b, node, 1, key, &detail.weights);
+    if (status)
+        return status;
+    detail.source = conv_source(&detail.window, detail.weights);
+    detail.a_stride = detail.window.channels;
+    detail.out_stride = rows;
+    a = plan_operand(b, node->inputs[0], PLAN_CHANNELS_LAST);
+    add = a < 0 ? -1 : conv_add(b, node);
+    if (a < 0 || add < -1)
+        return a < 0 ? a : add;
+    out = plan_output(b, node->outputs[0], PLAN_CHANNELS_LAST);
+    return out < 0 ? out : gemm_step(b, node, detail, a, add, out);
+}

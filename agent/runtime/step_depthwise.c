@@ -1,0 +1,148 @@
+/*
+ * Depthwise convolution: one output channel for each input channel, row by row of the output.
+ */
+#include "agent/runtime/plan.h"
+#include "agent/runtime/window.h"
+
+#include "codec/base/arith.h"
+
+struct depthwise_detail {
+    const struct weights *weights;
+    struct window window;
+    const float *bias;
+    float lo, hi;
+    kern_unary_f32_fn activation;
+    float act_lo, act_hi;
+    size_t tile_at; /* coded: the tile's scratch, in the run's shared scratch behind the weights */
+};
+
+struct depthwise_call {
+    const struct plan_run *run;
+    const struct depthwise_detail *detail;
+    const float *x, *add, *weights;
+    float *out;
+};
+
+static void depthwise_task(void *context, uint32_t slot, size_t item)
+{
+    const struct depthwise_call *call = context;
+    const struct depthwise_detail *detail = call->detail;
+    const struct window *w = &detail->window;
+    const float **pointers = run_slot(call->run, slot);
+    size_t row_elems = (size_t)w->out_width * w->channels;
+    float *out = call->out + item * row_elems;
+    struct kern_dwconv_f32 args = {
+        .pixels = w->out_width,
+        .channels = w->channels,
+        .taps = w->kernel_height * w->kernel_width,
+        .a = pointers,
+        .a_step = window_row_step(w),
+        .weights = call->weights,
+        .weight_stride = w->channels,
+        .bias = detail->bias,
+        .out = out,
+        .out_stride = w->channels,
+        .lo = call->add ? -__builtin_inff() : detail->lo,
+        .hi = call->add ? __builtin_inff() : detail->hi,
+    };
+
+    window_row(w, call->x, call->run->zeros, (uint32_t)(item / w->out_height),
+               (uint32_t)(item % w->out_height), pointers);
+    call->run->kernels->dwconv_f32(&args);
+    if (call->add)
+        call->run->kernels->add_f32(row_elems, out, call->add + item * row_elems, 1, out,
+                                    detail->lo, detail->hi);
+    if (detail->activation)
+        detail->activation(row_elems, out, out, detail->act_lo, detail->act_hi);
+}
+
+static int depthwise_run(const struct plan_step *step, struct plan_run *run, struct lego_diag *diag)
+{
+    const struct depthwise_detail *detail = step->detail;
+    size_t rows = (size_t)detail->window.batch * detail->window.out_height;
+    struct depthwise_call call = {
+        .run = run,
+        .detail = detail,
+        .x = run_floats(run, step->inputs[0]),
+        .add = step->input_count > 1 ? run_floats(run, step->inputs[1]) : NULL,
+        .weights = detail->weights->panels,
+        .out = run_floats(run, step->outputs[0]),
+    };
+
+    (void)diag;
+    if (!call.weights) {
+        weights_decode_depthwise(run->kernels, detail->weights,
+                                 (float *)(run->shared + detail->tile_at), (float *)run->shared);
+        call.weights = (const float *)run->shared;
+    }
+    workers_run(run->workers, workers_worth(run->workers, rows, step->work), rows, depthwise_task,
+                &call);
+    return LEGO_OK;
+}
+
+static int depthwise_bias(struct plan_builder *b, const struct lego_node *node,
+                          const float **ret_bias)
+{
+    int32_t value = node->input_count > 2 ? node->inputs[2] : -1;
+    const void *data;
+    int status;
+
+    if (value < 0)
+        return LEGO_OK;
+    if (!plan_is_constant(b, value))
+        return PLAN_DECLINED;
+    status = plan_constant_data(b, value, &data);
+    *ret_bias = data;
+    return status;
+}
+
+/* plan_conv has checked the shapes. */
+int plan_depthwise(struct plan_builder *b, const struct lego_node *node)
+{
+    struct depthwise_detail detail = {0};
+    struct weights_key key = {.view = LEGO_VIEW_OUT_FIRST};
+    const struct lego_tensor *tensor = lego_node_constant(b->graph, node, 1);
+    int32_t values[2] = {-1, -1}, out;
+    size_t weight_bytes;
+    struct plan_step *step;
+    int status = depthwise_bias(b, node, &detail.bias);
+
+    if (status)
+        return status;
+    if (!window_make(node, &b->graph->values[node->inputs[0]].shape,
+                     &b->graph->values[node->outputs[0]].shape, &tensor->shape, &detail.window))
+        return PLAN_DECLINED;
+    key.groups = detail.window.channels;
+    key.kernel_height = detail.window.kernel_height;
+    key.kernel_width = detail.window.kernel_width;
+    status = plan_weights(b, node, 1, key, &detail.weights);
+    if (status)
+        return status;
+    values[0] = plan_operand(b, node->inputs[0], PLAN_CHANNELS_LAST);
+    if (values[0] >= 0 && node->input_count > 3 && node->inputs[3] >= 0)
+        values[1] = plan_operand(b, node->inputs[3], PLAN_CHANNELS_LAST);
+    if (values[0] < 0 || values[1] < -1)
+        return values[0] < 0 ? values[0] : values[1];
+    out = plan_output(b, node->outputs[0], PLAN_CHANNELS_LAST);
+    if (out < 0)
+        return out;
+    plan_clamp(node, &detail.lo, &detail.hi);
+    detail.activation = plan_activation(&b->model->kernels, node->activation);
+    detail.act_lo = node->act_lo;
+    detail.act_hi = node->act_hi;
+    weight_bytes = (size_t)detail.weights->rows * detail.weights->taps * sizeof(float);
+    detail.tile_at = (weight_bytes + 63) & ~(size_t)63;
+    if (!detail.weights->panels)
+        plan_need_shared(b, detail.tile_at + weights_tile_elems(detail.weights) * sizeof(float));
+    plan_need_slot(b, window_row_count(&detail.window) * sizeof(float *));
+    plan_need_zeros(b, detail.window.channels);
+    step = plan_step_add(b, node, depthwise_run, sizeof(detail), values, values[1] >= 0 ? 2 : 1,
+                         &out, 1);
+    if (!step)
+        return LEGO_E_NOMEM;
+    *(struct depthwise_detail *)step->detail = detail;
+    step->macs =
+        (uint64_t)window_pixels(&detail.window) * detail.window.channels * detail.weights->taps;
+    step->work = 4 * step->macs; /* it moves more than it multiplies */
+    return LEGO_OK;
+}

@@ -1,0 +1,332 @@
+#include "agent/runtime/step_gemm.h"
+
+#include "codec/base/arith.h"
+
+#include <math.h>
+#include <string.h>
+
+/* How well a variant uses the machine, beside the widest one, when nothing is padded. */
+#define GEMM_NARROW_COST 1.3
+#define GEMM_ROW_COST    3.0
+
+/* One call of a step, shared by its threads. */
+struct gemm_call {
+    const struct plan_run *run;
+    const struct gemm_detail *detail;
+    const float *a, *add;
+    float *out;
+    uint32_t unit_tiles, chunks;
+    size_t chunk_pixels; /* a multiple of mr: blocks are the same for any number of threads */
+    /* The unit whose panel each slot holds. */
+    uint32_t held[WORKERS_MAX];
+};
+
+/* What a thread works on: blocks [first, first + count) for pixels [pixel, end). */
+struct gemm_part {
+    const float *panel;
+    size_t block_elems; /* of the panel */
+    uint32_t first_block, block_count;
+    size_t pixel, end;
+    const struct weights_split *split;
+    bool first_split, last_split;
+    const float **pointers;
+    float *edge, *block;
+};
+
+const struct kern_gemm_variant *gemm_choose(const struct kern_table *kernels, uint32_t rows,
+                                            size_t pixels)
+{
+    const struct kern_gemm_variant *variants[3] = {&kernels->gemm_f32, &kernels->gemm_f32_narrow,
+                                                   &kernels->gemm_f32_row};
+    const double cost[3] = {1.0, GEMM_NARROW_COST, GEMM_ROW_COST};
+    const struct kern_gemm_variant *best = NULL;
+    double best_work = INFINITY;
+
+    for (int i = 0; i < 3; i++) {
+        double m = (double)lego_div_up(pixels, variants[i]->mr) * variants[i]->mr;
+        double n = (double)lego_div_up(rows, variants[i]->nr) * variants[i]->nr;
+        if (m * n * cost[i] < best_work) {
+            best_work = m * n * cost[i];
+            best = variants[i];
+        }
+    }
+    return best;
+}
+
+/* Pointers for pixels [pixel, pixel + m) and the channels that start at `channel`. */
+static void gemm_pointers(const struct gemm_call *call, const struct gemm_part *part, size_t pixel,
+                          uint32_t m, uint32_t channel)
+{
+    const struct gemm_detail *detail = call->detail;
+    uint32_t mr = detail->variant->mr;
+    const float *a = call->a + channel;
+
+    switch (detail->source) {
+    case GEMM_ROWS:
+        for (uint32_t i = 0; i < mr; i++)
+            part->pointers[i] = a + (ptrdiff_t)(pixel + (i < m ? i : m - 1)) * detail->a_stride;
+        break;
+    case GEMM_WINDOW:
+        window_pointers(&detail->window, a, call->run->zeros, pixel, m, mr, part->pointers);
+        break;
+    case GEMM_WINDOW_ROWS:
+        window_row_pointers(&detail->window, a, call->run->zeros, part->edge, pixel, m, mr,
+                            part->pointers);
+        break;
+    }
+}
+
+static void gemm_taps(const struct gemm_detail *detail, const struct weights_split *split,
+                      struct kern_gemm_f32 *args)
+{
+    args->taps = split->taps;
+    args->channels = split->channels;
+    if (detail->source == GEMM_WINDOW_ROWS) {
+        args->taps = detail->window.kernel_height;
+        args->channels = detail->window.kernel_width * split->channels;
+    }
+}
+
+/* One block of a matrix whose blocks may hold rows of several groups: computes the block for each
+ * group beside the output and copies the group's rows. */
+static void gemm_straddling(const struct gemm_call *call, const struct gemm_part *part,
+                            struct kern_gemm_f32 args, uint32_t row, uint32_t n, size_t pixel)
+{
+    const struct gemm_detail *detail = call->detail;
+    const struct weights *weights = detail->weights;
+    uint32_t group_rows = weights->rows / weights->groups, nr = detail->variant->nr;
+
+    for (uint32_t at = row; at < row + n;) {
+        uint32_t group = at / group_rows;
+        uint32_t end = (uint32_t)lego_min_size((size_t)(group + 1) * group_rows, row + n);
+        gemm_pointers(call, part, pixel, args.m, group * weights->channels);
+        args.n = end - row;
+        args.c = part->block;
+        args.c_stride = nr;
+        args.bias = detail->bias ? detail->bias + row : NULL;
+        args.add = NULL;
+        args.lo = -INFINITY;
+        args.hi = INFINITY;
+        detail->variant->run(&args);
+        for (uint32_t i = 0; i < args.m; i++) {
+            ptrdiff_t to = (ptrdiff_t)(pixel + i) * detail->out_stride;
+            for (uint32_t r = at; r < end; r++) {
+                float value = part->block[i * nr + r - row];
+                if (call->add)
+                    value += call->add[to + r];
+                value = value < detail->lo ? detail->lo : value;
+                call->out[to + r] = value > detail->hi ? detail->hi : value;
+            }
+        }
+        at = end;
+    }
+}
+
+static void gemm_activate(const struct gemm_call *call, const struct gemm_part *part, size_t pixel,
+                          uint32_t m)
+{
+    const struct gemm_detail *detail = call->detail;
+    const struct weights *weights = detail->weights;
+    uint32_t first, last, rows = 0;
+
+    weights_block_rows(weights, part->first_block, &first);
+    for (uint32_t b = part->block_count; b > 0 && !rows; b--) {
+        rows = weights_block_rows(weights, part->first_block + b - 1, &last);
+        rows = rows ? last + rows - first : 0;
+    }
+    if (rows == weights->rows && detail->out_stride == (ptrdiff_t)rows) {
+        float *out = call->out + pixel * rows;
+        detail->activation((size_t)m * rows, out, out, detail->act_lo, detail->act_hi);
+        return;
+    }
+    for (uint32_t i = 0; i < m; i++) {
+        float *out = call->out + (ptrdiff_t)(pixel + i) * detail->out_stride + first;
+        detail->activation(rows, out, out, detail->act_lo, detail->act_hi);
+    }
+}
+
+/* All blocks of the part for up to mr pixels. */
+static void gemm_pixels(const struct gemm_call *call, const struct gemm_part *part, size_t pixel,
+                        uint32_t m)
+{
+    const struct gemm_detail *detail = call->detail;
+    const struct weights *weights = detail->weights;
+    uint32_t group_rows = weights->rows / weights->groups, pointed = UINT32_MAX;
+    ptrdiff_t to = (ptrdiff_t)pixel * detail->out_stride;
+    struct kern_gemm_f32 args = {
+        .m = m,
+        .a = part->pointers + (size_t)part->split->first_tap * detail->variant->mr,
+        .c_stride = detail->out_stride,
+        .add_stride = detail->out_stride,
+        .accumulate = !part->first_split,
+        .lo = part->last_split ? detail->lo : -INFINITY,
+        .hi = part->last_split ? detail->hi : INFINITY,
+    };
+
+    gemm_taps(detail, part->split, &args);
+    for (uint32_t b = 0; b < part->block_count; b++) {
+        uint32_t row, n = weights_block_rows(weights, part->first_block + b, &row);
+        uint32_t group = row / group_rows;
+        if (!n)
+            continue;
+        args.panel = part->panel + b * part->block_elems;
+        if (group != (row + n - 1) / group_rows) {
+            gemm_straddling(call, part, args, row, n, pixel);
+            pointed = UINT32_MAX;
+            continue;
+        }
+        if (group != pointed)
+            gemm_pointers(call, part, pixel, m,
+                          group * weights->channels + part->split->first_channel);
+        pointed = group;
+        args.n = n;
+        args.bias = detail->bias ? detail->bias + row : NULL;
+        args.c = call->out + to + row;
+        args.add = call->add && part->last_split ? call->add + to + row : NULL;
+        detail->variant->run(&args);
+    }
+    if (detail->activation && part->last_split)
+        gemm_activate(call, part, pixel, m);
+}
+
+static void gemm_part_run(const struct gemm_call *call, const struct gemm_part *part)
+{
+    uint32_t mr = call->detail->variant->mr;
+
+    for (size_t pixel = part->pixel; pixel < part->end; pixel += mr)
+        gemm_pixels(call, part, pixel, (uint32_t)lego_min_size(mr, part->end - pixel));
+}
+
+static void gemm_task(void *context, uint32_t slot, size_t item)
+{
+    struct gemm_call *call = context;
+    const struct gemm_detail *detail = call->detail;
+    const struct weights *weights = detail->weights;
+    uint32_t unit = (uint32_t)(item / call->chunks), chunk = (uint32_t)(item % call->chunks);
+    char *scratch = run_slot(call->run, slot);
+    float *panel = (float *)(scratch + detail->panel_at);
+    struct gemm_part part = {
+        .first_block = unit * call->unit_tiles * weights->tile_blocks,
+        .pixel = chunk * call->chunk_pixels,
+        .pointers = (const float **)(scratch + detail->pointers_at),
+        .edge = (float *)(scratch + detail->edge_at),
+        .block = (float *)(scratch + detail->block_at),
+    };
+
+    part.end = lego_min_size(part.pixel + call->chunk_pixels, detail->pixels);
+    part.block_count = (uint32_t)lego_min_size((size_t)call->unit_tiles * weights->tile_blocks,
+                                               weights_blocks(weights) - part.first_block);
+    for (uint32_t s = 0; s < weights->split_count; s++) {
+        part.split = &weights->splits[s];
+        part.first_split = s == 0;
+        part.last_split = s == weights->split_count - 1;
+        part.block_elems = (size_t)part.split->taps * part.split->channels * weights->nr;
+        if (weights->panels) {
+            part.panel = weights->panels + part.first_block * weights->block_elems;
+        } else {
+            if (weights->split_count > 1 || call->held[slot] != unit)
+                weights_decode(call->run->kernels, weights, unit * call->unit_tiles,
+                               call->unit_tiles, part.split, panel);
+            call->held[slot] = unit;
+            part.panel = panel;
+        }
+        gemm_part_run(call, &part);
+    }
+}
+
+/* Cuts the work in units of tiles and chunks of pixels: enough items for the threads, decoding
+ * nothing twice where the tiles alone suffice. */
+static void gemm_cut(struct gemm_call *call, uint32_t slots)
+{
+    const struct gemm_detail *detail = call->detail;
+    const struct weights *weights = detail->weights;
+    uint32_t mr = detail->variant->mr, wanted = slots > 1 ? 3 * slots : 1;
+    size_t blocks = lego_div_up(detail->pixels, mr), units, chunks;
+
+    call->unit_tiles = detail->unit_tiles;
+    if (slots > 1 && !weights->panels)
+        call->unit_tiles = (uint32_t)lego_max_size(
+            1, lego_min_size(call->unit_tiles, weights->tile_count / wanted));
+    units = lego_div_up(weights->tile_count, call->unit_tiles);
+    chunks = lego_min_size(lego_div_up(wanted, units), blocks);
+    call->chunk_pixels = lego_div_up(blocks, chunks) * mr;
+    call->chunks = (uint32_t)lego_div_up(detail->pixels, call->chunk_pixels);
+}
+
+static int gemm_run(const struct plan_step *step, struct plan_run *run, struct lego_diag *diag)
+{
+    const struct gemm_detail *detail = step->detail;
+    struct gemm_call call = {
+        .run = run,
+        .detail = detail,
+        .a = run_floats(run, step->inputs[0]),
+        .add = step->input_count > 1 ? run_floats(run, step->inputs[1]) : NULL,
+        .out = run_floats(run, step->outputs[0]),
+    };
+    uint32_t slots = workers_worth(run->workers, SIZE_MAX, step->work);
+
+    (void)diag;
+    memset(call.held, -1, sizeof(call.held));
+    gemm_cut(&call, slots);
+    workers_run(run->workers, slots,
+                lego_div_up(detail->weights->tile_count, call.unit_tiles) * call.chunks, gemm_task,
+                &call);
+    return LEGO_OK;
+}
+
+static size_t scratch_at(size_t *total, size_t bytes)
+{
+    size_t at = *total;
+
+    *total = (at + bytes + 63) & ~(size_t)63;
+    return at;
+}
+
+static void gemm_scratch(struct plan_builder *b, struct gemm_detail *detail)
+{
+    const struct weights *weights = detail->weights;
+    const struct window *w = &detail->window;
+    size_t total = 0, tile_bytes = 0, taps = weights->taps, edge = 0;
+
+    for (uint32_t s = 0; s < weights->split_count; s++)
+        tile_bytes = lego_max_size(tile_bytes, (size_t)weights->splits[s].taps *
+                                                   weights->splits[s].channels * weights->nr *
+                                                   weights->tile_blocks * sizeof(float));
+    detail->unit_tiles = (uint32_t)lego_max_size(1, WEIGHTS_PANEL_BYTES / tile_bytes);
+    detail->unit_tiles = (uint32_t)lego_min_size(detail->unit_tiles, weights->tile_count);
+    if (!weights->panels)
+        detail->panel_at = scratch_at(&total, detail->unit_tiles * tile_bytes);
+    if (detail->source == GEMM_WINDOW_ROWS)
+        edge = (size_t)w->kernel_height * detail->variant->mr * w->kernel_width * w->channels;
+    detail->pointers_at = scratch_at(&total, taps * detail->variant->mr * sizeof(float *));
+    detail->edge_at = scratch_at(&total, edge * sizeof(float));
+    if (weights->groups > 1)
+        detail->block_at =
+            scratch_at(&total, (size_t)detail->variant->mr * detail->variant->nr * sizeof(float));
+    plan_need_slot(b, total);
+    if (detail->source != GEMM_ROWS)
+        plan_need_zeros(b, (size_t)w->channels * w->kernel_width);
+}
+
+int gemm_step(struct plan_builder *b, const struct lego_node *node, struct gemm_detail detail,
+              int32_t a, int32_t add, int32_t out)
+{
+    int32_t inputs[2] = {a, add};
+    const struct weights *weights = detail.weights;
+    struct plan_step *step;
+
+    gemm_scratch(b, &detail);
+    plan_clamp(node, &detail.lo, &detail.hi);
+    detail.activation = plan_activation(&b->model->kernels, node->activation);
+    detail.act_lo = node->act_lo;
+    detail.act_hi = node->act_hi;
+    step = plan_step_add(b, node, gemm_run, sizeof(detail), inputs, add >= 0 ? 2 : 1, &out, 1);
+    if (!step)
+        return LEGO_E_NOMEM;
+    memcpy(step->detail, &detail, sizeof(detail));
+    step->macs = (uint64_t)detail.pixels * weights->rows * weights->channels * weights->taps;
+    step->work = step->macs;
+    if (add >= 0 && weights->split_count == 1)
+        b->plan->values[out].reuse = add;
+    return LEGO_OK;
+}

@@ -1,0 +1,46 @@
+/*
+ * The one matrix product behind Conv, Gemm and MatMul: out[pixel][row] = sum over k of
+ * a[pixel][k] * weights[row][k], where the pixels' a come by pointers (implicit GEMM) and the
+ * weights by panels, packed at load or decoded tile by tile.
+ */
+#ifndef LEGO_RUNTIME_STEP_GEMM_H
+#define LEGO_RUNTIME_STEP_GEMM_H
+
+#include "agent/runtime/plan.h"
+#include "agent/runtime/window.h"
+
+enum gemm_source {
+    GEMM_ROWS = 0,        /* pixel p is at a + p * a_stride */
+    GEMM_WINDOW = 1,      /* a pointer for each tap */
+    GEMM_WINDOW_ROWS = 2, /* a pointer for each row of the kernel: few input channels */
+};
+
+struct gemm_detail {
+    const struct weights *weights;
+    const struct kern_gemm_variant *variant;
+    enum gemm_source source;
+    struct window window; /* GEMM_WINDOW* */
+    size_t pixels;
+    ptrdiff_t a_stride;   /* GEMM_ROWS, elements */
+    ptrdiff_t out_stride; /* elements from one pixel's outputs to the next */
+    const float *bias;    /* of all rows, NULL: 0 */
+    float lo, hi;
+    kern_unary_f32_fn activation; /* after the clamp; NULL: none */
+    float act_lo, act_hi;
+    uint32_t unit_tiles; /* at most: what a panel holds at a time */
+    /* Where in a slot's scratch: */
+    size_t panel_at, pointers_at, edge_at, block_at;
+};
+
+/* The kernel for `rows` weight rows (of one group) and `pixels`: the least padded work. */
+const struct kern_gemm_variant *gemm_choose(const struct kern_table *kernels, uint32_t rows,
+                                            size_t pixels);
+
+/*
+ * Adds the step: inputs are `a` and, unless -1, `add` (a value of the output's layout), output is
+ * `out`. Fills what follows from the weights and the variant: scratch and units.
+ */
+int gemm_step(struct plan_builder *b, const struct lego_node *node, struct gemm_detail detail,
+              int32_t a, int32_t add, int32_t out);
+
+#endif

@@ -1,0 +1,461 @@
+#include "agent/runtime/weights.h"
+
+#include "codec/base/arith.h"
+#include "codec/base/half.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define WEIGHTS_ALIGN        64
+#define WEIGHTS_DEPTHWISE_NR 32
+#define CATALOGUE_TAIL_ELEMS 16
+
+/* 64-byte aligned and zeroed, NULL where it does not fit. */
+static float *weights_alloc(size_t elems)
+{
+    size_t bytes;
+    void *memory;
+
+    if (!lego_mul_size(elems, sizeof(float), &bytes) ||
+        !lego_align_up(bytes, WEIGHTS_ALIGN, &bytes))
+        return NULL;
+    memory = aligned_alloc(WEIGHTS_ALIGN, bytes ? bytes : WEIGHTS_ALIGN);
+    if (memory)
+        memset(memory, 0, bytes);
+    return memory;
+}
+
+static int catalogue_make(const struct lego_catalogue *source, float **ret_entries,
+                          size_t *ret_bytes)
+{
+    uint32_t height = source->brick_rows, width = source->brick_columns;
+    size_t area = (size_t)height * width, elems = area * source->entries + CATALOGUE_TAIL_ELEMS;
+    float brick[LEGO_BRICK_MAX_SIDE * LEGO_BRICK_MAX_SIDE];
+    float *entries = weights_alloc(elems);
+
+    if (!entries)
+        return LEGO_E_NOMEM;
+    for (uint32_t entry = 0; entry < source->entries; entry++) {
+        lego_catalogue_entry(source, entry, brick);
+        for (uint32_t r = 0; r < height; r++)
+            for (uint32_t c = 0; c < width; c++)
+                entries[entry * area + c * height + r] = brick[r * width + c];
+    }
+    *ret_entries = entries;
+    *ret_bytes += elems * sizeof(float);
+    return LEGO_OK;
+}
+
+int weights_catalogues_make(struct weights_catalogues *catalogues,
+                            const struct lego_catalogue *source, uint32_t count,
+                            struct lego_diag *diag)
+{
+    *catalogues = (struct weights_catalogues){.source = source};
+    if (!count)
+        return LEGO_OK;
+    catalogues->entries = calloc(count, sizeof(*catalogues->entries));
+    if (!catalogues->entries)
+        return lego_fail(diag, LEGO_E_NOMEM, "%u catalogues", count);
+    for (; catalogues->count < count; catalogues->count++)
+        if (catalogue_make(&source[catalogues->count], &catalogues->entries[catalogues->count],
+                           &catalogues->bytes))
+            return lego_fail(diag, LEGO_E_NOMEM, "catalogue %u", catalogues->count);
+    return LEGO_OK;
+}
+
+void weights_catalogues_clear(struct weights_catalogues *catalogues)
+{
+    for (uint32_t i = 0; i < catalogues->count; i++)
+        free(catalogues->entries[i]);
+    free(catalogues->entries);
+    *catalogues = (struct weights_catalogues){0};
+}
+
+static int weights_scales(struct weights *weights)
+{
+    const struct lego_coded *coded = weights->coded;
+    float *scale;
+
+    if (coded->scale_kind == LEGO_SCALE_NONE)
+        return LEGO_OK;
+    scale = lego_arena_calloc(weights->memory, weights->rows, sizeof(*scale));
+    if (!scale)
+        return LEGO_E_NOMEM;
+    for (uint32_t row = 0; row < weights->rows; row++)
+        scale[row] = coded->scale_kind == LEGO_SCALE_ROW
+                         ? lego_half_to_float(coded->row_scales[row])
+                         : coded->layer_scale;
+    weights->row_scale = scale;
+    return LEGO_OK;
+}
+
+/* k of stored column `column`: depthwise taps go down the kernel's columns. */
+static uint32_t weights_k(const struct weights *weights, uint32_t column)
+{
+    const struct lego_coded *coded = weights->coded;
+    uint32_t at = coded->permutation ? coded->permutation[column] : column;
+    uint32_t tap = at / weights->channels, channel = at % weights->channels;
+
+    if (coded->column_order == LEGO_COLUMNS_CHANNEL_MAJOR) {
+        tap = at % weights->taps;
+        channel = at / weights->taps;
+    }
+    if (!weights->key.nr)
+        tap = tap % weights->key.kernel_width * weights->key.kernel_height +
+              tap / weights->key.kernel_width;
+    return tap * weights->channels + channel;
+}
+
+static bool weights_in_order(const struct weights *weights)
+{
+    uint32_t column = 0, columns = weights->channels * weights->taps;
+
+    while (weights->coded && column < columns && weights_k(weights, column) == column)
+        column++;
+    return !weights->coded || column == columns;
+}
+
+/* The whole matrix as one split. */
+static int weights_split_none(struct weights *weights)
+{
+    uint32_t columns = weights->channels * weights->taps;
+    struct weights_split *split = lego_arena_calloc(weights->memory, 1, sizeof(*split));
+    uint32_t *column_k = NULL;
+
+    if (!split)
+        return LEGO_E_NOMEM;
+    if (!weights_in_order(weights)) {
+        column_k = lego_arena_calloc(weights->memory, columns, sizeof(*column_k));
+        if (!column_k)
+            return LEGO_E_NOMEM;
+        for (uint32_t column = 0; column < columns; column++)
+            column_k[column] = weights_k(weights, column);
+    }
+    *split = (struct weights_split){.columns = columns,
+                                    .taps = weights->taps,
+                                    .channels = weights->channels,
+                                    .column_k = column_k};
+    weights->splits = split;
+    weights->split_count = 1;
+    return LEGO_OK;
+}
+
+/* The map of a split of `channels` channels that are stored channel by channel. */
+static const uint32_t *split_map(struct weights *weights, uint32_t channels)
+{
+    uint32_t taps = weights->taps, columns = channels * taps;
+    uint32_t *column_k = lego_arena_calloc(weights->memory, columns, sizeof(*column_k));
+
+    for (uint32_t column = 0; column_k && column < columns; column++)
+        column_k[column] = column % taps * channels + column / taps;
+    return column_k;
+}
+
+/* Parts of `step` units (channels, or whole taps where they are stored tap by tap). */
+static int weights_split_by(struct weights *weights, uint32_t units, uint32_t step, bool by_taps)
+{
+    uint32_t count = (units + step - 1) / step;
+    struct weights_split *splits = lego_arena_calloc(weights->memory, count, sizeof(*splits));
+    const uint32_t *map = NULL;
+
+    if (!splits)
+        return LEGO_E_NOMEM;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t first = i * step, size = units - first < step ? units - first : step;
+        uint32_t per_unit = by_taps ? weights->channels : weights->taps;
+        splits[i] = (struct weights_split){.first_column = first * per_unit,
+                                           .columns = size * per_unit,
+                                           .taps = weights->taps,
+                                           .channels = weights->channels};
+        if (by_taps) {
+            splits[i].first_tap = first;
+            splits[i].taps = size;
+            continue;
+        }
+        splits[i].first_channel = first;
+        splits[i].channels = size;
+        if (weights->taps == 1)
+            continue;
+        if (i == 0 || size != step)
+            map = split_map(weights, size);
+        if (!map)
+            return LEGO_E_NOMEM;
+        splits[i].column_k = map;
+    }
+    weights->splits = splits;
+    weights->split_count = count;
+    return LEGO_OK;
+}
+
+static int weights_split_columns(struct weights *weights)
+{
+    const struct lego_coded *coded = weights->coded;
+    size_t k_bytes = (size_t)weights->nr * weights->tile_blocks * sizeof(float);
+    uint32_t columns = weights->channels * weights->taps, width = coded->brick_columns, step;
+    bool by_taps = coded->column_order == LEGO_COLUMNS_TAP_MAJOR && weights->taps > 1;
+
+    if (!weights->key.nr || weights->groups > 1 || coded->permutation ||
+        columns * k_bytes <= 2 * WEIGHTS_PANEL_BYTES)
+        return weights_split_none(weights);
+    if (by_taps) {
+        step = (uint32_t)(WEIGHTS_PANEL_BYTES / (k_bytes * weights->channels));
+        step = step ? step : 1;
+        while (step < weights->taps && (size_t)step * weights->channels % width)
+            step++;
+        if (step >= weights->taps)
+            return weights_split_none(weights);
+        return weights_split_by(weights, weights->taps, step, true);
+    }
+    step = (uint32_t)(WEIGHTS_PANEL_BYTES / (k_bytes * weights->taps)) / width * width;
+    step = step ? step : width;
+    if (step >= weights->channels)
+        return weights_split_none(weights);
+    return weights_split_by(weights, weights->channels, step, false);
+}
+
+static void weights_decode_tile(const struct kern_table *kernels, const struct weights *weights,
+                                uint32_t tile, const struct weights_split *split, float *panel)
+{
+    const struct lego_coded *coded = weights->coded;
+    uint32_t row = tile * weights->tile_rows, width = coded->brick_columns;
+    uint32_t tile_brick_rows = lego_coded_tile_brick_rows(coded, tile);
+
+    for (uint32_t s = 0; s < coded->stage_count; s++) {
+        const struct lego_stage *stage = &coded->stages[s];
+        size_t stream_bytes;
+        struct kern_brick_decode decode = {
+            .stream = lego_stage_tile(coded, stage, tile, &stream_bytes),
+            .index_bits = stage->index_bits,
+            .first_index = (uint64_t)(split->first_column / width) * tile_brick_rows,
+            .brick_rows = coded->brick_rows,
+            .brick_columns = width,
+            .tile_brick_rows = tile_brick_rows,
+            .tile_brick_columns = (split->columns + width - 1) / width,
+            .rows =
+                weights->rows - row < weights->tile_rows ? weights->rows - row : weights->tile_rows,
+            .columns = split->columns,
+            .catalogue = weights->catalogues[s],
+            .entries = stage->catalogue->entries,
+            .row_scale = weights->row_scale ? weights->row_scale + row : NULL,
+            .column_k = split->column_k,
+            .accumulate = s > 0,
+            .panel = panel,
+            .panel_nr = weights->nr,
+            .panel_k = split->taps * split->channels,
+        };
+        kernels->brick_decode(&decode);
+    }
+}
+
+void weights_decode(const struct kern_table *kernels, const struct weights *weights,
+                    uint32_t first_tile, uint32_t tile_count, const struct weights_split *split,
+                    float *panel)
+{
+    size_t tile_elems = (size_t)weights->tile_blocks * weights->nr * split->taps * split->channels;
+
+    for (uint32_t i = 0; i < tile_count && first_tile + i < weights->tile_count; i++)
+        weights_decode_tile(kernels, weights, first_tile + i, split, panel + i * tile_elems);
+}
+
+size_t weights_tile_elems(const struct weights *weights)
+{
+    return weights->block_elems * weights->tile_blocks;
+}
+
+void weights_decode_depthwise(const struct kern_table *kernels, const struct weights *weights,
+                              float *tile, float *ret_weights)
+{
+    uint32_t nr = weights->nr, taps = weights->taps;
+
+    for (uint32_t t = 0; t < weights->tile_count; t++) {
+        weights_decode_tile(kernels, weights, t, weights->splits, tile);
+        for (uint32_t b = 0; b < weights->tile_blocks; b++) {
+            uint32_t row, rows = weights_block_rows(weights, t * weights->tile_blocks + b, &row);
+            for (uint32_t tap = 0; rows && tap < taps; tap++)
+                memcpy(ret_weights + (size_t)tap * weights->rows + row,
+                       tile + ((size_t)b * taps + tap) * nr, rows * sizeof(float));
+        }
+    }
+}
+
+uint32_t weights_blocks(const struct weights *weights)
+{
+    return weights->tile_count * weights->tile_blocks;
+}
+
+uint32_t weights_block_rows(const struct weights *weights, uint32_t block, uint32_t *ret_row)
+{
+    uint32_t tile = block / weights->tile_blocks;
+    uint32_t in_tile = block % weights->tile_blocks * weights->nr;
+    uint32_t row = tile * weights->tile_rows;
+    uint32_t rows = lego_min_size(weights->rows - row, weights->tile_rows);
+
+    *ret_row = row + in_tile;
+    return in_tile >= rows ? 0 : lego_min_size(rows - in_tile, weights->nr);
+}
+
+/* Packs dense weights, tile by tile. */
+static int weights_pack(const struct kern_table *kernels, struct weights *weights,
+                        const float *source)
+{
+    bool out_last = weights->key.view == LEGO_VIEW_OUT_LAST;
+    size_t tile_elems = weights_tile_elems(weights), elems;
+    float *panels;
+
+    if (!lego_mul_size(tile_elems, weights->tile_count, &elems) || !(panels = weights_alloc(elems)))
+        return LEGO_E_NOMEM;
+    for (uint32_t tile = 0; tile < weights->tile_count; tile++) {
+        ptrdiff_t row_stride = out_last ? 1 : (ptrdiff_t)weights->channels * weights->taps;
+        struct kern_panel_pack pack = {
+            .source = source + (ptrdiff_t)tile * weights->tile_rows * row_stride,
+            .rows = lego_min_size(weights->tile_rows, weights->rows - tile * weights->tile_rows),
+            .channels = weights->channels,
+            .taps = weights->taps,
+            .row_stride = row_stride,
+            .channel_stride = out_last ? (ptrdiff_t)weights->rows : (ptrdiff_t)weights->taps,
+            .tap_stride = 1,
+            .panel = panels + tile * tile_elems,
+            .panel_nr = weights->nr,
+            .panel_k = weights->channels * weights->taps,
+        };
+        kernels->panel_pack(&pack);
+    }
+    weights->panels = weights->panel_memory = panels;
+    weights->bytes += elems * sizeof(float);
+    return LEGO_OK;
+}
+
+static int weights_pack_depthwise(struct weights *weights, const float *source)
+{
+    uint32_t height = weights->key.kernel_height, width = weights->key.kernel_width;
+    size_t elems = (size_t)weights->rows * weights->taps;
+    float *panels = weights_alloc(elems);
+
+    if (!panels)
+        return LEGO_E_NOMEM;
+    for (uint32_t row = 0; row < weights->rows; row++)
+        for (uint32_t y = 0; y < height; y++)
+            for (uint32_t x = 0; x < width; x++)
+                panels[(size_t)(x * height + y) * weights->rows + row] =
+                    source[(size_t)row * weights->taps + y * width + x];
+    weights->panels = weights->panel_memory = panels;
+    weights->bytes += elems * sizeof(float);
+    return LEGO_OK;
+}
+
+/* Decodes all tiles of coded weights into panels that stay. */
+static int weights_make_resident(const struct kern_table *kernels, struct weights *weights)
+{
+    size_t elems = weights_tile_elems(weights) * weights->tile_count;
+    size_t tile_elems = weights_tile_elems(weights);
+    float *panels, *tile;
+
+    if (weights->key.nr) {
+        if (!(panels = weights_alloc(elems)))
+            return LEGO_E_NOMEM;
+        weights_decode(kernels, weights, 0, weights->tile_count, weights->splits, panels);
+    } else {
+        elems = (size_t)weights->taps * weights->rows;
+        panels = weights_alloc(elems);
+        tile = weights_alloc(tile_elems);
+        if (panels && tile)
+            weights_decode_depthwise(kernels, weights, tile, panels);
+        free(tile);
+        if (!panels || !tile) {
+            free(panels);
+            return LEGO_E_NOMEM;
+        }
+    }
+    weights->panels = weights->panel_memory = panels;
+    weights->bytes += elems * sizeof(float);
+    return LEGO_OK;
+}
+
+/* The dequantised entries of a catalogue, NULL where the model has it not. */
+static const float *weights_catalogue(const struct weights_catalogues *catalogues,
+                                      const struct lego_catalogue *catalogue)
+{
+    for (uint32_t i = 0; i < catalogues->count; i++)
+        if (&catalogues->source[i] == catalogue || catalogues->source[i].data == catalogue->data)
+            return catalogues->entries[i];
+    return NULL;
+}
+
+static int weights_make_coded(const struct kern_table *kernels, struct weights *weights,
+                              const struct weights_catalogues *catalogues, bool resident)
+{
+    const struct lego_coded *coded = weights->coded;
+
+    weights->tile_rows = coded->tile_rows;
+    weights->tile_count = lego_coded_tiles(coded);
+    weights->tile_blocks = (coded->tile_rows + weights->nr - 1) / weights->nr;
+    for (uint32_t s = 0; s < coded->stage_count; s++) {
+        weights->catalogues[s] = weights_catalogue(catalogues, coded->stages[s].catalogue);
+        if (!weights->catalogues[s])
+            return LEGO_E_FORMAT;
+    }
+    if (weights_scales(weights))
+        return LEGO_E_NOMEM;
+    if (resident ? weights_split_none(weights) : weights_split_columns(weights))
+        return LEGO_E_NOMEM;
+    return resident ? weights_make_resident(kernels, weights) : LEGO_OK;
+}
+
+static int weights_make_dense(const struct kern_table *kernels, struct weights *weights,
+                              const float *source)
+{
+    /* A tile is a group, so that none straddles two; without groups one block. */
+    weights->tile_rows = weights->groups > 1 ? weights->rows / weights->groups : weights->nr;
+    weights->tile_count = (uint32_t)lego_div_up(weights->rows, weights->tile_rows);
+    weights->tile_blocks = (weights->tile_rows + weights->nr - 1) / weights->nr;
+    if (weights_split_none(weights))
+        return LEGO_E_NOMEM;
+    return weights->key.nr ? weights_pack(kernels, weights, source)
+                           : weights_pack_depthwise(weights, source);
+}
+
+int weights_make(const struct kern_table *kernels, const struct lego_tensor *tensor,
+                 const struct weights_key *key, const struct weights_catalogues *catalogues,
+                 bool resident, struct weights **ret_weights, struct lego_diag *diag)
+{
+    struct weights *weights = calloc(1, sizeof(*weights));
+    uint32_t columns;
+    int status;
+
+    if (!weights || !(weights->memory = lego_arena_create(0))) {
+        free(weights);
+        return lego_fail(diag, LEGO_E_NOMEM, "weights '%s'", tensor->name);
+    }
+    weights->key = *key;
+    weights->groups = key->groups;
+    weights->nr = key->nr ? key->nr : WEIGHTS_DEPTHWISE_NR;
+    weights->coded = tensor->coded;
+    status = lego_matrix_shape(&tensor->shape, key->view, key->groups, &weights->rows, &columns,
+                               &weights->taps);
+    if (status) {
+        status = lego_fail(diag, status, "weights '%s' are no matrix", tensor->name);
+    } else {
+        weights->channels = columns / weights->taps;
+        weights->block_elems = (size_t)columns * weights->nr;
+        status = tensor->coded ? weights_make_coded(kernels, weights, catalogues, resident)
+                               : weights_make_dense(kernels, weights, tensor->data);
+        if (status)
+            status = lego_fail(diag, status, "weights '%s'", tensor->name);
+    }
+    if (status) {
+        weights_destroy(weights);
+        return status;
+    }
+    weights->bytes += lego_arena_used_bytes(weights->memory);
+    *ret_weights = weights;
+    return LEGO_OK;
+}
+
+void weights_destroy(struct weights *weights)
+{
+    if (!weights)
+        return;
+    free(weights->panel_memory);
+    lego_arena_destroy(weights->memory);
+    free(weights);
+}

@@ -1,0 +1,99 @@
+/*
+ * Weights of one node made ready for the kernels: packed panels of dense weights, or what it takes
+ * to decode tiles of coded ones into a panel.
+ *
+ * A panel holds row blocks of `nr` matrix rows: [block][k][nr] with k = tap * channels + channel.
+ * Blocks are counted through the whole matrix: `tile_blocks` for each tile, also for the last one,
+ * whose blocks past the end are empty (weights_block_rows returns 0).
+ *
+ * Threads: immutable once they are made.
+ */
+#ifndef LEGO_RUNTIME_WEIGHTS_H
+#define LEGO_RUNTIME_WEIGHTS_H
+
+#include "codec/base/diag.h"
+#include "codec/format/bricks.h"
+#include "codec/kernels/kernels.h"
+
+/* Panels are kept at most this large where they can be cut: they have to stay in a core's L2. */
+#define WEIGHTS_PANEL_BYTES (256u << 10)
+
+/* What identifies prepared weights: the constant and how a node uses it. */
+struct weights_key {
+    const void *source; /* the tensor's data or coded */
+    enum lego_matrix_view view;
+    uint32_t groups;
+    uint32_t nr;                          /* rows of a block; 0: depthwise, [tap][rows] */
+    uint32_t kernel_height, kernel_width; /* depthwise: taps go down the columns; else 1 x taps */
+};
+
+/* A part of the columns: the panels of huge matrices are decoded and used part by part. */
+struct weights_split {
+    uint32_t first_column, columns; /* as stored */
+    uint32_t first_tap, taps;
+    uint32_t first_channel, channels;
+    const uint32_t *column_k; /* NULL: as stored */
+};
+
+struct weights {
+    struct weights *next;
+    struct weights_key key;
+    uint32_t rows, channels, taps; /* rows of all groups, channels of one */
+    uint32_t groups;
+    uint32_t nr;
+    uint32_t tile_rows, tile_count, tile_blocks;
+    size_t block_elems;  /* taps * channels * nr */
+    const float *panels; /* all blocks; depthwise: [taps][rows]; NULL: decode */
+    const struct lego_coded *coded;
+    const float *catalogues[LEGO_MAX_STAGES]; /* column-major fp32, borrowed from the model */
+    const float *row_scale;                   /* NULL: 1 */
+    uint32_t split_count;
+    const struct weights_split *splits;
+    struct lego_arena *memory;
+    void *panel_memory;
+    size_t bytes; /* private memory that this holds */
+};
+
+/* The catalogues of a model, dequantised once and shared by all its weights. */
+struct weights_catalogues {
+    uint32_t count;
+    const struct lego_catalogue *source;
+    float **entries; /* column-major, 64-byte aligned, 16 floats behind */
+    size_t bytes;
+};
+
+int weights_catalogues_make(struct weights_catalogues *catalogues,
+                            const struct lego_catalogue *source, uint32_t count,
+                            struct lego_diag *diag);
+void weights_catalogues_clear(struct weights_catalogues *catalogues);
+
+/*
+ * Prepares `tensor` for `key`. With `resident`, coded weights are decoded into panels now.
+ * Depthwise weights are always resident when dense. Errors: E_NOMEM, E_OVERFLOW, E_SHAPE.
+ */
+int weights_make(const struct kern_table *kernels, const struct lego_tensor *tensor,
+                 const struct weights_key *key, const struct weights_catalogues *catalogues,
+                 bool resident, struct weights **ret_weights, struct lego_diag *diag);
+void weights_destroy(struct weights *weights);
+
+/* Blocks of the whole matrix, and the first row and the number of rows of one. */
+uint32_t weights_blocks(const struct weights *weights);
+uint32_t weights_block_rows(const struct weights *weights, uint32_t block, uint32_t *ret_row);
+
+/*
+ * Decodes `tile_count` tiles (those that exist) from `first_tile` on, columns of `split`, into
+ * `panel`: [tile][block][split->taps * split->channels][nr].
+ */
+void weights_decode(const struct kern_table *kernels, const struct weights *weights,
+                    uint32_t first_tile, uint32_t tile_count, const struct weights_split *split,
+                    float *panel);
+
+/*
+ * Decodes coded depthwise weights into `ret_weights`, [taps][rows] with taps down the columns of
+ * the kernel; `tile` is scratch for weights_tile_elems() floats, 64-byte aligned.
+ */
+void weights_decode_depthwise(const struct kern_table *kernels, const struct weights *weights,
+                              float *tile, float *ret_weights);
+size_t weights_tile_elems(const struct weights *weights);
+
+#endif

@@ -1,0 +1,275 @@
+#include "agent/runtime/window.h"
+
+#include <string.h>
+
+/* One axis of the window. */
+struct axis {
+    int64_t in, out, kernel, stride, dilation, before, after;
+};
+
+static int64_t attribute_at(const struct lego_node *node, const char *name, size_t index,
+                            int64_t otherwise)
+{
+    size_t count;
+    const int64_t *values = lego_node_ints(node, name, &count);
+
+    return index < count ? values[index] : otherwise;
+}
+
+static void axis_pads(struct axis *axis, const struct lego_node *node, size_t index, size_t axes)
+{
+    const char *automatic = lego_node_string(node, "auto_pad", "NOTSET");
+    int64_t total =
+        (axis->out - 1) * axis->stride + (axis->kernel - 1) * axis->dilation + 1 - axis->in;
+
+    total = total > 0 ? total : 0;
+    if (!strcmp(automatic, "SAME_UPPER") || !strcmp(automatic, "SAME_LOWER")) {
+        axis->before = !strcmp(automatic, "SAME_UPPER") ? total / 2 : total - total / 2;
+        axis->after = total - axis->before;
+    } else if (!strcmp(automatic, "NOTSET") || !*automatic) {
+        axis->before = attribute_at(node, "pads", index, 0);
+        axis->after = attribute_at(node, "pads", axes + index, 0);
+    }
+}
+
+static bool axis_fits(const struct axis *axis)
+{
+    const int64_t limit = INT32_MAX / 4;
+
+    return axis->in > 0 && axis->in < limit && axis->out > 0 && axis->out < limit &&
+           axis->kernel > 0 && axis->kernel < limit && axis->stride > 0 && axis->stride < limit &&
+           axis->dilation > 0 && axis->dilation < limit && axis->before >= 0 &&
+           axis->before < limit && axis->after >= 0 && axis->after < limit &&
+           axis->kernel * axis->dilation < limit && axis->out * axis->stride < limit;
+}
+
+bool window_make(const struct lego_node *node, const struct lego_shape *input,
+                 const struct lego_shape *output, const struct lego_shape *weights,
+                 struct window *ret_window)
+{
+    /* Axis 0 is the height, 1 the width; a missing height is 1. */
+    struct axis axes[2] = {{.in = 1, .out = 1, .kernel = 1, .stride = 1, .dilation = 1}};
+    size_t count = (size_t)(input->rank - 2), skip;
+
+    if (input->rank < 3 || input->rank > 4 || output->rank != input->rank ||
+        input->dim[0] > INT32_MAX || input->dim[1] > INT32_MAX)
+        return false;
+    skip = 2 - count;
+    for (size_t i = 0; i < count; i++) {
+        struct axis *axis = &axes[skip + i];
+        int64_t kernel = weights ? weights->dim[2 + i] : 1;
+        *axis = (struct axis){
+            .in = input->dim[2 + i],
+            .out = output->dim[2 + i],
+            .kernel = attribute_at(node, "kernel_shape", i, kernel),
+            .stride = attribute_at(node, "strides", i, 1),
+            .dilation = attribute_at(node, "dilations", i, 1),
+        };
+        axis_pads(axis, node, i, count);
+        if (!axis_fits(axis))
+            return false;
+    }
+    *ret_window = (struct window){
+        .batch = (uint32_t)input->dim[0],
+        .channels = (uint32_t)input->dim[1],
+        .in_height = (uint32_t)axes[0].in,
+        .in_width = (uint32_t)axes[1].in,
+        .out_height = (uint32_t)axes[0].out,
+        .out_width = (uint32_t)axes[1].out,
+        .kernel_height = (uint32_t)axes[0].kernel,
+        .kernel_width = (uint32_t)axes[1].kernel,
+        .stride_y = (uint32_t)axes[0].stride,
+        .stride_x = (uint32_t)axes[1].stride,
+        .dilation_y = (uint32_t)axes[0].dilation,
+        .dilation_x = (uint32_t)axes[1].dilation,
+        .pad_top = (int32_t)axes[0].before,
+        .pad_left = (int32_t)axes[1].before,
+        .pad_bottom = (int32_t)axes[0].after,
+        .pad_right = (int32_t)axes[1].after,
+    };
+    return true;
+}
+
+size_t window_pixels(const struct window *w)
+{
+    return (size_t)w->batch * w->out_height * w->out_width;
+}
+
+bool window_is_pointwise(const struct window *w)
+{
+    return w->kernel_height == 1 && w->kernel_width == 1 && w->stride_y == 1 && w->stride_x == 1 &&
+           !w->pad_top && !w->pad_left && w->out_height == w->in_height &&
+           w->out_width == w->in_width;
+}
+
+/* A run of `count` neighbouring output pixels of one row. */
+struct run {
+    uint32_t image, y, x, count;
+};
+
+static struct run window_run(const struct window *w, size_t pixel, uint32_t most)
+{
+    size_t row = pixel / w->out_width;
+    struct run run = {
+        .image = (uint32_t)(row / w->out_height),
+        .y = (uint32_t)(row % w->out_height),
+        .x = (uint32_t)(pixel % w->out_width),
+    };
+
+    run.count = w->out_width - run.x < most ? w->out_width - run.x : most;
+    return run;
+}
+
+/* The input row under kernel row `ky`, NULL outside. */
+static const float *window_input_row(const struct window *w, const float *x, uint32_t image,
+                                     uint32_t y, uint32_t ky)
+{
+    int32_t row = (int32_t)(y * w->stride_y + ky * w->dilation_y) - w->pad_top;
+
+    if (row < 0 || row >= (int32_t)w->in_height)
+        return NULL;
+    return x + ((size_t)image * w->in_height + (uint32_t)row) * w->in_width * w->channels;
+}
+
+static void run_pointers(const struct window *w, const float *row, const float *zeros,
+                         const struct run *run, uint32_t kx, const float **ret_pointers)
+{
+    int32_t x = (int32_t)(run->x * w->stride_x + kx * w->dilation_x) - w->pad_left;
+    int32_t last = x + (int32_t)((run->count - 1) * w->stride_x);
+    ptrdiff_t step = (ptrdiff_t)w->stride_x * w->channels;
+
+    if (row && x >= 0 && last < (int32_t)w->in_width) {
+        const float *at = row + (ptrdiff_t)x * w->channels;
+        for (uint32_t i = 0; i < run->count; i++)
+            ret_pointers[i] = at + (ptrdiff_t)i * step;
+        return;
+    }
+    for (uint32_t i = 0; i < run->count; i++, x += (int32_t)w->stride_x)
+        ret_pointers[i] =
+            row && x >= 0 && x < (int32_t)w->in_width ? row + (ptrdiff_t)x * w->channels : zeros;
+}
+
+static void repeat_last(const float **pointers, uint32_t taps, uint32_t m, uint32_t mr)
+{
+    for (uint32_t tap = 0; m < mr && tap < taps; tap++)
+        for (uint32_t i = m; i < mr; i++)
+            pointers[tap * mr + i] = pointers[tap * mr + m - 1];
+}
+
+void window_pointers(const struct window *w, const float *x, const float *zeros, size_t first,
+                     uint32_t m, uint32_t mr, const float **ret_pointers)
+{
+    for (uint32_t done = 0; done < m;) {
+        struct run run = window_run(w, first + done, m - done);
+        const float **pointers = ret_pointers + done;
+        for (uint32_t ky = 0; ky < w->kernel_height; ky++) {
+            const float *row = window_input_row(w, x, run.image, run.y, ky);
+            for (uint32_t kx = 0; kx < w->kernel_width; kx++, pointers += mr)
+                run_pointers(w, row, zeros, &run, kx, pointers);
+        }
+        done += run.count;
+    }
+    repeat_last(ret_pointers, w->kernel_height * w->kernel_width, m, mr);
+}
+
+/* Copies the part of a kernel row that lies in the image, zeros elsewhere. */
+static void edge_copy(const struct window *w, const float *row, int32_t x, float *edge)
+{
+    for (uint32_t kx = 0; kx < w->kernel_width; kx++, x++, edge += w->channels) {
+        bool inside = x >= 0 && x < (int32_t)w->in_width;
+        for (uint32_t c = 0; c < w->channels; c++)
+            edge[c] = inside ? row[(ptrdiff_t)x * w->channels + c] : 0.0f;
+    }
+}
+
+void window_row_pointers(const struct window *w, const float *x, const float *zeros, float *edge,
+                         size_t first, uint32_t m, uint32_t mr, const float **ret_pointers)
+{
+    size_t edge_elems = (size_t)w->kernel_width * w->channels;
+
+    for (uint32_t done = 0; done < m;) {
+        struct run run = window_run(w, first + done, m - done);
+        for (uint32_t ky = 0; ky < w->kernel_height; ky++) {
+            const float *row = window_input_row(w, x, run.image, run.y, ky);
+            const float **pointers = ret_pointers + ky * mr + done;
+            int32_t at = (int32_t)(run.x * w->stride_x) - w->pad_left;
+            for (uint32_t i = 0; i < run.count; i++, at += (int32_t)w->stride_x) {
+                if (!row) {
+                    pointers[i] = zeros;
+                } else if (at >= 0 && at + (int32_t)w->kernel_width <= (int32_t)w->in_width) {
+                    pointers[i] = row + (ptrdiff_t)at * w->channels;
+                } else {
+                    float *copy = edge + (ky * mr + done + i) * edge_elems;
+                    edge_copy(w, row, at, copy);
+                    pointers[i] = copy;
+                }
+            }
+        }
+        done += run.count;
+    }
+    repeat_last(ret_pointers, w->kernel_height, m, mr);
+}
+
+/* Neighbouring windows share columns where the dilation lets them. */
+uint32_t window_row_step(const struct window *w)
+{
+    uint32_t columns =
+        w->dilation_x == 1 && w->stride_x < w->kernel_width ? w->stride_x : w->kernel_width;
+
+    return columns * w->kernel_height;
+}
+
+size_t window_row_count(const struct window *w)
+{
+    return (size_t)(w->out_width - 1) * window_row_step(w) +
+           (size_t)w->kernel_width * w->kernel_height;
+}
+
+/* Coordinate `at` of a window that starts at `start`, or for pooling the nearest that is inside. */
+static int32_t window_inside(int32_t at, int32_t start, uint32_t kernel, uint32_t dilation,
+                             uint32_t size)
+{
+    int32_t step = (int32_t)dilation, end = start + (int32_t)(kernel - 1) * step;
+
+    while (at < 0 && at + step <= end)
+        at += step;
+    while (at >= (int32_t)size && at - step >= start)
+        at -= step;
+    return at;
+}
+
+static int32_t column_clamp(int32_t at, uint32_t size)
+{
+    return at < 0 ? 0 : at >= (int32_t)size ? (int32_t)size - 1 : at;
+}
+
+void window_row(const struct window *w, const float *x, const float *outside, uint32_t image,
+                uint32_t y, const float **ret_pointers)
+{
+    bool shared = window_row_step(w) != w->kernel_width * w->kernel_height;
+    size_t columns = window_row_count(w) / w->kernel_height;
+    const float *base = x + (size_t)image * w->in_height * w->in_width * w->channels;
+    int32_t top = (int32_t)(y * w->stride_y) - w->pad_top;
+
+    for (uint32_t ky = 0; ky < w->kernel_height; ky++) {
+        int32_t row = top + (int32_t)(ky * w->dilation_y);
+        const float *line;
+        if (!outside)
+            row = window_inside(row, top, w->kernel_height, w->dilation_y, w->in_height);
+        line = row >= 0 && row < (int32_t)w->in_height
+                   ? base + (size_t)row * w->in_width * w->channels
+                   : NULL;
+        for (size_t column = 0; column < columns; column++) {
+            uint32_t window = shared ? (uint32_t)column : (uint32_t)(column / w->kernel_width);
+            uint32_t kx = shared ? 0 : (uint32_t)(column % w->kernel_width);
+            int32_t start = (int32_t)(shared ? window : window * w->stride_x) - w->pad_left;
+            int32_t at = start + (int32_t)(kx * w->dilation_x);
+            if (!outside) /* shared columns: all windows that stick out have the border's pixel */
+                at = shared ? column_clamp(at, w->in_width)
+                            : window_inside(at, start, w->kernel_width, w->dilation_x, w->in_width);
+            ret_pointers[column * w->kernel_height + ky] =
+                line && at >= 0 && at < (int32_t)w->in_width ? line + (ptrdiff_t)at * w->channels
+                                                             : outside;
+        }
+    }
+}

@@ -1,0 +1,41 @@
+/*
+ * The threads of a session: a parallel loop over items, with a scratch slot for each thread.
+ *
+ * Items are dealt to the slots in runs of neighbours (a slot that has decoded a tile of weights
+ * keeps using it), and a slot that is done helps the others. Which slot runs an item never changes
+ * a result. Not for use by two threads at once.
+ */
+#ifndef LEGO_RUNTIME_WORKERS_H
+#define LEGO_RUNTIME_WORKERS_H
+
+#include "codec/base/diag.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define WORKERS_MAX 64
+
+/* Waking and joining a spinning thread costs a few microseconds: the work of this many units. */
+#define WORKERS_MIN_WORK 200000
+
+struct workers;
+
+/* Makes `threads` slots (1 to WORKERS_MAX, 0: one for each core of the affinity mask); one slot
+ * needs no thread. */
+int workers_create(uint32_t threads, struct workers **ret_workers, struct lego_diag *diag);
+void workers_destroy(struct workers *workers);
+uint32_t workers_count(const struct workers *workers);
+
+/* The slots worth waking for `work` units (about one multiply-accumulate each) in `items` parts. */
+uint32_t workers_worth(const struct workers *workers, size_t items, uint64_t work);
+
+/* Lets the threads sleep as soon as the next parallel loop ends: for the last one of a run. */
+void workers_rest_after_next(struct workers *workers);
+
+/* Runs task(context, slot, item) for every item, on `slots` slots (as workers_worth said), and
+ * returns when all are done. */
+typedef void (*workers_task)(void *context, uint32_t slot, size_t item);
+void workers_run(struct workers *workers, uint32_t slots, size_t items, workers_task task,
+                 void *context);
+
+#endif

@@ -1,0 +1,367 @@
+/*
+ * Every fast path against the reference evaluation, on random shapes.
+ */
+#include "tests/unit/runtime/support.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define ROUNDS 24
+
+/* Gives the node added last a random activation. */
+static void activate(struct lego_package *package, struct random *random)
+{
+    static const enum lego_activation choices[] = {LEGO_ACT_NONE,       LEGO_ACT_CLAMP,
+                                                   LEGO_ACT_CLAMP,      LEGO_ACT_HARD_SWISH,
+                                                   LEGO_ACT_LEAKY_RELU, LEGO_ACT_SILU};
+    enum lego_activation act = choices[random_below(random, 6)];
+
+    build_act(package, act, act == LEGO_ACT_LEAKY_RELU ? 0.1f : -0.5f, 0.75f);
+}
+
+static uint32_t between(struct random *random, uint32_t low, uint32_t high)
+{
+    return low + random_below(random, high - low + 1);
+}
+
+enum conv_kind { CONV_ANY, CONV_POINTWISE, CONV_DEPTHWISE, CONV_GROUPED, CONV_LINE };
+
+/* One convolution with everything random, and what often stands around it. */
+static struct lego_package *build_conv(struct random *random, const void *argument)
+{
+    enum conv_kind kind = *(const enum conv_kind *)argument;
+    struct lego_package *package = build_package();
+    int groups = kind == CONV_GROUPED ? (int)between(random, 2, 4) : 1;
+    int in = (int)between(random, 1, 40), out = (int)between(random, 1, 70);
+    int kh = (int)between(random, 1, 4), kw = (int)between(random, 1, 4);
+    int stride = (int)between(random, 1, 2), dilation = (int)between(random, 1, 2);
+    int height = (int)between(random, 8, 15), width = (int)between(random, 8, 33);
+    int line = kind == CONV_LINE;
+    int32_t x, y, w, b = -1;
+
+    if (kind == CONV_DEPTHWISE)
+        groups = in = out = (int)between(random, 2, 70);
+    if (kind == CONV_GROUPED) {
+        in = groups * (int)between(random, 1, 9);
+        out = groups * (int)between(random, 1, 40);
+    }
+    if (kind == CONV_POINTWISE)
+        kh = kw = 1;
+    x = line
+            ? build_input(package, "x", shape_of(3, 2, in, width))
+            : build_input(package, "x", shape_of(4, (int)between(random, 1, 2), in, height, width));
+    w = line ? build_random(package, shape_of(3, out, in, kw), random)
+             : build_random(package, shape_of(4, out, in / groups, kh, kw), random);
+    if (random_below(random, 4))
+        b = build_random(package, shape_of(1, out), random);
+    y = build_node(package, LEGO_OP_Conv, x, w, b, -2);
+    build_int(package, "group", groups);
+    if (line) {
+        build_ints(package, "pads", 2, (int)random_below(random, 3), (int)random_below(random, 3));
+        build_ints(package, "strides", 1, stride);
+        build_ints(package, "dilations", 1, dilation);
+    } else if (kind != CONV_POINTWISE || random_below(random, 2)) {
+        build_ints(package, "pads", 4, (int)random_below(random, 3), (int)random_below(random, 3),
+                   (int)random_below(random, 3), (int)random_below(random, 3));
+        build_ints(package, "strides", 2, stride, (int)between(random, 1, 3));
+        build_ints(package, "dilations", 2, dilation, (int)between(random, 1, 2));
+    }
+    activate(package, random);
+    build_output(package, y);
+    build_finish(package);
+    return package;
+}
+
+static void check_convs(enum conv_kind kind, const char *name)
+{
+    for (uint64_t seed = 1; seed <= ROUNDS; seed++) {
+        char what[64];
+        snprintf(what, sizeof(what), "%s %d", name, (int)seed);
+        check_build(build_conv, &kind, NULL, seed, 1e-5, what);
+    }
+}
+
+START_TEST(test_conv)
+{
+    check_convs(CONV_ANY, "conv");
+}
+END_TEST
+
+START_TEST(test_conv_pointwise)
+{
+    check_convs(CONV_POINTWISE, "pointwise");
+}
+END_TEST
+
+START_TEST(test_conv_depthwise)
+{
+    check_convs(CONV_DEPTHWISE, "depthwise");
+}
+END_TEST
+
+START_TEST(test_conv_grouped)
+{
+    check_convs(CONV_GROUPED, "grouped");
+}
+END_TEST
+
+START_TEST(test_conv_line)
+{
+    check_convs(CONV_LINE, "line");
+}
+END_TEST
+
+/* A residual block and its like: conv, conv with the block's input added, pooling, the classifier.
+ */
+static struct lego_package *build_block(struct random *random, const void *argument)
+{
+    struct lego_package *package = build_package();
+    int channels = (int)between(random, 3, 48), classes = (int)between(random, 2, 40);
+    int32_t x = build_input(package, "x", shape_of(4, 2, 3, 16, 20)), y, z;
+
+    (void)argument;
+    x = build_node(package, LEGO_OP_Conv, x,
+                   build_random(package, shape_of(4, channels, 3, 3, 3), random), -1, -2);
+    build_ints(package, "pads", 4, 1, 1, 1, 1);
+    build_act(package, LEGO_ACT_CLAMP, 0, 6);
+    y = build_node(package, LEGO_OP_Conv, x,
+                   build_random(package, shape_of(4, channels, channels, 3, 3), random), -1, -2);
+    build_ints(package, "pads", 4, 1, 1, 1, 1);
+    z = build_node(package, LEGO_OP_Conv, y,
+                   build_random(package, shape_of(4, channels, channels, 1, 1), random),
+                   build_random(package, shape_of(1, channels), random), x, -2);
+    build_act(package, LEGO_ACT_CLAMP, -60, 60);
+    y = build_node(package, LEGO_OP_MaxPool, z, -2);
+    build_ints(package, "kernel_shape", 2, 3, 2);
+    build_ints(package, "strides", 2, 2, 2);
+    build_ints(package, "pads", 4, 1, 0, 1, 0);
+    z = build_node(package, LEGO_OP_Conv, y,
+                   build_random(package, shape_of(4, channels, 1, 3, 3), random), -1, y, -2);
+    build_int(package, "group", channels);
+    build_ints(package, "pads", 4, 1, 1, 1, 1);
+    build_act(package, LEGO_ACT_CLAMP, -60, 60);
+    y = build_node(package, LEGO_OP_GlobalAveragePool, z, -2);
+    y = build_node(package, LEGO_OP_Flatten, y, -2);
+    y = build_node(package, LEGO_OP_Gemm, y,
+                   build_random(package, shape_of(2, classes, channels), random),
+                   build_random(package, shape_of(1, classes), random), -2);
+    build_int(package, "transB", 1);
+    y = build_node(package, LEGO_OP_Softmax, y, -2);
+    build_output(package, y);
+    build_output(package, z);
+    build_finish(package);
+    return package;
+}
+
+START_TEST(test_block)
+{
+    for (uint64_t seed = 1; seed <= 8; seed++)
+        check_build(build_block, NULL, NULL, seed, 2e-5, "block");
+}
+END_TEST
+
+static struct lego_package *build_pool(struct random *random, const void *argument)
+{
+    struct lego_package *package = build_package();
+    int kernel = (int)between(random, 2, 4);
+    int32_t x = build_input(
+        package, "x", shape_of(4, 2, (int)between(random, 1, 37), (int)between(random, 6, 15), 11));
+    int32_t y = build_node(package, *(const enum lego_op *)argument, x, -2);
+
+    build_ints(package, "kernel_shape", 2, kernel, (int)between(random, 2, 3));
+    build_ints(package, "strides", 2, (int)between(random, 1, 3), (int)between(random, 1, 3));
+    build_ints(package, "pads", 4, (int)random_below(random, 2), (int)random_below(random, 2),
+               (int)random_below(random, 2), (int)random_below(random, 2));
+    if (random_below(random, 2))
+        build_int(package,
+                  *(const enum lego_op *)argument == LEGO_OP_AveragePool ? "count_include_pad"
+                                                                         : "ceil_mode",
+                  1);
+    build_output(package, y);
+    build_finish(package);
+    return package;
+}
+
+START_TEST(test_pool)
+{
+    const enum lego_op ops[] = {LEGO_OP_MaxPool, LEGO_OP_AveragePool};
+
+    for (uint64_t seed = 1; seed <= ROUNDS; seed++)
+        check_build(build_pool, &ops[seed % 2], NULL, seed, 1e-6, "pool");
+}
+END_TEST
+
+struct binary_case {
+    enum lego_op op;
+    struct lego_shape x, y; /* y is a constant where `constant` */
+    bool constant, convolved;
+};
+
+/* A binary operator, in plain layout or behind a convolution and thus channels-last. */
+static struct lego_package *build_binary(struct random *random, const void *argument)
+{
+    const struct binary_case *test = argument;
+    struct lego_package *package = build_package();
+    int32_t x = build_input(package, "x", test->x);
+    int32_t y = test->constant ? build_random(package, test->y, random)
+                               : build_input(package, "y", test->y);
+    int channels = (int)test->x.dim[1];
+
+    if (test->convolved)
+        x = build_node(package, LEGO_OP_Conv, x,
+                       build_random(package, shape_of(4, channels, channels, 1, 1), random), -1,
+                       -2);
+    if (test->op == LEGO_OP_Div)
+        y = build_node(package, LEGO_OP_Exp, y, -2);
+    x = random_below(random, 2) ? build_node(package, test->op, x, y, -2)
+                                : build_node(package, test->op, y, x, -2);
+    if (test->op == LEGO_OP_Add || test->op == LEGO_OP_Mul)
+        activate(package, random);
+    build_output(package, x);
+    build_finish(package);
+    return package;
+}
+
+START_TEST(test_binary)
+{
+    const enum lego_op ops[] = {LEGO_OP_Add, LEGO_OP_Sub, LEGO_OP_Mul,
+                                LEGO_OP_Max, LEGO_OP_Min, LEGO_OP_Mul};
+    const struct lego_shape full = shape_of(4, 2, 19, 5, 7);
+    const struct lego_shape others[] = {
+        full,
+        shape_of(4, 1, 19, 1, 1),
+        shape_of(4, 2, 19, 1, 1),
+        shape_of(3, 19, 1, 1),
+        shape_of(1, 1),
+        shape_of(0),
+        shape_of(1, 7),
+        shape_of(2, 5, 1),
+        shape_of(4, 2, 1, 5, 7),
+    };
+
+    for (size_t o = 0; o < sizeof(others) / sizeof(*others); o++)
+        for (uint64_t seed = 1; seed <= ROUNDS; seed++) {
+            struct binary_case test = {ops[seed % 6], full, others[o], seed % 4 < 2, seed % 8 < 4};
+            struct lego_shape shapes[2] = {test.x, test.y};
+            char what[64];
+            snprintf(what, sizeof(what), "binary %s, shape %zu, seed %d", lego_op_name(test.op), o,
+                     (int)seed);
+            check_build(build_binary, &test, shapes, seed, 1e-5, what);
+        }
+}
+END_TEST
+
+/* Unary operators and all that only moves, in plain layout and channels-last. */
+static struct lego_package *build_moves(struct random *random, const void *argument)
+{
+    bool convolved = *(const bool *)argument;
+    struct lego_package *package = build_package();
+    int32_t x = build_input(package, "x", shape_of(4, 2, 6, 9, 8)), y, z;
+
+    if (convolved)
+        x = build_node(package, LEGO_OP_Conv, x,
+                       build_random(package, shape_of(4, 6, 6, 1, 1), random), -1, -2);
+    y = build_node(package, LEGO_OP_Slice, x, build_integers(package, 2, 1, -1),
+                   build_integers(package, 2, 9, -99), build_integers(package, 2, 2, 3),
+                   build_integers(package, 2, 2, -3), -2);
+    build_output(package, y);
+    y = build_node(package, LEGO_OP_Pad, y, build_integers(package, 8, 0, 2, 0, 1, 0, 3, 1, 0),
+                   build_constant(package, shape_of(0), (const float[]){0.5f}), -2);
+    build_output(package, y);
+    z = build_node(package, LEGO_OP_Concat, x, build_node(package, LEGO_OP_Relu, x, -2),
+                   build_node(package, LEGO_OP_Sigmoid, x, -2), x, -2);
+    build_int(package, "axis", 1);
+    build_output(package, z);
+    z = build_node(package, LEGO_OP_Transpose, z, -2);
+    build_ints(package, "perm", 4, 0, 2, 3, 1);
+    build_output(package, z);
+    z = build_node(package, LEGO_OP_Reshape, z, build_integers(package, 3, 2, -1, 12), -2);
+    build_output(package, z);
+    z = build_node(package, LEGO_OP_Transpose, z, -2);
+    build_ints(package, "perm", 3, 2, 0, 1);
+    build_output(package, build_node(package, LEGO_OP_HardSwish, z, -2));
+    z = build_node(package, LEGO_OP_Softmax, x, -2);
+    build_int(package, "axis", 1);
+    build_output(package, z);
+    z = build_node(package, LEGO_OP_ReduceMean, x, build_integers(package, 2, 2, 3), -2);
+    build_int(package, "keepdims", 0);
+    build_output(package, z);
+    build_finish(package);
+    return package;
+}
+
+START_TEST(test_moves)
+{
+    const bool convolved[2] = {false, true};
+
+    for (uint64_t seed = 1; seed <= 2; seed++)
+        check_build(build_moves, &convolved[seed - 1], NULL, seed, 1e-5, "moves");
+}
+END_TEST
+
+struct matmul_case {
+    struct lego_shape a, b;
+    bool constant;
+};
+
+static struct lego_package *build_matmul(struct random *random, const void *argument)
+{
+    const struct matmul_case *test = argument;
+    struct lego_package *package = build_package();
+    int32_t a = build_input(package, "a", test->a);
+    int32_t b = test->constant ? build_random(package, test->b, random)
+                               : build_input(package, "b", test->b);
+
+    a = build_node(package, LEGO_OP_MatMul, a, b, -2);
+    activate(package, random);
+    build_output(package, a);
+    build_finish(package);
+    return package;
+}
+
+START_TEST(test_matmul)
+{
+    const struct matmul_case cases[] = {
+        {shape_of(2, 5, 33), shape_of(2, 33, 45), true},
+        {shape_of(2, 1, 33), shape_of(2, 33, 1), true},
+        {shape_of(4, 2, 3, 7, 20), shape_of(2, 20, 100), true},
+        {shape_of(2, 5, 33), shape_of(2, 33, 45), false},
+        {shape_of(4, 2, 3, 50, 20), shape_of(4, 2, 3, 20, 50), false},
+        {shape_of(3, 4, 9, 20), shape_of(2, 20, 31), false},
+        {shape_of(3, 4, 9, 20), shape_of(3, 4, 20, 31), true},
+        {shape_of(1, 20), shape_of(2, 20, 31), true},
+        {shape_of(4, 2, 1, 9, 5), shape_of(4, 1, 3, 5, 6), false},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
+        for (uint64_t seed = 1; seed <= 4; seed++) {
+            struct lego_shape shapes[2] = {cases[i].a, cases[i].b};
+            check_build(build_matmul, &cases[i], shapes, seed, 1e-5, "matmul");
+        }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("paths");
+    TCase *tests = tcase_create("paths");
+    SRunner *runner = srunner_create(suite);
+    int failed;
+
+    suite_add_tcase(suite, tests);
+    tcase_set_timeout(tests, 300);
+    tcase_add_test(tests, test_conv);
+    tcase_add_test(tests, test_conv_pointwise);
+    tcase_add_test(tests, test_conv_depthwise);
+    tcase_add_test(tests, test_conv_grouped);
+    tcase_add_test(tests, test_conv_line);
+    tcase_add_test(tests, test_block);
+    tcase_add_test(tests, test_pool);
+    tcase_add_test(tests, test_binary);
+    tcase_add_test(tests, test_moves);
+    tcase_add_test(tests, test_matmul);
+    srunner_run_all(runner, CK_NORMAL);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
