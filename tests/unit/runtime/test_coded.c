@@ -1,0 +1,215 @@
+/*
+ * Coded weights: every brick shape, order, scale and stage count gives what the decoded dense
+ * weights give.
+ */
+#include "tests/unit/runtime/support.h"
+
+#include "agent/runtime/kern_init.h"
+#include "agent/runtime/weights.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum node_kind { NODE_CONV, NODE_POINTWISE, NODE_DEPTHWISE, NODE_GROUPED, NODE_GEMM, NODE_MATMUL };
+
+struct coded_case {
+    enum node_kind kind;
+    int in, out, groups, kernel; /* channels */
+    struct coding coding;
+};
+
+static int32_t coded_conv(struct lego_package *package, const struct coded_case *test,
+                          struct random *random)
+{
+    int32_t x = build_input(package, "x", shape_of(4, 2, test->in, 9, 11)), w, y;
+
+    w = build_random(package,
+                     shape_of(4, test->out, test->in / test->groups, test->kernel, test->kernel),
+                     random);
+    build_coded(package, w, &test->coding, random);
+    y = build_node(package, LEGO_OP_Conv, x, w,
+                   build_random(package, shape_of(1, test->out), random), -2);
+    build_int(package, "group", test->groups);
+    if (test->kernel > 1)
+        build_ints(package, "pads", 4, 1, 1, 1, 1);
+    build_act(package, LEGO_ACT_CLAMP, -4.0f, 30.0f);
+    return y;
+}
+
+static struct lego_package *build_case(struct random *random, const void *argument)
+{
+    const struct coded_case *test = argument;
+    struct lego_package *package = build_package();
+    int32_t x, w, y;
+
+    if (test->kind < NODE_GEMM) {
+        y = coded_conv(package, test, random);
+    } else {
+        bool first = test->coding.view == LEGO_VIEW_OUT_FIRST;
+        x = build_input(package, "x", shape_of(2, 5, test->in));
+        w = build_random(
+            package, first ? shape_of(2, test->out, test->in) : shape_of(2, test->in, test->out),
+            random);
+        build_coded(package, w, &test->coding, random);
+        y = test->kind == NODE_GEMM
+                ? build_node(package, LEGO_OP_Gemm, x, w,
+                             build_random(package, shape_of(1, test->out), random), -2)
+                : build_node(package, LEGO_OP_MatMul, x, w, -2);
+        if (test->kind == NODE_GEMM)
+            build_int(package, "transB", first);
+    }
+    build_output(package, y);
+    build_finish(package);
+    return package;
+}
+
+static uint32_t between(struct random *random, uint32_t low, uint32_t high)
+{
+    return low + random_below(random, high - low + 1);
+}
+
+static struct coded_case random_case(struct random *random, enum node_kind kind)
+{
+    struct coded_case test = {.kind = kind,
+                              .in = (int)between(random, 1, 70),
+                              .out = (int)between(random, 1, 100),
+                              .groups = 1,
+                              .kernel = kind == NODE_POINTWISE ? 1 : 3};
+    struct coding *coding = &test.coding;
+
+    if (kind == NODE_DEPTHWISE)
+        test.in = test.groups = test.out;
+    if (kind == NODE_GROUPED) {
+        test.groups = (int)between(random, 2, 5);
+        test.in = test.groups * (int)between(random, 1, 8);
+        test.out = test.groups * (int)between(random, 1, 30);
+    }
+    coding->view = kind == NODE_MATMUL || (kind == NODE_GEMM && random_below(random, 2))
+                       ? LEGO_VIEW_OUT_LAST
+                       : LEGO_VIEW_OUT_FIRST;
+    coding->groups = (uint32_t)test.groups;
+    coding->brick_rows = between(random, 1, 16);
+    coding->brick_columns = between(random, 1, 16);
+    if (random_below(random, 2))
+        coding->brick_rows = coding->brick_columns = 4;
+    coding->entries = 1u << random_below(random, 9);
+    if (random_below(random, 3) == 0)
+        coding->entries = between(random, 1, 300);
+    coding->stages = between(random, 1, 3);
+    coding->tile_rows = 32 / coding->brick_rows * coding->brick_rows;
+    if (random_below(random, 4) == 0)
+        coding->tile_rows = coding->brick_rows * between(random, 1, 4);
+    coding->order = random_below(random, 2) ? LEGO_COLUMNS_TAP_MAJOR : LEGO_COLUMNS_CHANNEL_MAJOR;
+    coding->scale = (enum lego_scale_kind)random_below(random, 3);
+    coding->permute = random_below(random, 4) == 0;
+    return test;
+}
+
+static void check_kind(enum node_kind kind)
+{
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        struct random random = {seed};
+        struct coded_case test = random_case(&random, kind);
+        char what[128];
+        snprintf(what, sizeof(what), "kind %d seed %d: %ux%u bricks, tiles of %u, %d to %d", kind,
+                 (int)seed, test.coding.brick_rows, test.coding.brick_columns,
+                 test.coding.tile_rows, test.in, test.out);
+        check_build(build_case, &test, NULL, seed, 1e-5, what);
+    }
+}
+
+START_TEST(test_kind)
+{
+    check_kind((enum node_kind)_i);
+}
+END_TEST
+
+/* Matrices whose panel passes the budget: decoded and used part by part. */
+START_TEST(test_split_columns)
+{
+    const struct coded_case cases[] = {
+        {NODE_POINTWISE, 5003, 40, 1, 1, {0, 1, 4, 4, 16, 1, 32, 0, 0, false}},
+        {NODE_GEMM, 9001, 33, 1, 1, {0, 1, 4, 8, 16, 2, 32, 0, LEGO_SCALE_ROW, false}},
+        {NODE_MATMUL, 6007, 70, 1, 1, {LEGO_VIEW_OUT_LAST, 1, 2, 3, 9, 1, 32, 1, 0, false}},
+        {NODE_CONV, 520, 36, 1, 3, {0, 1, 4, 4, 64, 1, 32, LEGO_COLUMNS_TAP_MAJOR, 0, false}},
+        {NODE_CONV, 513, 36, 1, 3, {0, 1, 4, 4, 64, 1, 32, LEGO_COLUMNS_CHANNEL_MAJOR, 0, false}},
+        {NODE_CONV, 513, 36, 1, 3, {0, 1, 4, 4, 64, 1, 32, LEGO_COLUMNS_TAP_MAJOR, 0, false}},
+        {NODE_CONV, 520, 36, 1, 3, {0, 1, 4, 4, 64, 1, 32, LEGO_COLUMNS_TAP_MAJOR, 0, true}},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        char what[32];
+        snprintf(what, sizeof(what), "split %zu", i);
+        check_build(build_case, &cases[i], NULL, i + 1, 2e-5, what);
+    }
+}
+END_TEST
+
+/* The same model under every kernel mask of this machine. */
+START_TEST(test_kernel_masks)
+{
+    const char *masks[] = {"c", "avx2", "neon", "all"};
+    struct random random = {5};
+    struct coded_case test = random_case(&random, NODE_CONV);
+
+    for (size_t i = 0; i < sizeof(masks) / sizeof(*masks); i++) {
+        ck_assert_int_eq(setenv("LEGO_CPU", masks[i], 1), 0);
+        check_build(build_case, &test, NULL, 5, 1e-5, masks[i]);
+    }
+    ck_assert_int_eq(setenv("LEGO_CPU", "abacus", 1), 0);
+    struct kern_table kernels;
+    ck_assert_int_eq(kern_init(&kernels, NULL, NULL), LEGO_E_INVALID);
+    ck_assert_int_eq(kern_init(&kernels, "c", NULL), LEGO_OK);
+    ck_assert_uint_eq(kernels.cpu, 0);
+}
+END_TEST
+
+/* Coded weights stay coded: only the catalogues and maps are in private memory. */
+START_TEST(test_resident_bytes)
+{
+    const struct coded_case test = {
+        NODE_CONV, 64, 128, 1, 3, {0, 1, 4, 4, 16, 1, 32, LEGO_COLUMNS_TAP_MAJOR, 0, false}};
+    const size_t weight_bytes = (size_t)64 * 128 * 9 * sizeof(float);
+    size_t bytes[3];
+
+    for (int resident = 0; resident < 3; resident++) {
+        struct lego_model_options options = {.resident = (enum lego_resident)resident};
+        struct random random = {1};
+        struct lego_model *model;
+        struct lego_session *session;
+        struct lego_io *inputs;
+        ck_assert_int_eq(
+            lego_model_from_package(build_case(&random, &test), &options, &model, NULL), LEGO_OK);
+        ck_assert_int_eq(lego_session_create(model, NULL, &session, NULL), LEGO_OK);
+        inputs = make_inputs(model, NULL, &random);
+        ck_assert_int_eq(lego_session_run(session, inputs, 1, NULL, 0, NULL), LEGO_OK);
+        bytes[resident] = lego_model_resident_bytes(model);
+        free_inputs(inputs, 1);
+        lego_session_destroy(session);
+        lego_model_close(model);
+    }
+    ck_assert_uint_lt(bytes[LEGO_RESIDENT_CODED], weight_bytes / 50);
+    ck_assert_uint_eq(bytes[LEGO_RESIDENT_AUTO], bytes[LEGO_RESIDENT_CODED]);
+    ck_assert_uint_ge(bytes[LEGO_RESIDENT_PANELS], weight_bytes);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("coded");
+    TCase *tests = tcase_create("coded");
+    SRunner *runner = srunner_create(suite);
+    int failed;
+
+    suite_add_tcase(suite, tests);
+    tcase_set_timeout(tests, 300);
+    tcase_add_loop_test(tests, test_kind, NODE_CONV, NODE_MATMUL + 1);
+    tcase_add_test(tests, test_split_columns);
+    tcase_add_test(tests, test_kernel_masks);
+    tcase_add_test(tests, test_resident_bytes);
+    srunner_run_all(runner, CK_NORMAL);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
