@@ -55,6 +55,33 @@ VEC_INLINE vec vec_set1(float x)
     return _mm512_set1_ps(x);
 }
 
+/* x[0], x[1], x[0], x[1], ... */
+VEC_INLINE vec vec_set2(const float *x)
+{
+    double pair;
+
+    __builtin_memcpy(&pair, x, sizeof(pair));
+    return _mm512_castpd_ps(_mm512_set1_pd(pair));
+}
+
+/* a0, b0, a1, b1, a4, b4, ...: the first two lanes of each four of a and b. */
+VEC_INLINE vec vec_interleave_low(vec a, vec b)
+{
+    return _mm512_unpacklo_ps(a, b);
+}
+
+/* a2, b2, a3, b3, a6, b6, ...: the last two lanes of each four. */
+VEC_INLINE vec vec_interleave_high(vec a, vec b)
+{
+    return _mm512_unpackhi_ps(a, b);
+}
+
+/* Sums of neighbouring lanes, in the order that the two interleavings had taken them from. */
+VEC_INLINE vec vec_add_pairs(vec low, vec high)
+{
+    return _mm512_add_ps(_mm512_shuffle_ps(low, high, 0x88), _mm512_shuffle_ps(low, high, 0xdd));
+}
+
 VEC_INLINE vec vec_add(vec a, vec b)
 {
     return _mm512_add_ps(a, b);

@@ -1,13 +1,11 @@
 /*
  * Indirect GEMM for ISAs that broadcast from memory: a template over the vectors of an ISA's vec.h.
  *
- * A block keeps m x nv accumulators in registers; for each k it loads nv vectors of the panel and
- * broadcasts m elements of a. m is a constant of each instance, so that the last rows of an image
- * cost what they are and not a full block. A block whose n fits one vector takes half the work
- * (nv = 1), whatever the panel's width.
+ * A block keeps m x 2 accumulators in registers. m is a constant of each instance, so that the last
+ * rows of an image cost what they are and not a full block; a block whose n fits one vector takes
+ * half the work, whatever the panel's width.
  *
- * The includer sets GEMM_WIDE_MR (nr is 2 vectors) and GEMM_NARROW_MR (nr is 1 vector), both at
- * most GEMM_MAX_MR = 14.
+ * The includer sets GEMM_MR, at most 14.
  */
 #ifndef LEGO_KERNELS_SIMD_GEMM_H
 #define LEGO_KERNELS_SIMD_GEMM_H
@@ -18,7 +16,6 @@
 #else
 #define GEMM_UNROLL _Pragma("GCC unroll 16")
 #endif
-#define GEMM_MAX_MR 14
 
 /* Vector v of nv at x; `last` masks the last one. */
 GEMM_INLINE vec gemm_load(const float *x, uint32_t v, const uint32_t nv, vec_mask last)
@@ -28,7 +25,7 @@ GEMM_INLINE vec gemm_load(const float *x, uint32_t v, const uint32_t nv, vec_mas
 }
 
 GEMM_INLINE void gemm_begin(const struct kern_gemm_f32 *g, const uint32_t m, const uint32_t nv,
-                            vec_mask last, vec acc[GEMM_MAX_MR][2])
+                            vec_mask last, vec acc[GEMM_MR][2])
 {
     if (g->accumulate) {
         GEMM_UNROLL
@@ -48,7 +45,7 @@ GEMM_INLINE void gemm_begin(const struct kern_gemm_f32 *g, const uint32_t m, con
 }
 
 GEMM_INLINE void gemm_end(const struct kern_gemm_f32 *g, const uint32_t m, const uint32_t nv,
-                          vec_mask last, vec acc[GEMM_MAX_MR][2])
+                          vec_mask last, vec acc[GEMM_MR][2])
 {
     vec lo = vec_set1(g->lo), hi = vec_set1(g->hi);
 
@@ -69,68 +66,116 @@ GEMM_INLINE void gemm_end(const struct kern_gemm_f32 *g, const uint32_t m, const
 }
 
 /*
- * One block. The a pointers are read at a negative index that rises to 0, which is also the loop's
- * counter: together with the panel's pointer that leaves a register for each row.
+ * A block of two vectors. The a pointers are read at a negative index that rises to 0, which is
+ * also the loop's counter: together with the panel's pointer that leaves a register for each row.
  */
-GEMM_INLINE void gemm_block(const struct kern_gemm_f32 *g, const uint32_t m, const uint32_t nv,
-                            const uint32_t mr, const uint32_t nr)
+GEMM_INLINE void gemm_block_wide(const struct kern_gemm_f32 *g, const uint32_t m, const uint32_t nr)
 {
-    vec_mask last = vec_mask_first(g->n - (nv - 1) * VEC_LANES);
-    vec acc[GEMM_MAX_MR][2];
+    vec_mask last = vec_mask_first(g->n - VEC_LANES);
+    vec acc[GEMM_MR][2];
     const float *b = g->panel;
     const float *const *rows = g->a;
 
-    gemm_begin(g, m, nv, last, acc);
-    for (uint32_t t = 0; t < g->taps; t++, rows += mr) {
-        const float *a[GEMM_MAX_MR];
+    gemm_begin(g, m, 2, last, acc);
+    for (uint32_t t = 0; t < g->taps; t++, rows += GEMM_MR) {
+        const float *a[GEMM_MR];
         GEMM_UNROLL
         for (uint32_t i = 0; i < m; i++)
             a[i] = rows[i] + g->channels;
         for (ptrdiff_t k = -(ptrdiff_t)g->channels; k != 0; k++, b += nr) {
-            vec b0 = vec_load(b), b1 = nv == 2 ? vec_load(b + VEC_LANES) : b0;
+            vec b0 = vec_load(b), b1 = vec_load(b + VEC_LANES);
             GEMM_UNROLL
             for (uint32_t i = 0; i < m; i++) {
                 vec x = vec_set1(a[i][k]);
                 acc[i][0] = vec_fma(x, b0, acc[i][0]);
-                if (nv == 2)
-                    acc[i][1] = vec_fma(x, b1, acc[i][1]);
+                acc[i][1] = vec_fma(x, b1, acc[i][1]);
             }
         }
     }
-    gemm_end(g, m, nv, last, acc);
+    gemm_end(g, m, 2, last, acc);
 }
 
-#define GEMM_CASE(m, nv, mr, nr)          \
-    case m:                               \
-        if (m <= mr)                      \
-            gemm_block(g, m, nv, mr, nr); \
+/*
+ * A block of one vector. A load for each FMA would be the limit: so two k's go at once. Their rows
+ * of the panel are interleaved, a pair of a's is broadcast by one load, and lanes 2j and 2j + 1 of
+ * the sums meet at the end.
+ */
+GEMM_INLINE void gemm_block_thin(const struct kern_gemm_f32 *g, const uint32_t m, const uint32_t nr)
+{
+    vec_mask last = vec_mask_first(g->n);
+    vec acc[GEMM_MR][2], pair[GEMM_MR][2];
+    const float *b = g->panel;
+    const float *const *rows = g->a;
+
+    GEMM_UNROLL
+    for (uint32_t i = 0; i < m; i++)
+        pair[i][0] = pair[i][1] = vec_set1(0.0f);
+    for (uint32_t t = 0; t < g->taps; t++, rows += GEMM_MR) {
+        const float *a[GEMM_MR];
+        ptrdiff_t k = -(ptrdiff_t)(g->channels & ~1u);
+        GEMM_UNROLL
+        for (uint32_t i = 0; i < m; i++)
+            a[i] = rows[i] - k;
+        for (; k != 0; k += 2, b += 2 * nr) {
+            vec even = vec_load(b), odd = vec_load(b + nr);
+            vec b0 = vec_interleave_low(even, odd), b1 = vec_interleave_high(even, odd);
+            GEMM_UNROLL
+            for (uint32_t i = 0; i < m; i++) {
+                vec x = vec_set2(a[i] + k);
+                pair[i][0] = vec_fma(x, b0, pair[i][0]);
+                pair[i][1] = vec_fma(x, b1, pair[i][1]);
+            }
+        }
+        if (g->channels & 1) {
+            vec even = vec_load(b), zero = vec_set1(0.0f);
+            vec b0 = vec_interleave_low(even, zero), b1 = vec_interleave_high(even, zero);
+            GEMM_UNROLL
+            for (uint32_t i = 0; i < m; i++) {
+                vec x = vec_interleave_low(vec_set1(*a[i]), zero);
+                pair[i][0] = vec_fma(x, b0, pair[i][0]);
+                pair[i][1] = vec_fma(x, b1, pair[i][1]);
+            }
+            b += nr;
+        }
+    }
+    gemm_begin(g, m, 1, last, acc);
+    GEMM_UNROLL
+    for (uint32_t i = 0; i < m; i++)
+        acc[i][0] = vec_add(acc[i][0], vec_add_pairs(pair[i][0], pair[i][1]));
+    gemm_end(g, m, 1, last, acc);
+}
+
+#define GEMM_CASE(m, block, nr)                 \
+    case m:                                     \
+        if (m <= GEMM_MR)                       \
+            block(g, m <= GEMM_MR ? m : 1, nr); \
         break;
 
 /* A function that runs the instance for g->m. */
-#define GEMM_DISPATCH(name, nv, mr, nr)             \
+#define GEMM_DISPATCH(name, block, nr)              \
     static void name(const struct kern_gemm_f32 *g) \
     {                                               \
         switch (g->m) {                             \
-            GEMM_CASE(1, nv, mr, nr)                \
-            GEMM_CASE(2, nv, mr, nr)                \
-            GEMM_CASE(3, nv, mr, nr)                \
-            GEMM_CASE(4, nv, mr, nr)                \
-            GEMM_CASE(5, nv, mr, nr)                \
-            GEMM_CASE(6, nv, mr, nr)                \
-            GEMM_CASE(7, nv, mr, nr)                \
-            GEMM_CASE(8, nv, mr, nr)                \
-            GEMM_CASE(9, nv, mr, nr)                \
-            GEMM_CASE(10, nv, mr, nr)               \
-            GEMM_CASE(11, nv, mr, nr)               \
-            GEMM_CASE(12, nv, mr, nr)               \
-            GEMM_CASE(13, nv, mr, nr)               \
-            GEMM_CASE(14, nv, mr, nr)               \
+            GEMM_CASE(1, block, nr)                 \
+            GEMM_CASE(2, block, nr)                 \
+            GEMM_CASE(3, block, nr)                 \
+            GEMM_CASE(4, block, nr)                 \
+            GEMM_CASE(5, block, nr)                 \
+            GEMM_CASE(6, block, nr)                 \
+            GEMM_CASE(7, block, nr)                 \
+            GEMM_CASE(8, block, nr)                 \
+            GEMM_CASE(9, block, nr)                 \
+            GEMM_CASE(10, block, nr)                \
+            GEMM_CASE(11, block, nr)                \
+            GEMM_CASE(12, block, nr)                \
+            GEMM_CASE(13, block, nr)                \
+            GEMM_CASE(14, block, nr)                \
         }                                           \
     }
 
-GEMM_DISPATCH(gemm_wide_full, 2, GEMM_WIDE_MR, 2 * VEC_LANES)
-GEMM_DISPATCH(gemm_wide_half, 1, GEMM_WIDE_MR, 2 * VEC_LANES)
-GEMM_DISPATCH(gemm_narrow, 1, GEMM_NARROW_MR, VEC_LANES)
+GEMM_DISPATCH(gemm_wide_full, gemm_block_wide, 2 * VEC_LANES)
+GEMM_DISPATCH(gemm_wide_half, gemm_block_thin, 2 * VEC_LANES)
+GEMM_DISPATCH(gemm_narrow, gemm_block_thin, VEC_LANES)
 
 static void gemm_wide(const struct kern_gemm_f32 *g)
 {
@@ -145,7 +190,7 @@ GEMM_INLINE void gemm_row_block(const struct kern_gemm_f32 *g, const uint32_t nv
 {
     enum { CHAINS = 4, NR = 2 * VEC_LANES };
     vec_mask last = vec_mask_first(g->n - (nv - 1) * VEC_LANES);
-    vec acc[GEMM_MAX_MR][2];
+    vec acc[GEMM_MR][2];
     const float *b = g->panel;
 
     gemm_begin(g, 1, nv, last, acc);
@@ -185,8 +230,8 @@ static void gemm_row(const struct kern_gemm_f32 *g)
         gemm_row_block(g, 1);
 }
 
-const struct kern_gemm_variant KERN_ISA(gemm_f32) = {gemm_wide, GEMM_WIDE_MR, 2 * VEC_LANES};
-const struct kern_gemm_variant KERN_ISA(gemm_f32_narrow) = {gemm_narrow, GEMM_NARROW_MR, VEC_LANES};
+const struct kern_gemm_variant KERN_ISA(gemm_f32) = {gemm_wide, GEMM_MR, 2 * VEC_LANES};
+const struct kern_gemm_variant KERN_ISA(gemm_f32_narrow) = {gemm_narrow, GEMM_MR, VEC_LANES};
 const struct kern_gemm_variant KERN_ISA(gemm_f32_row) = {gemm_row, 1, 2 * VEC_LANES};
 
 #endif
