@@ -27,13 +27,6 @@ static void expect_float(const struct lego_graph *graph, const struct lego_node 
     ck_assert_float_eq(*(const float *)tensor->data, expected);
 }
 
-static struct lego_package *import_one(struct model *model)
-{
-    struct lego_package *package = model_import(model, true);
-    model_free(model);
-    return package;
-}
-
 START_TEST(clip_bounds)
 {
     struct model model;
@@ -45,7 +38,7 @@ START_TEST(clip_bounds)
     node_float(&model, "max", 6);
     node_end(&model);
     model_output(&model, "y");
-    struct lego_package *package = import_one(&model);
+    struct lego_package *package = model_import(&model, true);
     const struct lego_node *node = find_node(package->graph, LEGO_OP_Clip);
     ck_assert_uint_eq(node->input_count, 3);
     ck_assert_uint_eq(node->attr_count, 0);
@@ -55,6 +48,7 @@ START_TEST(clip_bounds)
         ck_assert_int_eq(node->inputs[1], -1);
     expect_float(package->graph, node, 2, 6);
     lego_package_destroy(package);
+    model_free(&model);
 }
 END_TEST
 
@@ -70,12 +64,13 @@ START_TEST(pad_attributes)
     node_string(&model, "mode", "constant");
     node_end(&model);
     model_output(&model, "y");
-    struct lego_package *package = import_one(&model);
+    struct lego_package *package = model_import(&model, true);
     const struct lego_node *node = find_node(package->graph, LEGO_OP_Pad);
     expect_ints(package->graph, node, 1, 4, pads);
     expect_float(package->graph, node, 2, 0.5f);
     ck_assert_int_eq(package->graph->values[node->outputs[0]].shape.dim[1], 6);
     lego_package_destroy(package);
+    model_free(&model);
 }
 END_TEST
 
@@ -91,13 +86,14 @@ START_TEST(slice_attributes)
     node_ints(&model, "axes", 1, axes);
     node_end(&model);
     model_output(&model, "y");
-    struct lego_package *package = import_one(&model);
+    struct lego_package *package = model_import(&model, true);
     const struct lego_node *node = find_node(package->graph, LEGO_OP_Slice);
     expect_ints(package->graph, node, 1, 1, starts);
     expect_ints(package->graph, node, 2, 1, ends);
     expect_ints(package->graph, node, 3, 1, axes);
     ck_assert_int_eq(package->graph->values[node->outputs[0]].shape.dim[1], 2);
     lego_package_destroy(package);
+    model_free(&model);
 }
 END_TEST
 
@@ -124,11 +120,12 @@ START_TEST(axes_attribute)
     node_ints(&model, "axes", 1, axes);
     node_end(&model);
     model_output(&model, "y");
-    struct lego_package *package = import_one(&model);
+    struct lego_package *package = model_import(&model, true);
     const struct lego_node *node = find_node(package->graph, with_axes[_i].op);
     expect_ints(package->graph, node, 1, 1, axes);
     ck_assert_ptr_null(lego_node_attr(node, "axes"));
     lego_package_destroy(package);
+    model_free(&model);
 }
 END_TEST
 
@@ -144,7 +141,7 @@ START_TEST(split_sizes)
     node_end(&model);
     model_output(&model, "y");
     model_output(&model, "z");
-    struct lego_package *package = import_one(&model);
+    struct lego_package *package = model_import(&model, true);
     const struct lego_node *node = find_node(package->graph, LEGO_OP_Split);
     if (_i)
         expect_ints(package->graph, node, 1, 2, sizes);
@@ -152,6 +149,7 @@ START_TEST(split_sizes)
         ck_assert_int_eq(lego_node_int(node, "num_outputs", 0), 2);
     ck_assert_int_eq(package->graph->values[node->outputs[0]].shape.dim[0], _i ? 1 : 2);
     lego_package_destroy(package);
+    model_free(&model);
 }
 END_TEST
 
@@ -166,9 +164,10 @@ START_TEST(top_k_attribute)
     node_end(&model);
     model_output(&model, "y");
     model_output(&model, "z");
-    struct lego_package *package = import_one(&model);
+    struct lego_package *package = model_import(&model, true);
     expect_ints(package->graph, find_node(package->graph, LEGO_OP_TopK), 1, 1, two);
     lego_package_destroy(package);
+    model_free(&model);
 }
 END_TEST
 
@@ -191,7 +190,7 @@ START_TEST(upsample_is_resize)
     node_string(&model, "mode", _i ? "linear" : "nearest");
     node_end(&model);
     model_output(&model, "y");
-    struct lego_package *package = import_one(&model);
+    struct lego_package *package = model_import(&model, true);
     const struct lego_node *node = find_node(package->graph, LEGO_OP_Resize);
     ck_assert_uint_eq(node->input_count, 3);
     ck_assert_int_eq(node->inputs[1], -1);
@@ -201,6 +200,7 @@ START_TEST(upsample_is_resize)
     expect_string(node, "nearest_mode", "floor");
     ck_assert_int_eq(package->graph->values[node->outputs[0]].shape.dim[3], 6);
     lego_package_destroy(package);
+    model_free(&model);
 }
 END_TEST
 
@@ -221,9 +221,10 @@ START_TEST(resize_10)
         model_free(&model);
         return;
     }
-    struct lego_package *package = import_one(&model);
+    struct lego_package *package = model_import(&model, true);
     expect_string(find_node(package->graph, LEGO_OP_Resize), "nearest_mode", _i ? "ceil" : "floor");
     lego_package_destroy(package);
+    model_free(&model);
 }
 END_TEST
 
@@ -238,12 +239,13 @@ START_TEST(resize_empty_inputs)
     model_ints(&model, "sizes", "4", sizes);
     model_node(&model, "Resize", "x,roi,scales,sizes", "y");
     model_output(&model, "y");
-    struct lego_package *package = import_one(&model);
+    struct lego_package *package = model_import(&model, true);
     const struct lego_node *node = find_node(package->graph, LEGO_OP_Resize);
     ck_assert_int_eq(node->inputs[1], -1);
     ck_assert_int_eq(node->inputs[2], -1);
     ck_assert_int_eq(package->graph->values[node->outputs[0]].shape.dim[2], 8);
     lego_package_destroy(package);
+    model_free(&model);
 }
 END_TEST
 
@@ -324,9 +326,10 @@ START_TEST(grid_sample_modes)
         node_string(&model, "mode", "bicubic");
     node_end(&model);
     model_output(&model, "y");
-    struct lego_package *package = import_one(&model);
+    struct lego_package *package = model_import(&model, true);
     expect_string(find_node(package->graph, LEGO_OP_GridSample), "mode", _i ? "cubic" : "linear");
     lego_package_destroy(package);
+    model_free(&model);
 }
 END_TEST
 
@@ -340,10 +343,11 @@ START_TEST(roi_align_coordinates)
     model_ints(&model, "b", "1", batch);
     model_node(&model, "RoiAlign", "x,r,b", "y");
     model_output(&model, "y");
-    struct lego_package *package = import_one(&model);
+    struct lego_package *package = model_import(&model, true);
     expect_string(find_node(package->graph, LEGO_OP_RoiAlign), "coordinate_transformation_mode",
                   "output_half_pixel");
     lego_package_destroy(package);
+    model_free(&model);
 }
 END_TEST
 
@@ -358,9 +362,10 @@ START_TEST(scatter_was_renamed)
     model_floats(&model, "u", "1", what);
     model_node(&model, "Scatter", "x,i,u", "y");
     model_output(&model, "y");
-    struct lego_package *package = import_one(&model);
+    struct lego_package *package = model_import(&model, true);
     find_node(package->graph, LEGO_OP_ScatterElements);
     lego_package_destroy(package);
+    model_free(&model);
 }
 END_TEST
 
@@ -418,7 +423,7 @@ START_TEST(constant_forms)
         model_node(&model, "Mul", "x,f", "y");
     }
     model_output(&model, "y");
-    struct lego_package *package = import_one(&model);
+    struct lego_package *package = model_import(&model, true);
     ck_assert_uint_eq(package->graph->node_count, 1);
     const struct lego_node *node = find_node(package->graph, LEGO_OP_Mul);
     expect_float(package->graph, node, 1, _i < 3 ? 1.5f : 3);
@@ -426,6 +431,7 @@ START_TEST(constant_forms)
     ck_assert_uint_eq(package->graph->original_weights, weights[_i]);
     ck_assert_uint_eq(package->graph->original_bytes, 4 * weights[_i]);
     lego_package_destroy(package);
+    model_free(&model);
 }
 END_TEST
 
@@ -440,13 +446,14 @@ START_TEST(initialiser_as_input)
     model_floats(&model, "w", "2", numbers);
     model_node(&model, "Mul", "x,w", "y");
     model_output(&model, "y");
-    struct lego_package *package = import_one(&model);
+    struct lego_package *package = model_import(&model, true);
     ck_assert_uint_eq(package->graph->input_count, 1);
     const struct lego_value *input = &package->graph->values[package->graph->inputs[0]];
     ck_assert_str_eq(input->name, "x");
     ck_assert_str_eq(package->graph->symbols[-1 - input->shape.dim[0]], "batch");
     ck_assert_uint_eq(package->graph->original_weights, 2);
     lego_package_destroy(package);
+    model_free(&model);
 }
 END_TEST
 
@@ -459,11 +466,12 @@ START_TEST(any_order)
     model_node(&model, "Neg", "a", "b");
     model_node(&model, "Abs", "x", "a");
     model_output(&model, "y");
-    struct lego_package *package = import_one(&model);
+    struct lego_package *package = model_import(&model, true);
     ck_assert_uint_eq(package->graph->nodes[0].op, LEGO_OP_Abs);
     ck_assert_uint_eq(package->graph->nodes[2].op, LEGO_OP_Exp);
     ck_assert_str_eq(package->graph->nodes[2].name, "Exp_2");
     lego_package_destroy(package);
+    model_free(&model);
 }
 END_TEST
 
