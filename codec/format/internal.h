@@ -124,6 +124,8 @@ static inline size_t format_align(size_t bytes, size_t small_align)
     ((size_t)256 << 20) /* of a graph read from a file, without its tensors */
 #define FORMAT_MAX_CATALOGUES  65536
 #define FORMAT_MAX_CODED_ELEMS (UINT64_C(1) << 32)
-#define FORMAT_MAX_SHARED      255 /* bytes that a front-coded name takes from the one before */
+/* A front-coded name's first byte: how much of an earlier name it keeps, and of which. */
+#define FORMAT_MAX_SHARED    127
+#define FORMAT_SHARED_BEFORE 128 /* of the name before the last */
 
 #endif

@@ -8,7 +8,7 @@
 
 #include "codec/base/status.h"
 
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 struct graph_reader {
@@ -67,17 +67,19 @@ static int count_values(struct graph_reader *self)
 }
 
 /*
- * Names are front-coded: each entry is a byte, how much of the previous (not empty) name it keeps,
- * and the rest up to a NUL. An empty entry is no name. The list may stop early.
+ * Names are front-coded: each entry is a byte, how much it keeps of the last (not empty) name or of
+ * the one before that, and the rest up to a NUL. An empty entry is no name. The list may stop
+ * early.
  */
 static int read_names(struct graph_reader *self)
 {
     if (self->message->names.len == 0)
         return LEGO_OK;
     const uint8_t *at = self->message->names.data, *end = at + self->message->names.len;
-    const char *previous = "";
+    const char *last = "", *before = "";
     for (size_t number = 0; at < end; number++) {
-        size_t shared = *at++;
+        const char *previous = *at & FORMAT_SHARED_BEFORE ? before : last;
+        size_t shared = *at++ & FORMAT_MAX_SHARED;
         const uint8_t *nul = memchr(at, 0, (size_t)(end - at));
         if (!nul || shared > strlen(previous) || number >= self->value_count)
             return fail(self, LEGO_E_FORMAT, "malformed list of names at value", number);
@@ -94,7 +96,8 @@ static int read_names(struct graph_reader *self)
             if (check_text(self, name) != LEGO_OK)
                 return LEGO_E_FORMAT;
             self->names[number] = name;
-            previous = name;
+            before = last;
+            last = name;
         }
         at = nul + 1;
     }
@@ -150,12 +153,13 @@ static const char *name_of(struct graph_reader *self, size_t number)
 {
     if (self->names[number])
         return self->names[number];
-    if (self->marker_bytes > FORMAT_MAX_SHARED)
+    const size_t digits = 20; /* of any size_t */
+    char *name = lego_arena_calloc(self->reader->scratch, self->marker_bytes + digits + 1, 1);
+    if (!name)
         return NULL;
-    char marker[FORMAT_MAX_SHARED + 1];
-    memset(marker, '%', self->marker_bytes);
-    return lego_arena_printf(self->reader->scratch, "%.*s%zu", (int)self->marker_bytes, marker,
-                             number);
+    memset(name, '%', self->marker_bytes);
+    snprintf(name + self->marker_bytes, digits + 1, "%zu", number);
+    return name;
 }
 
 static int read_value_type(struct graph_reader *self, const LegoPb__Value *message,

@@ -3,6 +3,7 @@
  */
 #include "codec/format/writer.h"
 
+#include "codec/base/arith.h"
 #include "codec/base/status.h"
 
 #include <string.h>
@@ -389,7 +390,18 @@ static int write_output(struct graph_writer *self, int32_t value)
     return write_value_type(self, &self->graph->values[value], &message->type);
 }
 
-/* Front coding: how many bytes of the previous name are kept, then the rest and a NUL. */
+static size_t shared_bytes(const char *name, const char *earlier)
+{
+    size_t shared = 0;
+    while (shared < FORMAT_MAX_SHARED && name[shared] && name[shared] == earlier[shared])
+        shared++;
+    return shared;
+}
+
+/*
+ * Front coding: how much of an earlier name is kept, then the rest and a NUL. Weights and biases
+ * alternate and are often named in two manners, hence the choice of two earlier names.
+ */
 static int write_names(struct graph_writer *self)
 {
     size_t stored = self->count, bytes = 0;
@@ -404,20 +416,20 @@ static int write_names(struct graph_writer *self)
     if (!at)
         return LEGO_E_NOMEM;
     self->message->names.data = at;
-    const char *previous = "";
+    const char *last = "", *before = "";
     for (size_t i = 0; i < stored; i++) {
         const char *name = self->names[i] ? self->names[i] : "";
-        size_t shared = 0;
         int status = write_check_text(self->writer, name);
         if (status != LEGO_OK)
             return status;
-        while (shared < FORMAT_MAX_SHARED && name[shared] && name[shared] == previous[shared])
-            shared++;
+        size_t shared = shared_bytes(name, last), of_before = shared_bytes(name, before);
+        *at++ = (uint8_t)(of_before > shared ? of_before | FORMAT_SHARED_BEFORE : shared);
+        shared = lego_max_size(shared, of_before);
         size_t rest = strlen(name) - shared;
-        *at++ = (uint8_t)shared;
         memcpy(at, name + shared, rest + 1);
         at += rest + 1;
-        previous = *name ? name : previous;
+        before = *name ? last : before;
+        last = *name ? name : last;
     }
     self->message->names.len = (size_t)(at - self->message->names.data);
     self->message->has_names = self->message->names.len > 0;

@@ -287,7 +287,7 @@ static int32_t add_classifier(struct lego_package *package, int32_t input)
         weights[i] = (float)i / 10.0f - 4.0f;
     int32_t sizes = add_constant(graph, "sizes", LEGO_DTYPE_INT64, &pair);
     int32_t weight = add_constant(graph, "fc.weight", LEGO_DTYPE_FLOAT32, &shape);
-    int32_t flat = must_index(lego_graph_add_value(graph, "flat", LEGO_DTYPE_FLOAT32, &open));
+    int32_t flat = must_index(lego_graph_add_value(graph, "kept.flat", LEGO_DTYPE_FLOAT32, &open));
     int32_t output = must_index(lego_graph_add_value(graph, "logits", LEGO_DTYPE_FLOAT32, &logits));
     set_data(package, sizes, target);
     set_data(package, weight, weights);
