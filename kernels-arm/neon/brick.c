@@ -1,7 +1,7 @@
 /* Bricks for NEON: lookups by TBL, or loaded lane by lane. */
 #include "kernels-arm/neon/vec.h"
 
-enum { TABLE_ENTRIES = 32 };
+enum { BRICK_TABLE = 32 };
 
 /* Where each of eight packed indices lies: its four bytes of sixteen, and its bit in those. */
 struct brick_bits {
@@ -22,20 +22,6 @@ VEC_INLINE void brick_unpack8(const struct brick_bits *bits, const uint8_t *at, 
     }
 }
 
-/* Small catalogues of one-row bricks, column by column. */
-struct brick_tables {
-    bool small;
-    float column[16][TABLE_ENTRIES];
-};
-
-static void brick_tables_init(struct brick_tables *t, const struct kern_brick_decode *d)
-{
-    t->small = d->entries <= TABLE_ENTRIES;
-    for (uint32_t e = 0; t->small && e < d->entries; e++)
-        for (uint32_t c = 0; c < d->brick_columns; c++)
-            t->column[c][e] = d->catalogue[e * d->brick_columns + c];
-}
-
 VEC_INLINE uint8x16x4_t brick_table(const float *table)
 {
     const uint8_t *x = (const uint8_t *)table;
@@ -43,13 +29,13 @@ VEC_INLINE uint8x16x4_t brick_table(const float *table)
 }
 
 /* Four lookups: an index becomes the numbers of its entry's four bytes. */
-VEC_INLINE float32x4_t brick_table_lookup(const float *table, uint32_t entries, uint32x4_t index)
+VEC_INLINE float32x4_t brick_table_lookup(const float *table, const uint32_t kind, uint32x4_t index)
 {
     uint8x16_t byte =
         vreinterpretq_u8_u32(vmlaq_u32(vdupq_n_u32(0x03020100), index, vdupq_n_u32(0x04040404)));
     uint8x16_t x = vqtbl4q_u8(brick_table(table), byte);
 
-    if (entries > 16)
+    if (kind > 16)
         x = vqtbx4q_u8(x, brick_table(table + 16), vsubq_u8(byte, vdupq_n_u8(64)));
     return vreinterpretq_f32_u8(x);
 }
@@ -64,17 +50,14 @@ VEC_INLINE float32x4_t brick_gather(const float *x, uint32_t pitch, const uint32
     return vld1q_lane_f32(x + (size_t)index[3] * pitch, v, 3);
 }
 
-/* Column c of the bricks of eight indices. */
-VEC_INLINE vec brick_lookup(const struct brick_tables *t, const struct kern_brick_decode *d,
-                            uint32_t c, const uint32_t *index)
+/* Eight lookups in a table of `kind` entries; kind 0: x[index * pitch]. */
+VEC_INLINE vec brick_lookup(const float *x, const uint32_t kind, uint32_t pitch,
+                            const uint32_t *index)
 {
-    const float *x = d->catalogue + c;
-
-    if (t->small)
-        return VEC_PAIR(brick_table_lookup(t->column[c], d->entries, vld1q_u32(index)),
-                        brick_table_lookup(t->column[c], d->entries, vld1q_u32(index + 4)));
-    return VEC_PAIR(brick_gather(x, d->brick_columns, index),
-                    brick_gather(x, d->brick_columns, index + 4));
+    if (kind)
+        return VEC_PAIR(brick_table_lookup(x, kind, vld1q_u32(index)),
+                        brick_table_lookup(x, kind, vld1q_u32(index + 4)));
+    return VEC_PAIR(brick_gather(x, pitch, index), brick_gather(x, pitch, index + 4));
 }
 
 #include "codec/kernels/simd/brick.h"

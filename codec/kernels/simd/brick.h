@@ -1,6 +1,7 @@
 /*
  * Bricks into panels: a template over the vectors of an ISA's vec.h and the hooks of its brick.c:
- * brick_unpack8(), brick_tables_init() and brick_lookup().
+ * struct brick_bits, brick_unpack8(), brick_lookup() and BRICK_TABLE, the entries that its largest
+ * table takes.
  *
  * Indices are unpacked in batches to 32 bits each, in L1. Bricks are then copied by patches: some
  * columns of bricks of the tile by one row block of the panel, so that the inner loops know
@@ -20,6 +21,11 @@ enum {
     BRICK_PAD = VEC_LANES > 8 ? VEC_LANES : 8,
 };
 
+/* The lookup tables of one-row bricks: a table for each column of theirs. */
+struct brick_tables {
+    float column[BRICK_SIDE][BRICK_TABLE];
+};
+
 /* Bricks of one row block: `count` below each other in each of `columns` columns of bricks. */
 struct brick_patch {
     const struct kern_brick_decode *d;
@@ -35,6 +41,16 @@ struct brick_patch {
 };
 
 typedef void (*brick_patch_fn)(const struct brick_patch *patch);
+
+/* Small catalogues of one-row bricks become a table for each of their columns. */
+static void brick_tables_init(struct brick_tables *tables, const struct kern_brick_decode *d)
+{
+    if (d->brick_rows != 1 || d->entries > BRICK_TABLE)
+        return;
+    for (uint32_t e = 0; e < d->entries; e++)
+        for (uint32_t c = 0; c < d->brick_columns; c++)
+            tables->column[c][e] = d->catalogue[e * d->brick_columns + c];
+}
 
 /*
  * Unpacks `count` indices from number `first` on, and zeroes a vector behind them: what the last
@@ -136,32 +152,49 @@ BRICK_PATCH(8, 1)
 BRICK_PATCH(8, 0)
 BRICK_PATCH(16, 0)
 
-/* Bricks of one row: lanes are bricks, each of their columns a lookup. */
-VEC_INLINE void brick_lanes(const struct brick_patch *p, const uint32_t *index, uint32_t i,
-                            float *out)
+/*
+ * Bricks of one row: lanes are bricks, each of their columns a lookup. `kind`, a constant, is the
+ * size of the table that the lookup takes; 0: the catalogue itself.
+ */
+VEC_INLINE void brick_patch_lanes(const struct brick_patch *p, const uint32_t kind)
 {
-    for (uint32_t j = 0; j < p->count; j += VEC_LANES) {
-        vec x = brick_lookup(p->tables, p->d, i, index + j);
-        vec_mask mask = vec_mask_first(p->count - j);
-        if (!p->plain) {
-            x = vec_mul(x, vec_load_mask(p->scale + j, mask));
-            if (p->d->accumulate)
-                x = vec_add(vec_load_mask(out + j, mask), x);
+    uint32_t pitch = p->d->brick_columns, count = p->count, whole = count - count % VEC_LANES;
+    const uint32_t *index = p->index;
+    vec_mask mask = vec_mask_first(count - whole);
+    bool plain = p->plain, accumulate = p->d->accumulate;
+
+    for (uint32_t column = 0; column < p->columns; column++, index += p->index_step) {
+        for (uint32_t i = 0; i < p->width; i++) {
+            const float *table = kind ? p->tables->column[i] : p->d->catalogue + i;
+            float *out = brick_target(p, column, i);
+            for (uint32_t j = 0; j < whole; j += VEC_LANES) {
+                vec x = brick_lookup(table, kind, pitch, index + j);
+                if (!plain)
+                    x = vec_mul(x, vec_load(p->scale + j));
+                if (accumulate)
+                    x = vec_add(vec_load(out + j), x);
+                vec_store(out + j, x);
+            }
+            if (whole == count)
+                continue;
+            vec x = brick_lookup(table, kind, pitch, index + whole);
+            if (!plain)
+                x = vec_mul(x, vec_load_mask(p->scale + whole, mask));
+            if (accumulate)
+                x = vec_add(vec_load_mask(out + whole, mask), x);
+            vec_store_mask(out + whole, x, mask);
         }
-        if (p->count - j >= VEC_LANES)
-            vec_store(out + j, x);
-        else
-            vec_store_mask(out + j, x, mask);
     }
 }
 
 static void brick_patch_1x0(const struct brick_patch *p)
 {
-    const uint32_t *index = p->index;
-
-    for (uint32_t column = 0; column < p->columns; column++, index += p->index_step)
-        for (uint32_t i = 0; i < p->width; i++)
-            brick_lanes(p, index, i, brick_target(p, column, i));
+    if (p->d->entries <= 16)
+        brick_patch_lanes(p, 16);
+    else if (p->d->entries <= BRICK_TABLE)
+        brick_patch_lanes(p, BRICK_TABLE);
+    else
+        brick_patch_lanes(p, 0);
 }
 
 /* The function for bricks of these rows and `columns` (0: any). */
@@ -241,8 +274,7 @@ static void simd_brick_decode(const struct kern_brick_decode *d)
         kern_ref_brick_decode(d);
         return;
     }
-    if (d->brick_rows == 1)
-        brick_tables_init(&tables, d);
+    brick_tables_init(&tables, d);
     uint32_t step = tile_rows < BRICK_BATCH ? BRICK_BATCH / tile_rows : 1;
     for (uint32_t column = 0; column < d->tile_brick_columns; column += step) {
         uint64_t first = d->first_index + (uint64_t)column * tile_rows;
