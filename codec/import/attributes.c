@@ -105,8 +105,9 @@ static int read_strings(struct lego_arena *arena, const Onnx__Attribute *from, s
     if (!strings)
         return LEGO_E_NOMEM;
     for (size_t i = 0; i < from->n_strings; i++) {
+        const ProtobufCBinaryData *text = &from->strings[i]; /* empty: without data */
         strings[i] =
-            lego_arena_strndup(arena, (const char *)from->strings[i].data, from->strings[i].len);
+            lego_arena_strndup(arena, text->len ? (const char *)text->data : "", text->len);
         if (!strings[i])
             return LEGO_E_NOMEM;
     }

@@ -20,65 +20,62 @@ enum message {
     MSG_COUNT,
 };
 
+/* What becomes of a field; RULE_DESCEND + child: a message, by the rules of that one. */
 enum rule {
     RULE_DROP = 0, /* what the table does not name */
     RULE_COPY,     /* numbers and texts */
-    RULE_DESCEND,  /* a message, by its own rules */
     RULE_TENSOR,   /* a TensorProto: a TensorRef takes its place */
     RULE_PRESENT,  /* a message of which only its being there matters */
-};
-
-struct field_rule {
-    uint8_t rule, child;
+    RULE_DESCEND,
 };
 
 #define MAX_FIELD 24
-static const struct field_rule rules[MSG_COUNT][MAX_FIELD] = {
-    [MSG_MODEL] = {[1] = {RULE_COPY},
-                   [2] = {RULE_COPY},
-                   [3] = {RULE_COPY},
-                   [7] = {RULE_DESCEND, MSG_GRAPH},
-                   [8] = {RULE_DESCEND, MSG_OPERATOR_SET}},
-    [MSG_OPERATOR_SET] = {[1] = {RULE_COPY}, [2] = {RULE_COPY}},
-    [MSG_GRAPH] = {[1] = {RULE_DESCEND, MSG_NODE},
-                   [2] = {RULE_COPY},
-                   [5] = {RULE_TENSOR},
-                   [11] = {RULE_DESCEND, MSG_VALUE_INFO},
-                   [12] = {RULE_DESCEND, MSG_VALUE_INFO},
-                   [15] = {RULE_PRESENT}},
-    [MSG_NODE] = {[1] = {RULE_COPY},
-                  [2] = {RULE_COPY},
-                  [3] = {RULE_COPY},
-                  [4] = {RULE_COPY},
-                  [5] = {RULE_DESCEND, MSG_ATTRIBUTE},
-                  [7] = {RULE_COPY}},
-    [MSG_ATTRIBUTE] = {[1] = {RULE_COPY},
-                       [2] = {RULE_COPY},
-                       [3] = {RULE_COPY},
-                       [4] = {RULE_COPY},
-                       [5] = {RULE_TENSOR},
-                       [6] = {RULE_DESCEND, MSG_GRAPH},
-                       [7] = {RULE_COPY},
-                       [8] = {RULE_COPY},
-                       [9] = {RULE_COPY},
-                       [10] = {RULE_PRESENT},
-                       [11] = {RULE_PRESENT},
-                       [14] = {RULE_PRESENT},
-                       [15] = {RULE_PRESENT},
-                       [20] = {RULE_COPY},
-                       [21] = {RULE_COPY},
-                       [22] = {RULE_PRESENT},
-                       [23] = {RULE_PRESENT}},
-    [MSG_VALUE_INFO] = {[1] = {RULE_COPY}, [2] = {RULE_DESCEND, MSG_VALUE_TYPE}},
-    [MSG_VALUE_TYPE] = {[1] = {RULE_DESCEND, MSG_TENSOR_TYPE},
-                        [4] = {RULE_PRESENT},
-                        [5] = {RULE_PRESENT},
-                        [7] = {RULE_PRESENT},
-                        [8] = {RULE_PRESENT},
-                        [9] = {RULE_PRESENT}},
-    [MSG_TENSOR_TYPE] = {[1] = {RULE_COPY}, [2] = {RULE_DESCEND, MSG_TENSOR_SHAPE}},
-    [MSG_TENSOR_SHAPE] = {[1] = {RULE_DESCEND, MSG_SHAPE_DIM}},
-    [MSG_SHAPE_DIM] = {[1] = {RULE_COPY}, [2] = {RULE_COPY}},
+static const uint8_t rules[MSG_COUNT][MAX_FIELD] = {
+    [MSG_MODEL] = {[1] = RULE_COPY,
+                   [2] = RULE_COPY,
+                   [3] = RULE_COPY,
+                   [7] = RULE_DESCEND + MSG_GRAPH,
+                   [8] = RULE_DESCEND + MSG_OPERATOR_SET},
+    [MSG_OPERATOR_SET] = {[1] = RULE_COPY, [2] = RULE_COPY},
+    [MSG_GRAPH] = {[1] = RULE_DESCEND + MSG_NODE,
+                   [2] = RULE_COPY,
+                   [5] = RULE_TENSOR,
+                   [11] = RULE_DESCEND + MSG_VALUE_INFO,
+                   [12] = RULE_DESCEND + MSG_VALUE_INFO,
+                   [15] = RULE_PRESENT},
+    [MSG_NODE] = {[1] = RULE_COPY,
+                  [2] = RULE_COPY,
+                  [3] = RULE_COPY,
+                  [4] = RULE_COPY,
+                  [5] = RULE_DESCEND + MSG_ATTRIBUTE,
+                  [7] = RULE_COPY},
+    [MSG_ATTRIBUTE] = {[1] = RULE_COPY,
+                       [2] = RULE_COPY,
+                       [3] = RULE_COPY,
+                       [4] = RULE_COPY,
+                       [5] = RULE_TENSOR,
+                       [6] = RULE_DESCEND + MSG_GRAPH,
+                       [7] = RULE_COPY,
+                       [8] = RULE_COPY,
+                       [9] = RULE_COPY,
+                       [10] = RULE_PRESENT,
+                       [11] = RULE_PRESENT,
+                       [14] = RULE_PRESENT,
+                       [15] = RULE_PRESENT,
+                       [20] = RULE_COPY,
+                       [21] = RULE_COPY,
+                       [22] = RULE_PRESENT,
+                       [23] = RULE_PRESENT},
+    [MSG_VALUE_INFO] = {[1] = RULE_COPY, [2] = RULE_DESCEND + MSG_VALUE_TYPE},
+    [MSG_VALUE_TYPE] = {[1] = RULE_DESCEND + MSG_TENSOR_TYPE,
+                        [4] = RULE_PRESENT,
+                        [5] = RULE_PRESENT,
+                        [7] = RULE_PRESENT,
+                        [8] = RULE_PRESENT,
+                        [9] = RULE_PRESENT},
+    [MSG_TENSOR_TYPE] = {[1] = RULE_COPY, [2] = RULE_DESCEND + MSG_TENSOR_SHAPE},
+    [MSG_TENSOR_SHAPE] = {[1] = RULE_DESCEND + MSG_SHAPE_DIM},
+    [MSG_SHAPE_DIM] = {[1] = RULE_COPY, [2] = RULE_COPY},
 };
 
 struct slimmer {
@@ -186,24 +183,20 @@ static int emit_nested(struct slimmer *slimmer, const struct wire_field *field, 
     return 0;
 }
 
-static int slim_field(struct slimmer *slimmer, const struct wire_field *field,
-                      const struct field_rule *rule, unsigned graphs)
+static int slim_field(struct slimmer *slimmer, const struct wire_field *field, unsigned rule,
+                      unsigned graphs)
 {
-    if (rule->rule == RULE_COPY)
+    if (rule == RULE_COPY)
         return emit_copy(slimmer, field);
     if (field->type != WIRE_BYTES)
         return malformed(slimmer, field->data);
-    switch (rule->rule) {
-    case RULE_DESCEND:
-        return emit_nested(slimmer, field, (enum message)rule->child, graphs);
-    case RULE_TENSOR:
+    if (rule == RULE_TENSOR)
         return emit_tensor_ref(slimmer, field);
-    default: {
-        struct wire_field empty = *field;
-        empty.bytes = 0;
-        return emit_copy(slimmer, &empty);
-    }
-    }
+    if (rule >= RULE_DESCEND)
+        return emit_nested(slimmer, field, (enum message)(rule - RULE_DESCEND), graphs);
+    struct wire_field empty = *field;
+    empty.bytes = 0;
+    return emit_copy(slimmer, &empty);
 }
 
 static int slim_message(struct slimmer *slimmer, const struct wire_field *whole,
@@ -216,9 +209,9 @@ static int slim_message(struct slimmer *slimmer, const struct wire_field *whole,
     struct wire_field field;
     int more;
     while ((more = wire_next(&wire, &field)) > 0) {
-        if (field.number >= MAX_FIELD || rules[message][field.number].rule == RULE_DROP)
+        if (field.number >= MAX_FIELD || rules[message][field.number] == RULE_DROP)
             continue;
-        int status = slim_field(slimmer, &field, &rules[message][field.number], graphs);
+        int status = slim_field(slimmer, &field, rules[message][field.number], graphs);
         if (status)
             return status;
     }
