@@ -22,7 +22,7 @@ void dispatch_error(struct connection *connection, uint64_t id, int status, cons
         connection_close(connection); /* better no connection than a request without an answer */
 }
 
-static void link_job(struct service *service, struct infer_job *job)
+static void link_job(struct service *service, struct inference_job *job)
 {
     job->live_previous = NULL;
     job->live_next = service->jobs;
@@ -31,7 +31,7 @@ static void link_job(struct service *service, struct infer_job *job)
     service->jobs = job;
 }
 
-static void unlink_job(struct service *service, struct infer_job *job)
+static void unlink_job(struct service *service, struct inference_job *job)
 {
     if (job->live_previous)
         job->live_previous->live_next = job->live_next;
@@ -41,7 +41,7 @@ static void unlink_job(struct service *service, struct infer_job *job)
         job->live_next->live_previous = job->live_previous;
 }
 
-static int submit(struct service *service, struct connection *connection, struct infer_job *job,
+static int submit(struct service *service, struct connection *connection, struct inference_job *job,
                   struct lego_diag *diag)
 {
     struct served_model *model = job->model;
@@ -70,7 +70,7 @@ static int dispatch_infer(struct service *service, struct connection *connection
 {
     struct served_model *model;
     int status = registry_find(&service->registry, peek->model, peek->version, &model, diag);
-    struct infer_job *job = status == LEGO_OK ? calloc(1, sizeof(*job)) : NULL;
+    struct inference_job *job = status == LEGO_OK ? calloc(1, sizeof(*job)) : NULL;
     if (!job) {
         free(body);
         return status != LEGO_OK ? status : lego_fail(diag, LEGO_E_NOMEM, "no memory for a job");
@@ -88,7 +88,7 @@ static int dispatch_infer(struct service *service, struct connection *connection
     if (status != LEGO_OK) {
         struct stats_times times = {.total = clock_ns() - job->arrived_ns};
         stats_add(&model->stats, false, &times, 0);
-        infer_job_free(job);
+        inference_job_free(job);
     }
     return status;
 }
@@ -164,7 +164,7 @@ void dispatch_frame(struct connection *connection, uint8_t *body, size_t bytes)
 void dispatch_closed(struct connection *connection)
 {
     struct service *service = connection->host->context;
-    for (struct infer_job *job = service->jobs; job; job = job->live_next)
+    for (struct inference_job *job = service->jobs; job; job = job->live_next)
         if (job->owner == connection)
             atomic_store(&job->cancelled, true);
     service->connection_count--;
@@ -183,7 +183,7 @@ static void mark_fault(struct served_model *model)
 }
 
 /* Counts the job and hands its answer to the client. */
-static void answer_job(struct service *service, struct infer_job *job)
+static void answer_job(struct service *service, struct inference_job *job)
 {
     struct connection *connection = job->owner;
     struct served_model *model = job->model;
@@ -204,16 +204,16 @@ static void answer_job(struct service *service, struct infer_job *job)
 
 void dispatch_done(struct service *service)
 {
-    struct infer_job *jobs = engines_take(service->engines);
+    struct inference_job *jobs = engines_take(service->engines);
     /* First all answers are queued, then each client is written to: few system calls. */
-    for (struct infer_job *job = jobs; job; job = job->next)
+    for (struct inference_job *job = jobs; job; job = job->next)
         answer_job(service, job);
     while (jobs) {
-        struct infer_job *job = jobs;
+        struct inference_job *job = jobs;
         struct connection *connection = job->owner;
         bool closed = connection->closed;
         jobs = job->next;
-        infer_job_free(job);
+        inference_job_free(job);
         connection_finish(connection); /* a closed one may be gone after this */
         if (!closed)
             connection_pump(connection);

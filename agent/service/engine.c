@@ -1,7 +1,7 @@
 #include "agent/service/engine.h"
 
 #include "agent/service/clock.h"
-#include "agent/service/infer.h"
+#include "agent/service/inference.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -17,7 +17,7 @@ struct engine {
 };
 
 struct job_list {
-    struct infer_job *first, **last;
+    struct inference_job *first, **last;
 };
 
 struct engines {
@@ -37,14 +37,14 @@ static void list_clear(struct job_list *list)
     list->last = &list->first;
 }
 
-static void list_append(struct job_list *list, struct infer_job *job)
+static void list_append(struct job_list *list, struct inference_job *job)
 {
     job->next = NULL;
     *list->last = job;
     list->last = &job->next;
 }
 
-void infer_job_free(struct infer_job *job)
+void inference_job_free(struct inference_job *job)
 {
     free(job->body);
     free(job->frame);
@@ -52,9 +52,9 @@ void infer_job_free(struct infer_job *job)
 }
 
 /* Takes the first job of the queue, or NULL. The mutex is held. */
-static struct infer_job *pop(struct engines *engines)
+static struct inference_job *pop(struct engines *engines)
 {
-    struct infer_job *job = engines->queue.first;
+    struct inference_job *job = engines->queue.first;
     if (!job)
         return NULL;
     engines->queue.first = job->next;
@@ -65,7 +65,7 @@ static struct infer_job *pop(struct engines *engines)
     return job;
 }
 
-static void compute(struct engine *engine, struct infer_job *job)
+static void compute(struct engine *engine, struct inference_job *job)
 {
     uint64_t now = clock_ns();
     atomic_store(&engine->busy_since_ns, now);
@@ -73,7 +73,7 @@ static void compute(struct engine *engine, struct infer_job *job)
     if (atomic_load(&job->cancelled))
         job->status = LEGO_E_CANCELLED;
     else
-        infer_run(job, job->model->sessions[engine->index]);
+        inference_run(job, job->model->sessions[engine->index]);
     atomic_store(&engine->busy_since_ns, 0);
 }
 
@@ -86,7 +86,7 @@ static void *engine_main(void *argument)
     pthread_setname_np(pthread_self(), name);
     pthread_mutex_lock(&engines->mutex);
     while (!engines->stopping) {
-        struct infer_job *job = pop(engines);
+        struct inference_job *job = pop(engines);
         if (!job) {
             pthread_cond_wait(&engines->wake, &engines->mutex);
             continue;
@@ -146,7 +146,7 @@ int engines_start(const struct engines_options *options, struct engines **ret_en
     return LEGO_OK;
 }
 
-int engines_submit(struct engines *engines, struct infer_job *job, struct lego_diag *diag)
+int engines_submit(struct engines *engines, struct inference_job *job, struct lego_diag *diag)
 {
     int status = LEGO_OK;
     pthread_mutex_lock(&engines->mutex);
@@ -167,10 +167,10 @@ int engines_submit(struct engines *engines, struct infer_job *job, struct lego_d
     return status;
 }
 
-struct infer_job *engines_take(struct engines *engines)
+struct inference_job *engines_take(struct engines *engines)
 {
     pthread_mutex_lock(&engines->mutex);
-    struct infer_job *jobs = engines->finished.first;
+    struct inference_job *jobs = engines->finished.first;
     list_clear(&engines->finished);
     pthread_mutex_unlock(&engines->mutex);
     return jobs;
@@ -187,7 +187,7 @@ uint64_t engines_longest_ns(struct engines *engines)
     return longest;
 }
 
-struct infer_job *engines_stop(struct engines *engines)
+struct inference_job *engines_stop(struct engines *engines)
 {
     pthread_mutex_lock(&engines->mutex);
     engines->stopping = true;
@@ -196,7 +196,7 @@ struct infer_job *engines_stop(struct engines *engines)
     for (uint32_t i = 0; i < engines->started; i++)
         pthread_join(engines->threads[i].thread, NULL);
     *engines->finished.last = engines->queue.first;
-    struct infer_job *rest = engines->finished.first;
+    struct inference_job *rest = engines->finished.first;
     pthread_cond_destroy(&engines->wake);
     pthread_mutex_destroy(&engines->mutex);
     free(engines->threads);

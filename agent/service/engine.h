@@ -13,11 +13,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct infer_job {
-    struct infer_job *next;
+struct inference_job {
+    struct inference_job *next;
     /* The loop's, not looked at by engines: the connection, and the list of all live jobs. */
     void *owner;
-    struct infer_job *live_previous, *live_next;
+    struct inference_job *live_previous, *live_next;
     uint64_t request_id;        /* of the envelope */
     struct served_model *model; /* a reference */
     uint8_t *body;              /* the request's frame, owned; freed as soon as it is unpacked */
@@ -34,7 +34,7 @@ struct infer_job {
     struct stats_times times;
 };
 
-void infer_job_free(struct infer_job *job); /* without the model's reference */
+void inference_job_free(struct inference_job *job); /* without the model's reference */
 
 struct engines;
 
@@ -50,15 +50,15 @@ int engines_start(const struct engines_options *options, struct engines **ret_en
 
 /* Queues a job, which is the engines' on success. LEGO_E_EXHAUSTED where the queue is full, with
  * the bound named. */
-int engines_submit(struct engines *engines, struct infer_job *job, struct lego_diag *diag);
+int engines_submit(struct engines *engines, struct inference_job *job, struct lego_diag *diag);
 
 /* All jobs that are finished, in order, linked by `next`; NULL for none. */
-struct infer_job *engines_take(struct engines *engines);
+struct inference_job *engines_take(struct engines *engines);
 
 /* The longest time that an engine has been at one job, 0 where none is. */
 uint64_t engines_longest_ns(struct engines *engines);
 
 /* Waits for the jobs being computed and ends; returns all that nobody has taken. */
-struct infer_job *engines_stop(struct engines *engines);
+struct inference_job *engines_stop(struct engines *engines);
 
 #endif

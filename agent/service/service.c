@@ -219,14 +219,14 @@ static void close_handle(uv_handle_t *handle, void *context)
 }
 
 /* Drops the jobs of an engine's list, with the requests that their connections count. */
-static void drop_jobs(struct service *service, struct infer_job *jobs)
+static void drop_jobs(struct service *service, struct inference_job *jobs)
 {
     while (jobs) {
-        struct infer_job *job = jobs;
+        struct inference_job *job = jobs;
         jobs = job->next;
         loader_release_model(service->loader, job->model);
         connection_finish(job->owner);
-        infer_job_free(job);
+        inference_job_free(job);
     }
 }
 

@@ -29,7 +29,7 @@ struct service {
 
     struct engines *engines;
     uv_async_t jobs_done;
-    struct infer_job *jobs; /* all that are with the engines */
+    struct inference_job *jobs; /* all that are with the engines */
 
     struct loader *loader;
     uv_async_t load_done;

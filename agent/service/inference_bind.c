@@ -1,5 +1,5 @@
 /* From a request to the session's inputs: every mismatch is named. */
-#include "agent/service/infer.h"
+#include "agent/service/inference.h"
 
 #include "codec/base/arith.h"
 
@@ -104,14 +104,14 @@ static int bind_data(const input_tensor *tensor, const ProtobufCBinaryData *raw,
     if (!tensor->contents)
         return lego_fail(diag, LEGO_E_INVALID,
                          "input \"%s\" has no data: neither raw_input_contents nor contents", name);
-    int status = infer_contents(name, io->dtype, elems, tensor->contents, owned, diag);
+    int status = inference_contents(name, io->dtype, elems, tensor->contents, owned, diag);
     if (status == LEGO_OK)
         io->data = *owned;
     return status;
 }
 
 static int bind_inputs(const struct lego_model *model, const Inference__ModelInferRequest *request,
-                       uint64_t max_batch, struct infer_call *call, struct lego_diag *diag)
+                       uint64_t max_batch, struct inference_call *call, struct lego_diag *diag)
 {
     bool raw = request->n_raw_input_contents > 0;
     if (request->n_inputs > MAX_TENSORS)
@@ -180,7 +180,7 @@ static int classes_of(const wanted_tensor *tensor, int64_t *ret_classes, struct 
 }
 
 static int bind_wanted(const struct lego_model *model, const wanted_tensor *tensor,
-                       struct infer_call *call, struct lego_diag *diag)
+                       struct inference_call *call, struct lego_diag *diag)
 {
     for (uint32_t k = 0; k < call->output_count; k++) {
         if (strcmp(lego_model_output(model, k)->name, tensor->name))
@@ -189,7 +189,7 @@ static int bind_wanted(const struct lego_model *model, const wanted_tensor *tens
             if (call->wanted[i].output == k)
                 return lego_fail(diag, LEGO_E_INVALID, "output \"%s\" is asked for twice",
                                  tensor->name);
-        struct infer_wanted *wanted = &call->wanted[call->wanted_count++];
+        struct inference_wanted *wanted = &call->wanted[call->wanted_count++];
         wanted->output = k;
         return classes_of(tensor, &wanted->classes, diag);
     }
@@ -199,11 +199,11 @@ static int bind_wanted(const struct lego_model *model, const wanted_tensor *tens
 }
 
 static int bind_outputs(const struct lego_model *model, const Inference__ModelInferRequest *request,
-                        struct infer_call *call, struct lego_diag *diag)
+                        struct inference_call *call, struct lego_diag *diag)
 {
     if (request->n_outputs == 0) {
         for (uint32_t k = 0; k < call->output_count; k++)
-            call->wanted[call->wanted_count++] = (struct infer_wanted){.output = k};
+            call->wanted[call->wanted_count++] = (struct inference_wanted){.output = k};
         return LEGO_OK;
     }
     for (size_t i = 0; i < request->n_outputs; i++) {
@@ -214,11 +214,11 @@ static int bind_outputs(const struct lego_model *model, const Inference__ModelIn
     return LEGO_OK;
 }
 
-int infer_bind(const struct lego_model *model, const Inference__ModelInferRequest *request,
-               uint64_t max_batch, struct infer_call *ret_call, struct lego_diag *diag)
+int inference_bind(const struct lego_model *model, const Inference__ModelInferRequest *request,
+                   uint64_t max_batch, struct inference_call *ret_call, struct lego_diag *diag)
 {
-    struct infer_call call = {.input_count = lego_model_input_count(model),
-                              .output_count = lego_model_output_count(model)};
+    struct inference_call call = {.input_count = lego_model_input_count(model),
+                                  .output_count = lego_model_output_count(model)};
     call.inputs = calloc(call.input_count + 1u, sizeof(*call.inputs));
     call.owned = calloc(call.input_count + 1u, sizeof(*call.owned));
     call.outputs = calloc(call.output_count + 1u, sizeof(*call.outputs));
@@ -231,14 +231,14 @@ int infer_bind(const struct lego_model *model, const Inference__ModelInferReques
     if (status == LEGO_OK)
         status = bind_outputs(model, request, &call, diag);
     if (status != LEGO_OK) {
-        infer_call_clear(&call);
+        inference_call_clear(&call);
         return status;
     }
     *ret_call = call;
     return LEGO_OK;
 }
 
-void infer_call_clear(struct infer_call *call)
+void inference_call_clear(struct inference_call *call)
 {
     for (uint32_t i = 0; call->owned && i < call->input_count; i++)
         free(call->owned[i]);
@@ -246,5 +246,5 @@ void infer_call_clear(struct infer_call *call)
     free(call->owned);
     free(call->outputs);
     free(call->wanted);
-    *call = (struct infer_call){0};
+    *call = (struct inference_call){0};
 }

@@ -1,5 +1,5 @@
 /* Typed contents: the protocol's repeated fields to dense elements. */
-#include "agent/service/infer.h"
+#include "agent/service/inference.h"
 
 #include "codec/base/arith.h"
 
@@ -119,8 +119,8 @@ static bool copy_elements(const contents_message *contents, enum field field, si
     return true;
 }
 
-int infer_contents(const char *input, enum lego_dtype dtype, size_t elems,
-                   const contents_message *contents, void **ret_data, struct lego_diag *diag)
+int inference_contents(const char *input, enum lego_dtype dtype, size_t elems,
+                       const contents_message *contents, void **ret_data, struct lego_diag *diag)
 {
     enum field field;
     size_t width = lego_dtype_bytes(dtype), bytes;

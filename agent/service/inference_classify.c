@@ -1,5 +1,5 @@
 /* The classification extension: the largest of each row with their labels. */
-#include "agent/service/infer.h"
+#include "agent/service/inference.h"
 
 #include "codec/base/arith.h"
 
@@ -93,9 +93,9 @@ static bool rank_row(const struct lego_io *tensor, size_t row, size_t width, siz
     return true;
 }
 
-int infer_classify(const struct lego_package *package, const char *output,
-                   const struct lego_io *tensor, int64_t classes, struct lego_shape *ret_shape,
-                   uint8_t **ret_data, size_t *ret_bytes, struct lego_diag *diag)
+int inference_classify(const struct lego_package *package, const char *output,
+                       const struct lego_io *tensor, int64_t classes, struct lego_shape *ret_shape,
+                       uint8_t **ret_data, size_t *ret_bytes, struct lego_diag *diag)
 {
     size_t elems = 0, skip = 0;
     bool batched = tensor->shape.rank > 1;

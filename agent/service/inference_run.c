@@ -1,5 +1,5 @@
 /* The way of one request through an engine. */
-#include "agent/service/infer.h"
+#include "agent/service/inference.h"
 
 #include "agent/service/answer.h"
 #include "agent/service/clock.h"
@@ -29,11 +29,11 @@ static void answer_clear(struct answer *answer, uint32_t count)
     free(answer->owned);
 }
 
-static int fill_tensor(const struct infer_job *job, const struct infer_call *call, uint32_t i,
-                       struct answer *answer, struct lego_diag *diag)
+static int fill_tensor(const struct inference_job *job, const struct inference_call *call,
+                       uint32_t i, struct answer *answer, struct lego_diag *diag)
 {
     const struct lego_model *model = job->model->model;
-    const struct infer_wanted *wanted = &call->wanted[i];
+    const struct inference_wanted *wanted = &call->wanted[i];
     const struct lego_io *io = &call->outputs[wanted->output];
     const char *name = lego_model_output(model, wanted->output)->name;
     output_tensor *tensor = &answer->tensors[i];
@@ -45,8 +45,8 @@ static int fill_tensor(const struct infer_job *job, const struct infer_call *cal
     tensor->datatype = (char *)(uintptr_t)lego_dtype_name(io->dtype);
     if (wanted->classes > 0) {
         int status =
-            infer_classify(lego_model_package(model), name, io, wanted->classes, &answer->shapes[i],
-                           &answer->raw[i].data, &answer->raw[i].len, diag);
+            inference_classify(lego_model_package(model), name, io, wanted->classes,
+                               &answer->shapes[i], &answer->raw[i].data, &answer->raw[i].len, diag);
         if (status != LEGO_OK)
             return status;
         answer->owned[i] = answer->raw[i].data;
@@ -57,7 +57,7 @@ static int fill_tensor(const struct infer_job *job, const struct infer_call *cal
     return LEGO_OK;
 }
 
-static int pack(const struct infer_job *job, const Inference__ModelInferRequest *request,
+static int pack(const struct inference_job *job, const Inference__ModelInferRequest *request,
                 const struct answer *answer, uint32_t count, uint8_t **ret_frame,
                 size_t *ret_frame_bytes, struct lego_diag *diag)
 {
@@ -76,9 +76,9 @@ static int pack(const struct infer_job *job, const Inference__ModelInferRequest 
     return ipc_frame_pack(&response.base, job->max_frame_bytes, ret_frame, ret_frame_bytes, diag);
 }
 
-int infer_answer(const struct infer_job *job, const Inference__ModelInferRequest *request,
-                 const struct infer_call *call, uint8_t **ret_frame, size_t *ret_frame_bytes,
-                 struct lego_diag *diag)
+int inference_answer(const struct inference_job *job, const Inference__ModelInferRequest *request,
+                     const struct inference_call *call, uint8_t **ret_frame,
+                     size_t *ret_frame_bytes, struct lego_diag *diag)
 {
     uint32_t count = call->wanted_count;
     struct answer answer = {
@@ -100,7 +100,7 @@ int infer_answer(const struct infer_job *job, const Inference__ModelInferRequest
 }
 
 /* The request's own message, once it is known to be for this job's model. */
-static int unpack(struct infer_job *job, Legonet__Request **ret_request, struct lego_diag *diag)
+static int unpack(struct inference_job *job, Legonet__Request **ret_request, struct lego_diag *diag)
 {
     int status = ipc_request_unpack(job->body, job->body_bytes, ret_request, diag);
     free(job->body);
@@ -115,12 +115,12 @@ static int unpack(struct infer_job *job, Legonet__Request **ret_request, struct 
     return LEGO_OK;
 }
 
-static int run(struct infer_job *job, struct lego_session *session,
+static int run(struct inference_job *job, struct lego_session *session,
                const Inference__ModelInferRequest *request, struct lego_diag *diag)
 {
-    struct infer_call call;
+    struct inference_call call;
     uint64_t start = clock_ns();
-    int status = infer_bind(job->model->model, request, job->max_batch, &call, diag);
+    int status = inference_bind(job->model->model, request, job->max_batch, &call, diag);
     if (status != LEGO_OK)
         return status;
     uint64_t bound = clock_ns();
@@ -128,16 +128,16 @@ static int run(struct infer_job *job, struct lego_session *session,
                               call.output_count, diag);
     uint64_t computed = clock_ns();
     if (status == LEGO_OK)
-        status = infer_answer(job, request, &call, &job->frame, &job->frame_bytes, diag);
+        status = inference_answer(job, request, &call, &job->frame, &job->frame_bytes, diag);
     job->rows = call.rows;
     job->times.input += bound - start;
     job->times.infer = computed - bound;
     job->times.output = clock_ns() - computed;
-    infer_call_clear(&call);
+    inference_call_clear(&call);
     return status;
 }
 
-void infer_run(struct infer_job *job, struct lego_session *session)
+void inference_run(struct inference_job *job, struct lego_session *session)
 {
     struct lego_diag diag = LEGO_DIAG_INIT;
     Legonet__Request *request = NULL;
