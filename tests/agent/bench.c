@@ -1,0 +1,137 @@
+/*
+ * Prints, for one trivial model: the round trip of one request at a time (median, 99th percentile),
+ * the same for bare bytes over a socket pair, and requests a second of several pipelining clients.
+ * usage: agent_bench [REQUESTS [CLIENTS]]
+ */
+#include "tests/agent/harness.h"
+#include "tests/agent/models.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define WINDOW 24 /* requests under way of a pipelining client */
+
+static struct agent agent;
+static unsigned requests = 20000;
+
+static double now_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e6 + (double)now.tv_nsec / 1e3;
+}
+
+static int compare(const void *a, const void *b)
+{
+    double left = *(const double *)a, right = *(const double *)b;
+    return left < right ? -1 : left > right;
+}
+
+static void print_times(const char *what, double *times, unsigned count)
+{
+    qsort(times, count, sizeof(*times), compare);
+    printf("%-28s p50 %7.1f us   p99 %7.1f us\n", what, times[count / 2], times[count * 99 / 100]);
+}
+
+static void exchange(int fd, const uint8_t *frame, size_t bytes)
+{
+    wire_send(fd, frame, bytes);
+    ipc_response_free(wire_receive(fd));
+}
+
+static void bench_round_trip(double *times)
+{
+    size_t bytes;
+    int fd = wire_connect(&agent);
+    uint8_t *frame = wire_infer_frame("tiny", 1, 1, 1, &bytes);
+    for (unsigned i = 0; i < requests; i++) {
+        double start = now_us();
+        exchange(fd, frame, bytes);
+        times[i] = now_us() - start;
+    }
+    print_times("agent, one at a time", times, requests);
+    free(frame);
+    close(fd);
+}
+
+static void bench_ping_pong(double *times)
+{
+    int pair[2];
+    char data[128] = {0};
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0)
+        abort();
+    pid_t echo = fork();
+    if (echo == 0) {
+        close(pair[0]);
+        for (ssize_t n; (n = recv(pair[1], data, sizeof(data), 0)) > 0;)
+            if (send(pair[1], data, (size_t)n, MSG_NOSIGNAL) != n)
+                break;
+        _exit(0);
+    }
+    close(pair[1]);
+    for (unsigned i = 0; i < requests; i++) {
+        double start = now_us();
+        if (send(pair[0], data, sizeof(data), 0) != sizeof(data) ||
+            recv(pair[0], data, sizeof(data), MSG_WAITALL) != sizeof(data))
+            abort();
+        times[i] = now_us() - start;
+    }
+    print_times("socket pair, 128 bytes", times, requests);
+    close(pair[0]);
+    waitpid(echo, NULL, 0);
+}
+
+static void *pipeline(void *argument)
+{
+    (void)argument;
+    size_t bytes;
+    int fd = wire_connect(&agent);
+    uint8_t *frame = wire_infer_frame("tiny", 1, 1, 1, &bytes);
+    for (unsigned i = 0; i < requests + WINDOW; i++) {
+        if (i < requests)
+            wire_send(fd, frame, bytes);
+        if (i >= WINDOW)
+            ipc_response_free(wire_receive(fd));
+    }
+    free(frame);
+    close(fd);
+    return NULL;
+}
+
+static void bench_pipeline(unsigned clients)
+{
+    pthread_t threads[64];
+    double start = now_us();
+    for (unsigned i = 0; i < clients; i++)
+        if (pthread_create(&threads[i], NULL, pipeline, NULL) != 0)
+            abort();
+    for (unsigned i = 0; i < clients; i++)
+        pthread_join(threads[i], NULL);
+    printf("%u pipelining clients         %.0f requests/s\n", clients,
+           (double)requests * clients / (now_us() - start) * 1e6);
+}
+
+int main(int argc, char **argv)
+{
+    unsigned clients = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 4;
+    if (argc > 1)
+        requests = (unsigned)strtoul(argv[1], NULL, 10);
+    double *times = calloc(requests, sizeof(*times));
+    if (!times || requests == 0 || clients == 0 || clients > 64)
+        return 2;
+    agent_prepare(&agent, "engines: {threads: 1}\n");
+    model_tiny(agent_model(&agent, "tiny.lego"), 1);
+    agent_start(&agent, true);
+    bench_ping_pong(times);
+    bench_round_trip(times);
+    bench_pipeline(1);
+    bench_pipeline(clients);
+    agent_stop(&agent);
+    free(times);
+    return 0;
+}

@@ -1,0 +1,26 @@
+/* Small models for the agent's tests, written as `.lego` files. All abort on failure. */
+#ifndef LEGO_TESTS_AGENT_MODELS_H
+#define LEGO_TESTS_AGENT_MODELS_H
+
+#include <stdint.h>
+
+#define TINY_INPUTS  16
+#define TINY_OUTPUTS 5
+
+/*
+ * "x" FP32 [N,16] -> Gemm -> "y" FP32 [N,5]. Weights depend on `seed`. Labels "zero" to
+ * "four", metadata "codec" = "none".
+ */
+void model_tiny(const char *path, uint32_t seed);
+
+/* The same network with its weights coded as bricks, 4x4, 16 entries. */
+void model_coded(const char *path, uint32_t seed);
+
+/* "x" FP32 [N,16] -> Gemm to `width` -> `layers` Gemms of width x width -> "y" [N,width]: takes
+ * time and gives large answers. */
+void model_large(const char *path, uint32_t width, uint32_t layers);
+
+/* "a" FP32 [2] + "b" FP32 [2] -> "sum" [2]; "n" INT64 [1] -> Cast -> "m" FP32 [1]. */
+void model_pair(const char *path);
+
+#endif
