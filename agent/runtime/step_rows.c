@@ -49,7 +49,9 @@ int plan_softmax(struct plan_builder *b, const struct lego_node *node)
     struct plan_step *step;
     int32_t x, out;
 
-    if (shape.rank < 1 || plan_is_constant(b, node->inputs[0]))
+    /* An older Softmax over a matrix (see the importer) spans several axes. */
+    if (shape.rank < 1 || plan_is_constant(b, node->inputs[0]) ||
+        lego_node_int(node, "lego.coerce_2d", 0))
         return PLAN_DECLINED;
     axis = axis < 0 ? axis + shape.rank : axis;
     last = layout == PLAN_CHANNELS_LAST ? 1 : shape.rank - 1;
