@@ -12,6 +12,7 @@
 
 #define EINSUM_MAX_LABELS   32 /* letters, and the axes of an ellipsis */
 #define EINSUM_MAX_OPERANDS 8
+#define EINSUM_MAX_STEPS    (INT64_C(1) << 36) /* of the innermost loop: minutes */
 
 struct einsum {
     uint32_t operands;
@@ -274,6 +275,12 @@ int eval_einsum(const struct eval_context *c)
     if (status != LEGO_OK || !out)
         return status;
     make_loops(c, &e, &l, &outer);
+    int64_t steps = 1;
+    for (int i = 0; i < l.count; i++) {
+        if (!lego_mul_i64(steps, l.size[i], &steps) || steps > EINSUM_MAX_STEPS)
+            return eval_fail(c, LEGO_E_LIMIT, "more than %lld products",
+                             (long long)EINSUM_MAX_STEPS);
+    }
     int64_t at[EINSUM_MAX_LABELS] = {0}, offsets[EINSUM_MAX_OPERANDS] = {0};
     bool real = eval_is_real(out->dtype), empty = false;
     for (int i = outer; i < l.count; i++)

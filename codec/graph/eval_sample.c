@@ -6,6 +6,9 @@
 #include <math.h>
 #include <string.h>
 
+/* Samples of one region in one channel: far past what detectors use. */
+#define ROI_MAX_SAMPLES (INT64_C(1) << 28)
+
 enum padding { ZEROS, BORDER, REFLECTION };
 
 struct sampler {
@@ -206,6 +209,9 @@ static int read_roi(const struct eval_context *c, size_t index, struct roi *r)
     r->grid_x = ratio > 0 ? ratio : (int64_t)ceil(r->bin_x);
     r->grid_y = r->grid_y < 0 ? 0 : r->grid_y;
     r->grid_x = r->grid_x < 0 ? 0 : r->grid_x;
+    int64_t samples = r->grid_y * r->grid_x;
+    if (!lego_mul_i64(samples, out->dim[2] * out->dim[3], &samples) || samples > ROI_MAX_SAMPLES)
+        return eval_fail(c, LEGO_E_LIMIT, "region %zu needs too many samples", index);
     return LEGO_OK;
 }
 

@@ -200,7 +200,7 @@ int eval_unary(const struct eval_context *c)
     unary_real_fn real = unary->real;
     double a = unary->a_name ? (double)lego_node_float(node, unary->a_name, unary->a) : 0;
     double b = unary->b_name ? (double)lego_node_float(node, unary->b_name, unary->b) : 0;
-    if (!out)
+    if (!out || eval_elems(out) == 0)
         return LEGO_OK;
     if (node->op == LEGO_OP_Gelu &&
         strcmp(lego_node_string(node, "approximate", "none"), "tanh") == 0)
