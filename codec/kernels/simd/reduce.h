@@ -31,12 +31,17 @@ static float simd_sum(size_t n, const float *x)
 static float simd_rowmax(size_t n, const float *x)
 {
     float lane[VEC_LANES], most = -INFINITY;
-    vec v = vec_set1(-INFINITY);
+    vec v = vec_set1(-INFINITY), second = v, third = v;
     size_t i = 0;
 
+    for (; i + 3 * VEC_LANES <= n; i += 3 * VEC_LANES) {
+        v = vec_max(v, vec_load(x + i));
+        second = vec_max(second, vec_load(x + i + VEC_LANES));
+        third = vec_max(third, vec_load(x + i + 2 * VEC_LANES));
+    }
     for (; i + VEC_LANES <= n; i += VEC_LANES)
         v = vec_max(v, vec_load(x + i));
-    vec_store(lane, v);
+    vec_store(lane, vec_max(v, vec_max(second, third)));
     for (size_t j = 0; j < VEC_LANES; j++)
         most = most > lane[j] || most != most ? most : lane[j];
     for (; i < n; i++)
