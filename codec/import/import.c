@@ -10,47 +10,50 @@
 
 #define DEFAULT_LIMIT_BYTES ((size_t)1 << 30)
 
-static int read_model(struct import_source *source, struct lego_graph *graph,
-                      const struct import_options *options, struct lego_diag *diag)
+/* Where the model comes from, for people: kept in the package's metadata. Not the file's name: the
+ * same model gives the same bytes. */
+static int describe(struct lego_package *package, const Onnx__Model *model, int64_t opset,
+                    struct lego_arena *scratch)
 {
-    size_t limit = options && options->limit_bytes ? options->limit_bytes : DEFAULT_LIMIT_BYTES;
-    struct lego_arena *scratch = lego_arena_create(limit);
-    if (!scratch)
-        return lego_fail(diag, LEGO_E_NOMEM, "out of memory");
-    struct import_builder builder = {
-        .graph = graph, .source = source, .scratch = scratch, .diag = diag};
+    const char *producer = model->producer_name ? model->producer_name : "";
+    const char *version = model->producer_version ? model->producer_version : "";
+    char *text = lego_arena_printf(scratch, "ONNX opset %lld%s%s%s%s", (long long)opset,
+                                   *producer ? ", " : "", producer,
+                                   *producer && *version ? " " : "", version);
+    return text ? lego_package_set_metadata(package, "source", text) : LEGO_E_NOMEM;
+}
+
+static int read_model(struct import_builder *builder, struct lego_package *package,
+                      const struct import_options *options)
+{
+    struct lego_diag *diag = builder->diag;
     Onnx__Model *model;
-    int status = slim_model(source->model.data, source->model.bytes, scratch, &model, diag);
+    int status = slim_model(builder->source->model.data, builder->source->model.bytes,
+                            builder->scratch, &model, diag);
     if (!status)
-        status = import_build(&builder, model);
-    names_clear(&builder.values);
-    names_clear(&builder.symbols);
-    lego_arena_destroy(scratch);
+        status = import_build(builder, model);
+    if (!status && describe(package, model, builder->opset, builder->scratch) != 0)
+        status = lego_fail(diag, LEGO_E_NOMEM, "out of memory");
+    names_clear(&builder->values);
+    names_clear(&builder->symbols);
     if (!status)
-        status = lego_graph_check(graph, diag);
+        status = lego_graph_check(builder->graph, diag);
     if (!status)
-        status = lego_graph_infer(graph, diag);
+        status = lego_graph_infer(builder->graph, diag);
     if (!status && !(options && options->keep_graph))
-        status = passes_run(graph, source, diag);
+        status = passes_run(builder->graph, builder->source, diag);
     return status;
 }
 
-/* Takes the source, whatever happens. */
-static int import_from(struct import_source *source, const struct import_options *options,
-                       struct lego_package **ret_package, struct lego_diag *diag)
+/* Makes the package around a graph of its own limit. */
+static int create_package(size_t limit, struct lego_package **ret_package)
 {
-    size_t limit = options && options->limit_bytes ? options->limit_bytes : DEFAULT_LIMIT_BYTES;
-    struct lego_graph *graph = NULL;
-    struct lego_package *package = NULL;
-    if (lego_graph_create(limit, &graph) != 0 ||
-        lego_graph_adopt(graph, source, import_source_close) != 0) {
-        import_source_close(source);
-        lego_graph_destroy(graph);
-        return lego_fail(diag, LEGO_E_NOMEM, "out of memory");
-    }
-    int status = read_model(source, graph, options, diag);
-    if (!status && lego_package_create(&package) != 0)
-        status = lego_fail(diag, LEGO_E_NOMEM, "out of memory");
+    struct lego_graph *graph;
+    struct lego_package *package;
+    int status = lego_graph_create(limit, &graph);
+    if (status)
+        return status;
+    status = lego_package_create(&package);
     if (status) {
         lego_graph_destroy(graph);
         return status;
@@ -59,6 +62,32 @@ static int import_from(struct import_source *source, const struct import_options
     package->graph = graph;
     *ret_package = package;
     return 0;
+}
+
+/* Takes the source, whatever happens. */
+static int import_from(struct import_source *source, const struct import_options *options,
+                       struct lego_package **ret_package, struct lego_diag *diag)
+{
+    size_t limit = options && options->limit_bytes ? options->limit_bytes : DEFAULT_LIMIT_BYTES;
+    struct lego_package *package = NULL;
+    if (create_package(limit, &package) != 0 ||
+        lego_graph_adopt(package->graph, source, import_source_close) != 0) {
+        import_source_close(source);
+        lego_package_destroy(package);
+        return lego_fail(diag, LEGO_E_NOMEM, "out of memory");
+    }
+    struct import_builder builder = {.graph = package->graph,
+                                     .source = source,
+                                     .scratch = lego_arena_create(limit),
+                                     .diag = diag};
+    int status = builder.scratch ? read_model(&builder, package, options)
+                                 : lego_fail(diag, LEGO_E_NOMEM, "out of memory");
+    lego_arena_destroy(builder.scratch);
+    if (status)
+        lego_package_destroy(package);
+    else
+        *ret_package = package;
+    return status;
 }
 
 int import_onnx(const char *path, const struct import_options *options,
