@@ -118,8 +118,10 @@ static size_t broadcast_index(const struct lego_shape *in, const struct lego_sha
 
 static struct infer_elem broadcast_element(const struct infer_context *c, uint32_t input, size_t at)
 {
-    return infer_element(c, input,
-                         broadcast_index(infer_input(c, input), &c->io->ret_shapes[0], at));
+    const struct lego_shape *shape = infer_input(c, input);
+    if (!lego_shape_is_static(shape))
+        return open_elem; /* its strides are not known */
+    return infer_element(c, input, broadcast_index(shape, &c->io->ret_shapes[0], at));
 }
 
 static void content_elementwise(const struct infer_context *c, struct infer_content *out)
