@@ -22,7 +22,7 @@ struct affine {
 static size_t output_channels(const struct passes *passes, const struct lego_node *node)
 {
     const struct lego_tensor *weight = passes_floats(passes, node, 1);
-    if (!weight || node->activation != LEGO_ACT_NONE || node->input_count > 3)
+    if (!weight || weight->bytes == 0 || node->activation != LEGO_ACT_NONE || node->input_count > 3)
         return 0;
     const struct lego_shape *shape = &weight->shape;
     switch (node->op) {
@@ -42,12 +42,14 @@ static size_t output_channels(const struct passes *passes, const struct lego_nod
     }
 }
 
-/* The output channel of element `i` of the weight. */
+/*
+ * How output channels lie in a weight: in runs of elements that belong to one channel (OUTER,
+ * GROUPED) or to one channel after the other (INNER).
+ */
 struct weight_walk {
     enum { OUTER, INNER, GROUPED } kind;
-    size_t inner;                                 /* OUTER: elements of one channel */
-    size_t channels;                              /* INNER: the row length */
-    size_t inputs_per_group, out_per_group, taps; /* GROUPED */
+    size_t run;                             /* elements */
+    size_t inputs_per_group, out_per_group; /* GROUPED */
 };
 
 static struct weight_walk walk_of(const struct lego_node *node, const struct lego_tensor *weight,
@@ -55,26 +57,27 @@ static struct weight_walk walk_of(const struct lego_node *node, const struct leg
 {
     size_t elems = weight->bytes / sizeof(float);
     if (node->op == LEGO_OP_Gemm && !lego_node_int(node, "transB", 0))
-        return (struct weight_walk){.kind = INNER, .channels = channels};
+        return (struct weight_walk){.kind = INNER, .run = channels};
     if (node->op != LEGO_OP_ConvTranspose)
-        return (struct weight_walk){.kind = OUTER, .inner = channels ? elems / channels : 0};
-    size_t inputs = (size_t)weight->shape.dim[0], group = (size_t)lego_node_int(node, "group", 1);
-    size_t out = (size_t)weight->shape.dim[1];
+        return (struct weight_walk){.kind = OUTER, .run = elems / channels};
+    size_t inputs = (size_t)weight->shape.dim[0], out = (size_t)weight->shape.dim[1];
     return (struct weight_walk){.kind = GROUPED,
-                                .inputs_per_group = inputs / group,
-                                .out_per_group = out,
-                                .taps = elems / (inputs * out)};
+                                .run = elems / (inputs * out),
+                                .inputs_per_group =
+                                    inputs / (size_t)lego_node_int(node, "group", 1),
+                                .out_per_group = out};
 }
 
+/* The channel of the run that starts at element `i`, the first one of an INNER run. */
 static size_t channel_of(const struct weight_walk *walk, size_t i)
 {
-    if (walk->kind == OUTER)
-        return i / walk->inner;
     if (walk->kind == INNER)
-        return i % walk->channels;
-    size_t input = i / (walk->taps * walk->out_per_group);
+        return 0;
+    if (walk->kind == OUTER)
+        return i / walk->run;
+    size_t input = i / walk->run / walk->out_per_group;
     return input / walk->inputs_per_group * walk->out_per_group +
-           i / walk->taps % walk->out_per_group;
+           i / walk->run % walk->out_per_group;
 }
 
 /* The weight's data where it may be written: in place if nobody else has it, else a copy under a
@@ -116,8 +119,12 @@ static int scale_weight(struct passes *passes, struct lego_node *node, const str
         return status;
     const struct lego_tensor *weight = passes_floats(passes, node, 1);
     struct weight_walk walk = walk_of(node, weight, affine->channels);
-    for (size_t i = 0; i < weight->bytes / sizeof(float); i++)
-        data[i] = (float)(data[i] * affine->scale[channel_of(&walk, i)]);
+    size_t elems = weight->bytes / sizeof(float);
+    for (size_t i = 0; i < elems; i += walk.run) {
+        size_t channel = channel_of(&walk, i), step = walk.kind == INNER;
+        for (size_t k = 0; k < walk.run; k++)
+            data[i + k] = (float)(data[i + k] * affine->scale[channel + k * step]);
+    }
     return 0;
 }
 

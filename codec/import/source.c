@@ -156,10 +156,19 @@ void *import_source_copy(struct import_source *source, size_t bytes)
     void *data = aligned_alloc(ALIGN, rounded);
     if (!data)
         return NULL;
-    memset(data, 0, rounded);
     source->copies[source->copy_count++] = (struct import_copy){.data = data, .bytes = bytes};
     source->copied_bytes = total;
     return data;
+}
+
+void import_source_forget(const struct import_source *source, const uint8_t *data, size_t bytes)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), first, skipped;
+    if (source->borrowed || !lego_align_up((uintptr_t)data, page, &first))
+        return;
+    skipped = first - (uintptr_t)data;
+    if (bytes >= skipped + page)
+        madvise((void *)first, (bytes - skipped) / page * page, MADV_DONTNEED);
 }
 
 static int by_address(const void *a, const void *b)

@@ -47,12 +47,16 @@ int import_source_memory(const void *data, size_t bytes, struct import_source **
 void import_source_close(void *source);
 
 /*
- * Memory of `bytes` zero bytes, aligned to 64, that lives as long as the source. All copies
- * together may be twice what the files hold and a little more: without this bound, a small file
- * whose tensors all name the same gigabyte of external data could take any amount of memory. NULL
- * over that bound or out of memory.
+ * Memory of `bytes` bytes (not cleared), aligned to 64, that lives as long as the source. All
+ * copies together may be twice what the files hold and a little more: without this bound, a small
+ * file whose tensors all name the same gigabyte of external data could take any amount of memory.
+ * NULL over that bound or out of memory.
  */
 void *import_source_copy(struct import_source *source, size_t bytes);
+
+/* Tells the kernel that mapped bytes are not needed for now: they have been copied. They can still
+ * be read. Does nothing to memory that is the caller's. */
+void import_source_forget(const struct import_source *source, const uint8_t *data, size_t bytes);
 
 /* Sorts the copies for import_source_owns; to be called after the last copy. */
 void import_source_sort(struct import_source *source);

@@ -256,10 +256,12 @@ int import_tensor_data(struct import_source *source, const struct import_tensor 
     if (!copy)
         return fail(tensor, diag, LEGO_E_NOMEM, "no memory for its data");
     int status = 0;
-    if (found)
+    if (found) {
         memcpy(copy, found, tensor->bytes);
-    else
+        import_source_forget(source, found, tensor->bytes);
+    } else {
         status = import_tensor_typed(tensor, copy, diag);
+    }
     if (!status)
         *ret_data = copy;
     return status;
