@@ -9,11 +9,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
+
+#define CHUNK_BYTES ((size_t)64 << 10)
 
 int read_nomem(struct reader *reader)
 {
@@ -42,39 +45,75 @@ int read_take(struct reader *reader, enum format_kind kind, size_t bytes, size_t
     return LEGO_OK;
 }
 
-static int check_magic(const struct format_header *header, size_t bytes, struct lego_diag *diag)
+int read_copy(struct reader *reader, const void *mapped, void *buffer, size_t bytes)
 {
-    if (bytes < sizeof(*header))
-        return lego_fail(diag, LEGO_E_FORMAT, "no .lego: %zu bytes are less than a header", bytes);
+    if (reader->fd < 0) {
+        memcpy(buffer, mapped, bytes);
+        return LEGO_OK;
+    }
+    off_t offset = (const uint8_t *)mapped - reader->mapping;
+    uint8_t *at = buffer;
+    while (bytes > 0) {
+        ssize_t got = pread(reader->fd, at, bytes, offset);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return lego_fail_errno(reader->diag, errno, "reading at offset %lld",
+                                   (long long)offset);
+        if (got == 0)
+            return lego_fail(reader->diag, LEGO_E_FAULT,
+                             "it ends at offset %lld: it shrank while it was read",
+                             (long long)offset);
+        at += got;
+        bytes -= (size_t)got;
+        offset += got;
+    }
+    return LEGO_OK;
+}
+
+static int check_magic(struct reader *reader)
+{
+    struct format_header *header = &reader->head.header;
+    if (reader->mapping_bytes < sizeof(*header))
+        return lego_fail(reader->diag, LEGO_E_FORMAT, "no .lego: %zu bytes are less than a header",
+                         reader->mapping_bytes);
+    int status = read_copy(reader, reader->mapping, header, sizeof(*header));
+    if (status != LEGO_OK)
+        return status;
     if (memcmp(header->magic, format_magic, sizeof(header->magic)) != 0)
-        return lego_fail(diag, LEGO_E_FORMAT, "no .lego: it does not begin with the magic bytes");
+        return lego_fail(reader->diag, LEGO_E_FORMAT,
+                         "no .lego: it does not begin with the magic bytes");
     if (header->version_major != FORMAT_VERSION_MAJOR)
-        return lego_fail(diag, LEGO_E_VERSION,
+        return lego_fail(reader->diag, LEGO_E_VERSION,
                          "written as version %u.%u, this library reads version %u",
                          header->version_major, header->version_minor, FORMAT_VERSION_MAJOR);
+    if (header->file_bytes != reader->mapping_bytes)
+        return lego_fail(reader->diag, LEGO_E_FORMAT,
+                         "it should have %" PRIu64 " bytes and has %zu: truncated or extended",
+                         header->file_bytes, reader->mapping_bytes);
     return LEGO_OK;
 }
 
 /* The header's checksum covers itself and the section table. */
-static int check_header(const struct format_header *header, size_t bytes, struct lego_diag *diag)
+static int check_header(struct reader *reader)
 {
-    int status = check_magic(header, bytes, diag);
+    const struct format_header *header = &reader->head.header;
+    int status = check_magic(reader);
     if (status != LEGO_OK)
         return status;
-    if (header->file_bytes != bytes)
-        return lego_fail(diag, LEGO_E_FORMAT,
-                         "it should have %" PRIu64 " bytes and has %zu: truncated or extended",
-                         header->file_bytes, bytes);
     size_t table = (size_t)header->section_count * sizeof(struct format_section);
     if (header->section_count < 1 || header->section_count > FORMAT_MAX_SECTIONS ||
-        table > bytes - sizeof(*header))
-        return lego_fail(diag, LEGO_E_FORMAT, "a table of %u sections", header->section_count);
-    if (format_header_checksum(header, (const struct format_section *)(header + 1)) !=
-        header->checksum)
-        return lego_fail(diag, LEGO_E_CHECKSUM,
+        table > reader->mapping_bytes - sizeof(*header))
+        return lego_fail(reader->diag, LEGO_E_FORMAT, "a table of %u sections",
+                         header->section_count);
+    status = read_copy(reader, reader->mapping + sizeof(*header), reader->head.table, table);
+    if (status != LEGO_OK)
+        return status;
+    if (format_header_checksum(header, reader->head.table) != header->checksum)
+        return lego_fail(reader->diag, LEGO_E_CHECKSUM,
                          "the checksum of header and section table does not match");
     if (header->features & ~FORMAT_FEATURES_KNOWN)
-        return lego_fail(diag, LEGO_E_VERSION,
+        return lego_fail(reader->diag, LEGO_E_VERSION,
                          "it uses features 0x%" PRIx64 " that this library does not know",
                          header->features & ~FORMAT_FEATURES_KNOWN);
     return LEGO_OK;
@@ -91,15 +130,19 @@ static bool is_zero(const uint8_t *data, size_t bytes)
 
 /* `end`: where the section before this one ends. */
 static int check_section(struct reader *reader, const struct format_section *section, uint32_t i,
-                         uint64_t end, const uint8_t *data, size_t bytes)
+                         uint64_t end)
 {
-    uint64_t offset = section->offset;
+    uint64_t offset = section->offset, bytes = reader->mapping_bytes;
+    uint8_t gap[FORMAT_SECTION_ALIGN];
     if (offset < end || offset - end >= FORMAT_SECTION_ALIGN ||
         offset % FORMAT_SECTION_ALIGN != 0 || offset > bytes || section->bytes > bytes - offset)
         return lego_fail(reader->diag, LEGO_E_FORMAT,
                          "section %u: offset %" PRIu64 " and %" PRIu64 " bytes do not fit", i,
                          offset, section->bytes);
-    if (!is_zero(data + end, (size_t)(offset - end)))
+    int status = read_copy(reader, reader->mapping + end, gap, (size_t)(offset - end));
+    if (status != LEGO_OK)
+        return status;
+    if (!is_zero(gap, (size_t)(offset - end)))
         return lego_fail(reader->diag, LEGO_E_FORMAT,
                          "section %u at offset %" PRIu64 ": the padding before it is not zero", i,
                          offset);
@@ -114,33 +157,57 @@ static int check_section(struct reader *reader, const struct format_section *sec
     return LEGO_OK;
 }
 
-static int check_section_checksum(struct reader *reader, const struct format_section *section,
-                                  const uint8_t *data, const char *name)
+static int hash_section(struct reader *reader, const struct format_section *section,
+                        XXH3_state_t *state, uint8_t *buffer)
 {
-    if (XXH3_64bits(data + section->offset, (size_t)section->bytes) == section->checksum)
-        return LEGO_OK;
-    return lego_fail(reader->diag, LEGO_E_CHECKSUM,
-                     "section %s at offset %" PRIu64 " (%" PRIu64 " bytes): checksum mismatch",
-                     name, section->offset, section->bytes);
+    XXH3_64bits_reset(state);
+    for (uint64_t at = 0; at < section->bytes;) {
+        size_t some = CHUNK_BYTES;
+        if (section->bytes - at < some)
+            some = (size_t)(section->bytes - at);
+        int status = read_copy(reader, reader->mapping + section->offset + at, buffer, some);
+        if (status != LEGO_OK)
+            return status;
+        XXH3_64bits_update(state, buffer, some);
+        at += some;
+    }
+    return LEGO_OK;
+}
+
+static int check_section_checksum(struct reader *reader, const struct format_section *section,
+                                  const char *name)
+{
+    XXH3_state_t *state = XXH3_createState();
+    uint8_t *buffer = malloc(CHUNK_BYTES);
+    int status =
+        state && buffer ? hash_section(reader, section, state, buffer) : read_nomem(reader);
+    if (status == LEGO_OK && XXH3_64bits_digest(state) != section->checksum)
+        status =
+            lego_fail(reader->diag, LEGO_E_CHECKSUM,
+                      "section %s at offset %" PRIu64 " (%" PRIu64 " bytes): checksum mismatch",
+                      name, section->offset, section->bytes);
+    XXH3_freeState(state);
+    free(buffer);
+    return status;
 }
 
 static int read_sections(struct reader *reader, enum lego_verify verify)
 {
     struct format_package *self = reader->self;
-    const uint8_t *data = self->mapping;
-    const struct format_header *header = self->mapping;
-    const struct format_section *table = (const struct format_section *)(header + 1);
+    const uint8_t *data = reader->mapping;
+    const struct format_header *header = &reader->head.header;
+    const struct format_section *table = reader->head.table;
     uint64_t end = sizeof(*header) + header->section_count * sizeof(*table);
     for (uint32_t i = 0; i < header->section_count; i++) {
         const struct format_section *section = &table[i];
-        int status = check_section(reader, section, i, end, data, self->mapping_bytes);
+        int status = check_section(reader, section, i, end);
         if (status != LEGO_OK)
             return status;
         bool known = section->kind > 0 && section->kind < FORMAT_KIND_COUNT;
         const char *name = known ? format_kinds[section->kind].name : "?";
         bool bulk = !known || format_kinds[section->kind].bulk;
         if (verify == LEGO_VERIFY_CHECKSUMS || !bulk)
-            status = check_section_checksum(reader, section, data, name);
+            status = check_section_checksum(reader, section, name);
         if (status != LEGO_OK)
             return status;
         if (known)
@@ -155,7 +222,7 @@ static int read_sections(struct reader *reader, enum lego_verify verify)
         self->section_count = i + 1;
         end = section->offset + section->bytes;
     }
-    if (end != self->mapping_bytes)
+    if (end != reader->mapping_bytes)
         return lego_fail(reader->diag, LEGO_E_FORMAT,
                          "the last section ends at %" PRIu64 ", not at the file's end", end);
     return LEGO_OK;
@@ -207,17 +274,19 @@ static int read_all(struct reader *reader, enum lego_verify verify)
     return check_leftovers(reader);
 }
 
-/* Takes the mapping when `owned`, whatever the outcome. */
-static int open_mapping(const void *data, size_t bytes, bool owned, const char *name,
+/* Takes the mapping of a descriptor, whatever the outcome; memory (fd < 0) stays the caller's. */
+static int open_mapping(const void *data, size_t bytes, int fd, const char *name,
                         enum lego_verify verify, struct lego_package **ret_package,
                         struct lego_diag *diag)
 {
+    bool owned = fd >= 0;
     struct lego_diag own = LEGO_DIAG_INIT;
-    struct reader reader = {.diag = diag ? diag : &own};
+    struct reader reader = {
+        .diag = diag ? diag : &own, .mapping = data, .mapping_bytes = bytes, .fd = fd};
     size_t limit = SIZE_MAX;
     if (bytes < (SIZE_MAX - FORMAT_ARENA_BYTES) / 4)
         limit = FORMAT_ARENA_BYTES + 4 * bytes; /* what is stored as FP16 is held as FP32 */
-    int status = check_header(data, bytes, reader.diag);
+    int status = check_header(&reader);
     if (status == LEGO_OK && format_package_create(limit, &reader.self) != LEGO_OK)
         status = read_nomem(&reader);
     if (status != LEGO_OK) {
@@ -244,7 +313,7 @@ int lego_package_open_memory(const void *data, size_t bytes, enum lego_verify ve
     if ((uintptr_t)data % FORMAT_SECTION_ALIGN != 0)
         return lego_fail(diag, LEGO_E_INVALID, "the memory is not aligned to %d bytes",
                          FORMAT_SECTION_ALIGN);
-    return open_mapping(data, bytes, false, "(memory)", verify, ret_package, diag);
+    return open_mapping(data, bytes, -1, "(memory)", verify, ret_package, diag);
 }
 
 int lego_package_open_fd(int fd, const char *name, enum lego_verify verify,
@@ -264,7 +333,7 @@ int lego_package_open_fd(int fd, const char *name, enum lego_verify verify,
     void *data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_SHARED, fd, 0);
     if (data == MAP_FAILED)
         return lego_fail_errno(diag, errno, "%s: cannot be mapped", name);
-    return open_mapping(data, (size_t)info.st_size, true, name, verify, ret_package, diag);
+    return open_mapping(data, (size_t)info.st_size, fd, name, verify, ret_package, diag);
 }
 
 int lego_package_open(const char *path, enum lego_verify verify, struct lego_package **ret_package,

@@ -44,7 +44,13 @@ static int unpack(struct reader *reader, struct lego_arena *arena, size_t limit_
     struct unpack_memory memory = {arena, limit_bytes, LEGO_E_FORMAT};
     ProtobufCAllocator allocator = {
         .alloc = unpack_alloc, .free = unpack_free, .allocator_data = &memory};
-    reader->model = lego_pb__model__unpack(&allocator, graph->bytes, graph->data);
+    uint8_t *packed = lego_arena_calloc(reader->scratch, graph->bytes, 1);
+    if (!packed)
+        return read_nomem(reader);
+    int status = read_copy(reader, graph->data, packed, graph->bytes);
+    if (status != LEGO_OK)
+        return status;
+    reader->model = lego_pb__model__unpack(&allocator, graph->bytes, packed);
     if (!reader->model)
         return lego_fail(reader->diag, memory.status, "%s",
                          memory.status == LEGO_E_FORMAT  ? "malformed message"

@@ -7,6 +7,7 @@
 #include "codec/base/half.h"
 #include "codec/base/status.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static struct lego_arena *arena_of(struct reader *reader)
@@ -52,10 +53,16 @@ static int read_half(struct reader *reader, enum format_kind section, struct leg
     float *data = lego_arena_calloc(arena_of(reader), elems, sizeof(*data));
     if (!data)
         return read_nomem(reader);
-    for (size_t i = 0; i < elems; i++)
-        data[i] = lego_half_to_float(((const uint16_t *)stored)[i]);
+    uint16_t halves[256];
+    for (size_t i = 0; status == LEGO_OK && i < elems;) {
+        size_t some = lego_min_size(elems - i, sizeof(halves) / sizeof(halves[0]));
+        status = read_copy(reader, (const uint16_t *)stored + i, halves, some * sizeof(halves[0]));
+        for (size_t k = 0; status == LEGO_OK && k < some; k++)
+            data[i + k] = lego_half_to_float(halves[k]);
+        i += some;
+    }
     tensor->data = data;
-    return LEGO_OK;
+    return status;
 }
 
 static int read_inline(struct reader *reader, const LegoPb__Tensor *message,
@@ -106,10 +113,14 @@ static int read_permutation(struct reader *reader, struct lego_coded *coded)
         return status;
     uint32_t *permutation = lego_arena_calloc(arena_of(reader), columns, sizeof(*permutation));
     uint8_t *seen = lego_arena_calloc(reader->scratch, columns / 8 + 1, 1);
-    if (!permutation || !seen)
+    uint8_t *packed = lego_arena_calloc(reader->scratch, bytes, 1);
+    if (!permutation || !seen || !packed)
         return read_nomem(reader);
+    status = read_copy(reader, stored, packed, bytes);
+    if (status != LEGO_OK)
+        return status;
     for (uint32_t i = 0; i < columns; i++)
-        permutation[i] = lego_index_get(stored, bits, i);
+        permutation[i] = lego_index_get(packed, bits, i);
     if (!format_permutation_is_sound(permutation, columns, seen))
         return lego_fail(reader->diag, LEGO_E_FORMAT, "its columns are not permuted one to one");
     coded->permutation = permutation;
@@ -173,6 +184,25 @@ static int read_layout(struct reader *reader, const LegoPb__Tensor *message,
     return LEGO_OK;
 }
 
+/* Indices are looked at only where their width allows ones that are too large. */
+static int check_indices(struct reader *reader, const struct lego_coded *coded, uint32_t number)
+{
+    struct lego_stage stage = coded->stages[number];
+    if (stage.catalogue->entries == 1u << stage.index_bits)
+        return LEGO_OK;
+    uint8_t *stream = malloc(stage.stream_bytes);
+    if (!stream)
+        return read_nomem(reader);
+    int status = read_copy(reader, stage.stream, stream, stage.stream_bytes);
+    stage.stream = stream;
+    if (status == LEGO_OK && !format_indices_in_range(coded, &stage))
+        status = lego_fail(reader->diag, LEGO_E_FORMAT,
+                           "stage %u has an index that is not below its catalogue's %u entries",
+                           number, stage.catalogue->entries);
+    free(stream);
+    return status;
+}
+
 static int read_coded(struct reader *reader, const LegoPb__Tensor *message,
                       struct lego_tensor *tensor)
 {
@@ -197,10 +227,9 @@ static int read_coded(struct reader *reader, const LegoPb__Tensor *message,
         if (status != LEGO_OK)
             return status;
         stage->stream = stream;
-        if (!format_indices_in_range(coded, stage))
-            return lego_fail(reader->diag, LEGO_E_FORMAT,
-                             "stage %u has an index that is not below its catalogue's %u entries",
-                             i, stage->catalogue->entries);
+        status = check_indices(reader, coded, i);
+        if (status != LEGO_OK)
+            return status;
     }
     status = read_scales(reader, message, coded);
     if (status == LEGO_OK && message->permuted)

@@ -16,8 +16,18 @@ struct read_cursor {
     uint64_t file_offset;
 };
 
+/* Header and table, read once: what was checked is what is used, whatever the file does. */
+struct read_head {
+    struct format_header header;
+    struct format_section table[FORMAT_MAX_SECTIONS];
+};
+
 struct reader {
     struct format_package *self;
+    const uint8_t *mapping;
+    size_t mapping_bytes;
+    int fd; /* of the mapping, -1: memory */
+    struct read_head head;
     struct lego_arena *scratch; /* what only opening needs; bounded */
     const LegoPb__Model *model;
     struct read_cursor cursors[FORMAT_KIND_COUNT];
@@ -33,6 +43,12 @@ struct reader {
  */
 int read_take(struct reader *reader, enum format_kind kind, size_t bytes, size_t align,
               const void **ret_data);
+
+/*
+ * Copies mapped bytes. Opening never touches the pages of a mapped file, it reads the file instead:
+ * one that shrinks meanwhile is an error (E_FAULT) and no SIGBUS.
+ */
+int read_copy(struct reader *reader, const void *mapped, void *buffer, size_t bytes);
 
 /* Unpacks the GRAPH section and builds the package from it. */
 int read_model(struct reader *reader);

@@ -1,12 +1,13 @@
 /*
- * Allocation failures: each allocation of opening and of writing fails once; the answer is E_NOMEM
- * and nothing leaks (AddressSanitizer's leak check sees to that).
+ * Failing memory and failing files. Each allocation of opening and of writing fails once: the
+ * answer is E_NOMEM and nothing leaks (AddressSanitizer's leak check sees to that).
  */
 #include "codec/base/status.h"
 #include "tests/support/container.h"
 #include "tests/support/sample.h"
 
 #include <check.h>
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -90,6 +91,47 @@ START_TEST(write_survives)
 }
 END_TEST
 
+ssize_t __real_pread(int fd, void *buffer, size_t bytes, off_t offset);
+
+static long reads_left = LONG_MAX;
+static int read_error; /* 0: the file has shrunk */
+
+ssize_t __wrap_pread(int fd, void *buffer, size_t bytes, off_t offset)
+{
+    if (reads_left > 0 && reads_left-- > 0)
+        return __real_pread(fd, buffer, bytes < 100 ? bytes : 100, offset); /* short is legal */
+    errno = read_error;
+    return read_error ? -1 : 0;
+}
+
+/* A file that shrinks, or whose disk fails, at any of the reads that opening does. */
+START_TEST(shrinking_file_is_an_error)
+{
+    char path[] = "/tmp/lego-shrinks-XXXXXX";
+    int fd = mkstemp(path), status = LEGO_E_IO;
+    struct lego_package *sample = sample_full();
+    ck_assert_int_eq(lego_package_write(sample, path, NULL, NULL), LEGO_OK);
+    read_error = _i;
+    long reads = 0;
+    for (; status != LEGO_OK; reads++) {
+        struct lego_package *package = NULL;
+        struct lego_diag diag = LEGO_DIAG_INIT;
+        reads_left = reads;
+        status = lego_package_open(path, LEGO_VERIFY_CHECKSUMS, &package, &diag);
+        reads_left = LONG_MAX;
+        ck_assert_msg(status == LEGO_OK || status == (_i ? LEGO_E_IO : LEGO_E_FAULT), "%d: %s",
+                      status, diag.text);
+        ck_assert_int_eq(package != NULL, status == LEGO_OK);
+        lego_package_destroy(package);
+        ck_assert_int_lt(reads, 1000);
+    }
+    ck_assert_int_gt(reads, 10);
+    close(fd);
+    unlink(path);
+    lego_package_destroy(sample);
+}
+END_TEST
+
 START_TEST(graph_limit_holds)
 {
     struct lego_graph *graph;
@@ -116,6 +158,8 @@ int main(void)
     tcase_add_test(tests, open_survives);
     tcase_add_test(tests, write_survives);
     tcase_add_test(tests, graph_limit_holds);
+    tcase_add_loop_test(tests, shrinking_file_is_an_error, 0, 1);
+    tcase_add_loop_test(tests, shrinking_file_is_an_error, EIO, EIO + 1);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
