@@ -83,9 +83,12 @@ void lego_package_destroy(struct lego_package *package);
 
 /*
  * Maps and validates a `.lego`. What it returns may be trusted: every offset, size and index range
- * has been checked. Weights are borrowed from the mapping: pages are clean and shared. Errors:
- * E_IO, E_NOT_FOUND, E_PERMISSION, E_FORMAT, E_VERSION, E_CHECKSUM, E_LIMIT, E_NOMEM; the diag
- * names the file, the section and the offset.
+ * has been checked. Weights are borrowed from the mapping: pages are clean and shared, and opening
+ * touches none of them. Types and shapes of values that nodes compute are unknown (but for graph
+ * outputs): inference derives them. Errors: E_IO, E_NOT_FOUND, E_PERMISSION, E_INVALID (no regular
+ * file), E_FORMAT, E_SHAPE, E_OVERFLOW, E_VERSION, E_UNSUPPORTED (an operator), E_CHECKSUM,
+ * E_LIMIT, E_FAULT (it shrank meanwhile), E_NOMEM; the diag names the file, the section and the
+ * offset.
  */
 int lego_package_open(const char *path, enum lego_verify verify, struct lego_package **ret_package,
                       struct lego_diag *diag);
@@ -103,7 +106,9 @@ int lego_package_open_memory(const void *data, size_t bytes, enum lego_verify ve
 /*
  * Writes a package, atomically: a temporary file beside `path`, fsync, rename. The same package
  * gives the same bytes. Coded tensors must lie in stages whose catalogues are in
- * package->catalogues.
+ * package->catalogues. FP32 constants whose values are all exact in FP16 take half the bytes.
+ * Attributes "lego.bn_*" and nodes' names are not written. Errors: E_INVALID (an unsound package),
+ * E_FORMAT (an unsound graph), E_LIMIT, E_NOMEM, and those of files. ret_bytes may be NULL.
  */
 int lego_package_write(const struct lego_package *package, const char *path, uint64_t *ret_bytes,
                        struct lego_diag *diag);
