@@ -6,6 +6,7 @@
 #include "tests/agent/harness.h"
 #include "tests/agent/models.h"
 
+#include <check.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,10 +15,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WINDOW 24 /* requests under way of a pipelining client */
+#define MAX_CLIENTS 64
+#define WINDOW      24 /* requests under way of a pipelining client */
 
 static struct agent agent;
-static unsigned requests = 20000;
+static unsigned requests = 20000, clients = 4;
 
 static double now_us(void)
 {
@@ -103,27 +105,23 @@ static void *pipeline(void *argument)
     return NULL;
 }
 
-static void bench_pipeline(unsigned clients)
+static void bench_pipeline(unsigned count)
 {
-    pthread_t threads[64];
+    pthread_t threads[MAX_CLIENTS];
     double start = now_us();
-    for (unsigned i = 0; i < clients; i++)
+    for (unsigned i = 0; i < count; i++)
         if (pthread_create(&threads[i], NULL, pipeline, NULL) != 0)
             abort();
-    for (unsigned i = 0; i < clients; i++)
+    for (unsigned i = 0; i < count; i++)
         pthread_join(threads[i], NULL);
-    printf("%u pipelining clients         %.0f requests/s\n", clients,
-           (double)requests * clients / (now_us() - start) * 1e6);
+    printf("%u pipelining clients         %.0f requests/s\n", count,
+           (double)requests * count / (now_us() - start) * 1e6);
 }
 
-int main(int argc, char **argv)
+START_TEST(figures)
 {
-    unsigned clients = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 4;
-    if (argc > 1)
-        requests = (unsigned)strtoul(argv[1], NULL, 10);
     double *times = calloc(requests, sizeof(*times));
-    if (!times || requests == 0 || clients == 0 || clients > 64)
-        return 2;
+    ck_assert_ptr_nonnull(times);
     agent_prepare(&agent, "engines: {threads: 1}\n");
     model_tiny(agent_model(&agent, "tiny.lego"), 1);
     agent_start(&agent, true);
@@ -133,5 +131,26 @@ int main(int argc, char **argv)
     bench_pipeline(clients);
     agent_stop(&agent);
     free(times);
-    return 0;
+}
+END_TEST
+
+/* The harness reports by Check, so this is a test in form. */
+int main(int argc, char **argv)
+{
+    if (argc > 1)
+        requests = (unsigned)strtoul(argv[1], NULL, 10);
+    if (argc > 2)
+        clients = (unsigned)strtoul(argv[2], NULL, 10);
+    if (requests == 0 || clients == 0 || clients > MAX_CLIENTS)
+        return 2;
+    Suite *suite = suite_create("bench");
+    TCase *bench = tcase_create("bench");
+    tcase_set_timeout(bench, 600);
+    tcase_add_test(bench, figures);
+    suite_add_tcase(suite, bench);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_SILENT);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
 }
