@@ -10,8 +10,6 @@
 #ifndef LEGO_KERNELS_SIMD_BRICK_H
 #define LEGO_KERNELS_SIMD_BRICK_H
 
-#include "codec/kernels/ref/ref.h"
-
 #include <string.h>
 
 enum {
@@ -262,18 +260,64 @@ static void brick_rows(struct brick_patch *p, uint32_t column, uint32_t columns,
     }
 }
 
+/* `count` rows of one column of a brick, all in one row block. */
+VEC_INLINE void brick_copy_run(const struct kern_brick_decode *d, bool plain, uint32_t row,
+                               uint32_t count, const float *column, float *out)
+{
+    if (plain) {
+        for (; count >= 4; count -= 4, column += 4, out += 4)
+            brick_copy(out, column, 4);
+        if (count & 2)
+            brick_copy(out, column, 2);
+        if (count & 1)
+            out[count & 2] = column[count & 2];
+        return;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        float value = column[i];
+        if (d->row_scale && row + i < d->rows)
+            value *= d->row_scale[row + i];
+        out[i] = d->accumulate ? out[i] + value : value;
+    }
+}
+
+/* Bricks whose rows do not divide a row block: as brick_rows(), brick by brick. */
+static void brick_rows_any(const struct kern_brick_decode *d, uint32_t column, uint32_t columns,
+                           uint32_t from, uint32_t count, const uint32_t *index)
+{
+    uint32_t nr = d->panel_nr, height = d->brick_rows, end = (d->rows + nr - 1) / nr * nr;
+    uint32_t width = d->brick_columns;
+    bool plain = !d->row_scale && !d->accumulate;
+
+    for (uint32_t j = 0; j < count; j++) {
+        uint32_t row = (from + j) * height, part;
+        for (uint32_t done = 0; done < height && row + done < end; done += part) {
+            uint32_t lane = (row + done) % nr;
+            part = nr - lane < height - done ? nr - lane : height - done;
+            float *base = d->panel + (size_t)(row + done - lane) * d->panel_k + lane;
+            const float *first = d->catalogue + done;
+            for (uint32_t b = 0; b < columns; b++) {
+                uint32_t c = (column + b) * width;
+                const float *x = first + (size_t)index[b * d->tile_brick_rows + j] * height * width;
+                for (uint32_t i = 0; i < width && c < d->columns; i++, c++, x += height) {
+                    size_t k = d->column_k ? d->column_k[c] : c;
+                    brick_copy_run(d, plain, row + done, part, x, base + k * nr);
+                }
+            }
+        }
+    }
+}
+
 static void simd_brick_decode(const struct kern_brick_decode *d)
 {
     uint32_t index[BRICK_BATCH + BRICK_PAD], tile_rows = d->tile_brick_rows;
     struct brick_tables tables;
     struct brick_patch patch = {
         .d = d, .tables = &tables, .plain = !d->row_scale && !d->accumulate};
+    /* Whole bricks in each row block, and whole row blocks in each batch. */
+    bool fits = d->panel_nr <= BRICK_MAX_NR && (d->panel_nr & (d->panel_nr - 1)) == 0 &&
+                d->panel_nr % d->brick_rows == 0;
 
-    if (d->panel_nr > BRICK_MAX_NR || d->panel_nr % d->brick_rows != 0 ||
-        (d->brick_rows & (d->brick_rows - 1)) != 0) {
-        kern_ref_brick_decode(d);
-        return;
-    }
     brick_tables_init(&tables, d);
     uint32_t step = tile_rows < BRICK_BATCH ? BRICK_BATCH / tile_rows : 1;
     for (uint32_t column = 0; column < d->tile_brick_columns; column += step) {
@@ -283,7 +327,10 @@ static void simd_brick_decode(const struct kern_brick_decode *d)
         for (uint32_t row = 0; row < tile_rows; row += BRICK_BATCH) {
             uint32_t rows = tile_rows - row < BRICK_BATCH ? tile_rows - row : BRICK_BATCH;
             brick_unpack(d, first + row, rows * step, index);
-            brick_rows(&patch, column, step, row, rows, index);
+            if (fits)
+                brick_rows(&patch, column, step, row, rows, index);
+            else
+                brick_rows_any(d, column, step, row, rows, index);
         }
     }
 }
