@@ -9,12 +9,13 @@
 
 struct import_options {
     bool keep_graph;    /* no BatchNorm folding, no fusion (for export and for tests) */
-    size_t limit_bytes; /* of the graph's arena; 0: 1 GiB. Weights are mapped and do not count. */
+    size_t limit_bytes; /* of the graph's arena; 0: 1 GiB. Weights do not count. */
 };
 
 /*
  * Imports an ONNX model, opset 7 to 21. Weights are borrowed from the mapped file (and its external
- * data files, which must lie in the model's folder or below), but for those that folding changes.
+ * data files, which must lie in the model's folder or below), but for those that folding changes and
+ * those that lie misaligned in the file: these are copied, once.
  *
  * Errors: E_IO, E_NOT_FOUND, E_FORMAT (malformed protobuf or graph), E_UNSUPPORTED (the diag lists
  * ALL nodes whose operator, opset, type or attribute is not supported: name, operator, opset),
@@ -54,8 +55,13 @@ int export_tensor_npy(const char *path, const struct lego_tensor *tensor, struct
 int export_tensor_pb(const char *path, const struct lego_tensor *tensor, struct lego_diag *diag);
 
 /*
- * Writes a package as an ONNX model (opset 21 default domain only; fused forms are taken apart;
- * coded weights decoded to fp32), so that any other runtime runs what the `.lego` holds.
+ * Writes a package as an ONNX model, so that any other runtime runs what the `.lego` holds: fused
+ * forms are taken apart, coded weights decoded to fp32 one at a time, symbolic dimensions kept. The
+ * default domain alone, in opset 17 where every node has a form there (more runtimes and checkers
+ * read it), else in opset 21. The file appears whole or not at all.
+ *
+ * Errors: E_IO and others of the file system, E_LIMIT (over the 2 GiB that protobuf allows),
+ * E_UNSUPPORTED (an operator that opset 21 lacks), E_NOMEM.
  */
 int export_onnx(const struct lego_package *package, const char *path, struct lego_diag *diag);
 
