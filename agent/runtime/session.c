@@ -113,10 +113,12 @@ static int session_check_input(const struct lego_session *session, uint32_t inde
     const struct lego_value *declared = lego_model_input(session->model, index);
     size_t elems, size = lego_dtype_bytes(io->dtype), bytes;
 
+    if (io->shape.rank < 0 || io->shape.rank > LEGO_MAX_RANK)
+        return lego_fail(diag, LEGO_E_SHAPE, "input '%s': a shape of rank %d", declared->name,
+                         io->shape.rank);
     if (io->dtype != declared->dtype)
         return session_refuse_input(session, index, LEGO_E_TYPE, io, diag);
-    if (io->shape.rank < 0 || io->shape.rank > LEGO_MAX_RANK ||
-        !shape_accepted(&declared->shape, &io->shape) || lego_shape_elems(&io->shape, &elems) ||
+    if (!shape_accepted(&declared->shape, &io->shape) || lego_shape_elems(&io->shape, &elems) ||
         !lego_mul_size(elems, size, &bytes))
         return session_refuse_input(session, index, LEGO_E_SHAPE, io, diag);
     if (!with_data)

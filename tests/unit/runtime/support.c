@@ -257,7 +257,7 @@ void build_coded(struct lego_package *package, int32_t value, const struct codin
     uint16_t *scales;
 
     if (!package->catalogues)
-        package->catalogues = calloc(64, sizeof(*package->catalogues));
+        package->catalogues = lego_arena_calloc(graph->arena, 64, sizeof(*package->catalogues));
     *coded = (struct lego_coded){.view = coding->view,
                                  .column_order = coding->order,
                                  .groups = coding->groups,
