@@ -343,6 +343,9 @@ static int add_nodes(struct import_builder *builder, const Onnx__Graph *graph)
     names_clear(&sorter.producers);
     for (size_t i = 0; !status && i < graph->n_node; i++)
         status = add_node(builder, graph->node[sorter.order[i]]);
+    if (!status && builder->refused_count)
+        status = lego_fail(builder->diag, LEGO_E_UNSUPPORTED, "%u not supported: %s",
+                           builder->refused_count, builder->refused);
     return status;
 }
 

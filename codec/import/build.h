@@ -20,6 +20,9 @@ struct import_builder {
     struct names values;          /* name -> value */
     struct names symbols;         /* dim_param -> symbol */
     int64_t opset;                /* of the default domain */
+    uint32_t refused_count;       /* nodes whose form is not supported, all of them in one ... */
+    size_t refused_bytes;
+    char refused[LEGO_DIAG_BYTES]; /* ... sentence */
     struct lego_diag *diag;
 };
 
@@ -70,7 +73,8 @@ void import_count_original(struct lego_graph *graph, enum lego_dtype dtype, size
  * Constant, which becomes no node, is not asked about. */
 enum lego_op import_target_op(const char *domain, const char *type);
 
-/* Brings a draft of builder->opset to the form of opset 21 (upgrade.c). */
+/* Brings a draft of builder->opset to the form of opset 21 (upgrade.c). What cannot be brought
+ * there is noted in builder->refused, and the import goes on to find the others. */
 int import_upgrade(struct import_builder *builder, struct import_draft *draft);
 
 /* Attributes of a draft, by name. */

@@ -11,7 +11,6 @@ struct missing {
     uint64_t count;
     size_t used;
     char text[LEGO_DIAG_BYTES];
-    const Onnx__Graph *graph;
     int64_t opset;
 };
 
@@ -100,7 +99,7 @@ static void check_type(struct missing *missing, const Onnx__ValueInfo *info, con
 
 int import_check_supported(const Onnx__Graph *graph, int64_t opset, struct lego_diag *diag)
 {
-    struct missing missing = {.graph = graph, .opset = opset};
+    struct missing missing = {.opset = opset};
     for (size_t i = 0; i < graph->n_input; i++)
         check_type(&missing, graph->input[i], "input");
     for (size_t i = 0; i < graph->n_output; i++)

@@ -7,17 +7,23 @@
 #include "codec/graph/infer.h"
 #include "codec/import/build.h"
 
-#include <float.h>
-#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #define ALWAYS INT64_MAX
 
+/* Notes a node that cannot be read; returns 0, the import fails after the last node. */
 static int unsupported(struct import_builder *builder, const struct import_draft *draft,
                        const char *what)
 {
-    return lego_fail(builder->diag, LEGO_E_UNSUPPORTED, "node '%s' (%s, opset %lld): %s",
-                     draft->name, draft->type, (long long)builder->opset, what);
+    size_t room = sizeof builder->refused - builder->refused_bytes;
+    int length = snprintf(builder->refused + builder->refused_bytes, room,
+                          "%s'%.200s' (%s, opset %lld): %s", builder->refused_count ? "; " : "",
+                          draft->name, draft->type, (long long)builder->opset, what);
+    if (length > 0)
+        builder->refused_bytes += (size_t)length < room ? (size_t)length : room - 1;
+    builder->refused_count++;
+    return 0;
 }
 
 /* Puts a value at an input; those between become absent. */

@@ -28,6 +28,25 @@ START_TEST(all_unsupported_at_once)
 }
 END_TEST
 
+START_TEST(all_unsupported_forms_at_once)
+{
+    struct model model;
+    model_open(&model, 15);
+    model_input(&model, "x", LEGO_DTYPE_FLOAT32, "1,2,3");
+    model_positive(&model, "k", "2");
+    for (int i = 0; i < 2; i++) {
+        node_begin(&model, "BatchNormalization", i ? "a,k,k,k,k" : "x,k,k,k,k", i ? "y" : "a");
+        node_int(&model, "training_mode", 1);
+        node_end(&model);
+    }
+    model_output(&model, "y");
+    model_refused(&model, LEGO_E_UNSUPPORTED, "2 not supported");
+    model_refused(&model, LEGO_E_UNSUPPORTED, "'BatchNormalization_0'");
+    model_refused(&model, LEGO_E_UNSUPPORTED, "'BatchNormalization_1'");
+    model_free(&model);
+}
+END_TEST
+
 START_TEST(opset_out_of_range)
 {
     static const int64_t opsets[] = {6, 22, -1, INT64_MAX};
@@ -330,6 +349,7 @@ int main(void)
     tcase_set_timeout(tcase, 60);
     suite_add_tcase(suite, tcase);
     tcase_add_test(tcase, all_unsupported_at_once);
+    tcase_add_test(tcase, all_unsupported_forms_at_once);
     tcase_add_loop_test(tcase, opset_out_of_range, 0, 4);
     tcase_add_loop_test(tcase, other_types, 0, 4);
     tcase_add_test(tcase, text_tensor);
