@@ -112,7 +112,7 @@ struct window_bench {
     const float **a;
 };
 
-enum { SIDE = 14, MAX_SIDE = SIDE + 4 };
+enum { SIDE = 14, MAX_SIDE = SIDE + 6 };
 
 static void window_open(struct window_bench *w, uint32_t kernel, uint32_t channels)
 {
@@ -170,6 +170,7 @@ void bench_dwconv(const struct check_entry *entry)
     bench_windows(entry, 3, 96, 2.0, run_dwconv);
     bench_windows(entry, 3, 24, 2.0, run_dwconv);
     bench_windows(entry, 5, 96, 2.0, run_dwconv);
+    bench_windows(entry, 7, 96, 2.0, run_dwconv);
 }
 
 void bench_pool_max(const struct check_entry *entry)

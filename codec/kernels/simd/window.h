@@ -2,41 +2,58 @@
 #ifndef LEGO_KERNELS_SIMD_WINDOW_H
 #define LEGO_KERNELS_SIMD_WINDOW_H
 
-/*
- * One vector of channels of all pixels. With a constant number of taps the weights stay in
- * registers from pixel to pixel (9) or at least their loads need no loop (25). Two sums a pixel
- * halve the wait for the last FMA.
- */
-VEC_INLINE void dwconv_column(const struct kern_dwconv_f32 *d, const uint32_t taps, uint32_t c,
-                              vec_mask mask, const bool whole)
+enum { DWCONV_KEPT = 9 }; /* taps whose weights stay in registers from pixel to pixel */
+
+VEC_INLINE vec dwconv_load(const float *x, vec_mask mask, const bool whole)
 {
-#define DW_LOAD(x) (whole ? vec_load(x) : vec_load_mask(x, mask))
-    enum { KEPT = 9 };
-    vec lo = vec_set1(d->lo), hi = vec_set1(d->hi);
-    vec bias = d->bias ? DW_LOAD(d->bias + c) : vec_set1(0.0f), kept[KEPT];
+    return whole ? vec_load(x) : vec_load_mask(x, mask);
+}
+
+/*
+ * `width` vectors of channels of all pixels: two share the loads of the pointers, where registers
+ * hold the weights of both. With a constant number of taps the loop over them is none. Two sums a
+ * vector halve the wait for the last FMA.
+ */
+VEC_INLINE void dwconv_column(const struct kern_dwconv_f32 *d, const uint32_t taps,
+                              const uint32_t width, uint32_t c, vec_mask mask, const bool whole)
+{
+    vec lo = vec_set1(d->lo), hi = vec_set1(d->hi), kept[2][DWCONV_KEPT], bias[2];
+    const bool keep = taps == DWCONV_KEPT;
     const float *weights = d->weights + c;
     float *out = d->out + c;
 
-    for (uint32_t t = 0; t < KEPT && taps == KEPT; t++)
-        kept[t] = DW_LOAD(weights + (size_t)t * d->weight_stride);
+    for (uint32_t v = 0; v < width; v++) {
+        bias[v] = d->bias ? dwconv_load(d->bias + c + v * VEC_LANES, mask, whole) : vec_set1(0.0f);
+        for (uint32_t t = 0; t < DWCONV_KEPT && keep; t++)
+            kept[v][t] =
+                dwconv_load(weights + (size_t)t * d->weight_stride + v * VEC_LANES, mask, whole);
+    }
     for (uint32_t p = 0; p < d->pixels; p++, out += d->out_stride) {
         const float *const *a = d->a + (size_t)p * d->a_step;
-        vec even = bias, odd = vec_set1(0.0f);
-        for (uint32_t t = 0; t < taps; t++) {
-            vec x = DW_LOAD(a[t] + c);
-            vec w = taps == KEPT ? kept[t] : DW_LOAD(weights + (size_t)t * d->weight_stride);
-            if (t % 2 == 0)
-                even = vec_fma(x, w, even);
-            else
-                odd = vec_fma(x, w, odd);
+        vec even[2], odd[2];
+        for (uint32_t v = 0; v < width; v++) {
+            even[v] = bias[v];
+            odd[v] = vec_set1(0.0f);
         }
-        vec sum = vec_clamp(vec_add(even, odd), lo, hi);
-        if (whole)
-            vec_store(out, sum);
-        else
-            vec_store_mask(out, sum, mask);
+        for (uint32_t t = 0; t < taps; t++) {
+            const float *x = a[t] + c, *w = weights + (size_t)t * d->weight_stride;
+            for (uint32_t v = 0; v < width; v++) {
+                vec weight = keep ? kept[v][t] : dwconv_load(w + v * VEC_LANES, mask, whole);
+                vec input = dwconv_load(x + v * VEC_LANES, mask, whole);
+                if (t % 2 == 0)
+                    even[v] = vec_fma(input, weight, even[v]);
+                else
+                    odd[v] = vec_fma(input, weight, odd[v]);
+            }
+        }
+        for (uint32_t v = 0; v < width; v++) {
+            vec sum = vec_clamp(vec_add(even[v], odd[v]), lo, hi);
+            if (whole)
+                vec_store(out + v * VEC_LANES, sum);
+            else
+                vec_store_mask(out + v * VEC_LANES, sum, mask);
+        }
     }
-#undef DW_LOAD
 }
 
 VEC_INLINE void dwconv_taps(const struct kern_dwconv_f32 *d, const uint32_t taps)
@@ -44,10 +61,12 @@ VEC_INLINE void dwconv_taps(const struct kern_dwconv_f32 *d, const uint32_t taps
     vec_mask none = vec_mask_first(0);
     uint32_t c = 0;
 
+    for (; VEC_REGISTERS >= 32 && c + 2 * VEC_LANES <= d->channels; c += 2 * VEC_LANES)
+        dwconv_column(d, taps, 2, c, none, true);
     for (; c + VEC_LANES <= d->channels; c += VEC_LANES)
-        dwconv_column(d, taps, c, none, true);
+        dwconv_column(d, taps, 1, c, none, true);
     if (c < d->channels)
-        dwconv_column(d, taps, c, vec_mask_first(d->channels - c), false);
+        dwconv_column(d, taps, 1, c, vec_mask_first(d->channels - c), false);
 }
 
 static void simd_dwconv(const struct kern_dwconv_f32 *d)
