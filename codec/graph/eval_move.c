@@ -126,6 +126,42 @@ static int64_t pad_source(int mode, int64_t i, int64_t size)
     return at < size ? at : period - at;
 }
 
+/* One row of the output from a row of the input; NULL: all padding. */
+static void pad_row(char *to, const char *from, const int64_t *source, int64_t count, size_t bytes,
+                    const char *fill)
+{
+    for (int64_t i = 0; i < count;) {
+        int64_t run = 1;
+        if (!from || source[i] < 0) {
+            memcpy(to, fill, bytes);
+        } else {
+            while (i + run < count && source[i + run] == source[i] + run)
+                run++;
+            memcpy(to, from + (size_t)source[i] * bytes, (size_t)run * bytes);
+        }
+        to += (size_t)run * bytes;
+        i += run;
+    }
+}
+
+/* source[d][i]: where index i of axis d comes from, -1 for the constant. */
+static void pad_rows(const struct lego_array *x, struct lego_array *out, int64_t *const *source,
+                     const int64_t *strides, const char *fill)
+{
+    int last = out->shape.rank - 1;
+    int64_t columns = out->shape.dim[last], at[LEGO_MAX_RANK] = {0};
+    size_t bytes = lego_dtype_bytes(x->dtype), rows = eval_extent(&out->shape, 0, last);
+    for (size_t row = 0; row < rows; row++) {
+        int64_t from = 0;
+        for (int d = 0; d < last && from >= 0; d++)
+            from = source[d][at[d]] < 0 ? -1 : from + source[d][at[d]] * strides[d];
+        pad_row((char *)out->data + row * (size_t)columns * bytes,
+                from < 0 ? NULL : element(x, from), source[last], columns, bytes, fill);
+        for (int d = last - 1; d >= 0 && ++at[d] == out->shape.dim[d]; d--)
+            at[d] = 0;
+    }
+}
+
 int eval_pad(const struct eval_context *c)
 {
     const struct lego_array *x = eval_in(c, 0), *value = eval_in(c, 2);
@@ -141,10 +177,11 @@ int eval_pad(const struct eval_context *c)
         status = infer_pads(&infer, rank, before, after) < 0 ? LEGO_E_INVALID : LEGO_OK;
     if (status != LEGO_OK)
         return status;
-    size_t bytes = lego_dtype_bytes(x->dtype), count = eval_elems(out);
     int64_t *source[LEGO_MAX_RANK], strides[LEGO_MAX_RANK];
     static const char zeros[8];
     const char *fill = value ? value->data : zeros;
+    if (rank == 0)
+        return eval_copy(c);
     eval_strides(&x->shape, strides);
     for (int d = 0; d < rank; d++) {
         source[d] = eval_scratch(c, (size_t)out->shape.dim[d], sizeof(int64_t));
@@ -153,16 +190,7 @@ int eval_pad(const struct eval_context *c)
         for (int64_t i = 0; i < out->shape.dim[d]; i++)
             source[d][i] = pad_source(mode, i - before[d].value, x->shape.dim[d]);
     }
-    int64_t at[LEGO_MAX_RANK] = {0};
-    char *to = out->data;
-    for (size_t i = 0; i < count; i++, to += bytes) {
-        int64_t from = 0;
-        for (int d = 0; d < rank && from >= 0; d++)
-            from = source[d][at[d]] < 0 ? -1 : from + source[d][at[d]] * strides[d];
-        memcpy(to, from < 0 ? fill : element(x, from), bytes);
-        for (int d = rank - 1; d >= 0 && ++at[d] == out->shape.dim[d]; d--)
-            at[d] = 0;
-    }
+    pad_rows(x, out, source, strides, fill);
     return LEGO_OK;
 }
 

@@ -97,27 +97,28 @@ int eval_lp_pool(const struct eval_context *c)
 
 /* The largest element of a patch: its index in the plane, -1 for an empty patch. */
 static int64_t patch_max(const struct eval_window *w, const struct patch *patch,
-                         const struct lego_array *x, size_t plane, double *ret_value)
+                         const double *plane, double *ret_value)
 {
     int64_t best = -1;
-    *ret_value = -INFINITY;
+    double largest = -INFINITY;
     for (int64_t z = 0; z < patch->count[0]; z++) {
         for (int64_t y = 0; y < patch->count[1]; y++) {
-            for (int64_t i = 0; i < patch->count[2]; i++) {
-                int64_t in_z = patch->first[0] + z * w->dilation[0];
-                int64_t in_y = patch->first[1] + y * w->dilation[1];
-                int64_t at =
-                    (in_z * w->in[1] + in_y) * w->in[2] + patch->first[2] + i * w->dilation[2];
-                double value = eval_get_real(x, plane * w->in_elems + (size_t)at);
-                if (best < 0 || value > *ret_value || isnan(value)) {
-                    best = at;
-                    *ret_value = value;
-                }
-                if (isnan(value))
+            int64_t row = (patch->first[0] + z * w->dilation[0]) * w->in[1] + patch->first[1] +
+                          y * w->dilation[1];
+            int64_t at = row * w->in[2] + patch->first[2];
+            for (int64_t i = 0; i < patch->count[2]; i++, at += w->dilation[2]) {
+                if (plane[at] <= largest && best >= 0)
+                    continue;
+                best = at;
+                largest = plane[at];
+                if (isnan(largest)) {
+                    *ret_value = largest;
                     return best;
+                }
             }
         }
     }
+    *ret_value = largest;
     return best;
 }
 
@@ -139,12 +140,16 @@ int eval_max_pool(const struct eval_context *c)
         return status;
     bool transposed = lego_node_int(c->node, "storage_order", 0) != 0;
     size_t planes = eval_extent(&x->shape, 0, 2), element = 0;
+    double *values = eval_scratch(c, w.in_elems, sizeof(*values));
+    if (!values)
+        return LEGO_E_NOMEM;
     for (size_t plane = 0; plane < planes; plane++) {
         int64_t at[3] = {0};
+        eval_load_real(x, (int64_t)(plane * w.in_elems), 1, w.in_elems, values);
         for (size_t i = 0; i < w.out_elems; i++, element++, next_position(&w, at)) {
             struct patch patch = patch_at(&w, at);
             double value;
-            int64_t best = patch_max(&w, &patch, x, plane, &value);
+            int64_t best = patch_max(&w, &patch, values, &value);
             if (out)
                 eval_store_real(out, element, 1, &value);
             if (!indices)
