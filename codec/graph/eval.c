@@ -219,11 +219,43 @@ static int check_outputs(const struct eval_context *c, const enum lego_dtype *dt
     return LEGO_OK;
 }
 
-static int evaluate(const struct eval_context *c)
+static int evaluate_typed(const struct eval_context *c)
 {
     if (infer_rule(c->node->op)->types == LEGO_TYPES_FLOAT && any_half(c))
         return eval_promoted(c);
     return evaluators[c->node->op](c);
+}
+
+/* Empty arrays may come without memory; evaluators get a valid address, so that they may compute
+ * with it. */
+static int evaluate(const struct eval_context *c)
+{
+    static int64_t nowhere;
+    uint32_t ins = c->node->input_count, outs = c->node->output_count;
+    bool whole = true;
+    for (uint32_t i = 0; i < ins; i++)
+        whole &= !eval_in(c, i) || eval_in(c, i)->data;
+    for (uint32_t i = 0; i < outs; i++)
+        whole &= !eval_out(c, i) || eval_out(c, i)->data;
+    if (whole)
+        return evaluate_typed(c);
+    struct lego_array *copies = eval_scratch(c, ins + outs, sizeof(*copies));
+    const struct lego_array **inputs = eval_scratch(c, ins, sizeof(const struct lego_array *));
+    if (!copies || !inputs)
+        return LEGO_E_NOMEM;
+    for (uint32_t i = 0; i < ins + outs; i++) {
+        const struct lego_array *from = i < ins ? eval_in(c, i) : eval_out(c, i - ins);
+        if (!from)
+            continue;
+        copies[i] = *from;
+        copies[i].data = from->data ? from->data : &nowhere;
+        if (i < ins)
+            inputs[i] = &copies[i];
+    }
+    struct eval_context placed = *c;
+    placed.inputs = inputs;
+    placed.outputs = copies + ins;
+    return evaluate_typed(&placed);
 }
 
 int lego_eval_node(const struct lego_graph *graph, const struct lego_node *node,

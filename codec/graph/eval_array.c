@@ -129,8 +129,7 @@ void eval_load_real(const struct lego_array *array, int64_t offset, int64_t step
     }
 }
 
-/* Towards zero, saturating; NaN is 0. */
-static int64_t real_to_int(double value)
+int64_t eval_real_to_int(double value)
 {
     if (isnan(value))
         return 0;
@@ -143,12 +142,12 @@ static int64_t real_to_int(double value)
 
 static int64_t half_to_int(uint16_t half)
 {
-    return real_to_int((double)eval_half_to_float(half));
+    return eval_real_to_int((double)eval_half_to_float(half));
 }
 
 static int64_t bfloat_to_int(uint16_t half)
 {
-    return real_to_int((double)bfloat_to_float(half));
+    return eval_real_to_int((double)bfloat_to_float(half));
 }
 
 void eval_load_int(const struct lego_array *array, int64_t offset, int64_t step, size_t count,
@@ -181,10 +180,10 @@ void eval_load_int(const struct lego_array *array, int64_t offset, int64_t step,
         LOAD_LOOP(int64_t, (int64_t));
         break;
     case LEGO_DTYPE_FLOAT32:
-        LOAD_LOOP(float, real_to_int);
+        LOAD_LOOP(float, eval_real_to_int);
         break;
     case LEGO_DTYPE_FLOAT64:
-        LOAD_LOOP(double, real_to_int);
+        LOAD_LOOP(double, eval_real_to_int);
         break;
     case LEGO_DTYPE_FLOAT16:
         LOAD_LOOP(uint16_t, half_to_int);
@@ -287,7 +286,7 @@ void eval_store_real(struct lego_array *array, size_t offset, size_t count, cons
         STORE_CLAMPED(uint32_t, 0, UINT32_MAX);
         break;
     case LEGO_DTYPE_INT64:
-        STORE_LOOP(int64_t, real_to_int);
+        STORE_LOOP(int64_t, eval_real_to_int);
         break;
     case LEGO_DTYPE_UINT64:
         STORE_LOOP(uint64_t, real_to_uint);

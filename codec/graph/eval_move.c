@@ -156,7 +156,7 @@ static void pad_rows(const struct lego_array *x, struct lego_array *out, int64_t
         for (int d = 0; d < last && from >= 0; d++)
             from = source[d][at[d]] < 0 ? -1 : from + source[d][at[d]] * strides[d];
         pad_row((char *)out->data + row * (size_t)columns * bytes,
-                from < 0 ? NULL : element(x, from), source[last], columns, bytes, fill);
+                from < 0 || !x->data ? NULL : element(x, from), source[last], columns, bytes, fill);
         for (int d = last - 1; d >= 0 && ++at[d] == out->shape.dim[d]; d--)
             at[d] = 0;
     }

@@ -50,6 +50,9 @@ static inline bool eval_is_real(enum lego_dtype dtype)
 float eval_half_to_float(uint16_t half);
 uint16_t eval_float_to_half(float value);
 
+/* Towards zero, saturating; NaN is 0. */
+int64_t eval_real_to_int(double value);
+
 /* One element. */
 int64_t eval_get_int(const struct lego_array *array, size_t index);
 double eval_get_real(const struct lego_array *array, size_t index);

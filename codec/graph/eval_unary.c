@@ -56,6 +56,12 @@ static double gelu_tanh(double v)
     return 0.5 * v * (1 + tanh(0.7978845608028654 * (v + 0.044715 * v * v * v)));
 }
 
+static int64_t shrink(int64_t v, double bias, double limit)
+{
+    double x = (double)v;
+    return x < -limit ? eval_real_to_int(x + bias) : x > limit ? eval_real_to_int(x - bias) : 0;
+}
+
 UNARY_REAL(Relu, v < 0 ? 0 : v)
 UNARY_REAL(Abs, fabs(v))
 UNARY_REAL(Neg, -v)
@@ -103,8 +109,7 @@ UNARY_INT(Relu, v < 0 ? 0 : v)
 UNARY_INT(Abs, v < 0 ? (int64_t)(0 - (uint64_t)v) : v)
 UNARY_INT(Neg, (int64_t)(0 - (uint64_t)v))
 UNARY_INT(Sign, (v > 0) - (v < 0))
-UNARY_INT(Shrink,
-          (double)v<-b ? (int64_t)((double)v + a) : (double)v> b ? (int64_t)((double)v - a) : 0)
+UNARY_INT(Shrink, shrink(v, a, b))
 UNARY_INT(BitwiseNot, ~v)
 UNARY_INT(Not, !v)
 
