@@ -42,6 +42,56 @@ struct lego_array make_array(struct lego_arena *arena, enum lego_dtype dtype, co
     return array;
 }
 
+static enum lego_dtype dtype_of(char letter)
+{
+    static const char letters[] = "fhdlibsou";
+    static const enum lego_dtype dtypes[] = {
+        LEGO_DTYPE_FLOAT32, LEGO_DTYPE_FLOAT16, LEGO_DTYPE_FLOAT64,
+        LEGO_DTYPE_INT64,   LEGO_DTYPE_INT32,   LEGO_DTYPE_UINT8,
+        LEGO_DTYPE_INT8,    LEGO_DTYPE_BOOL,    LEGO_DTYPE_UINT64,
+    };
+    const char *found = strchr(letters, letter);
+    ck_assert_msg(found && letter, "type '%c'", letter);
+    return dtypes[found - letters];
+}
+
+/* Reads "f2,2=1,2,3,4" up to a blank; false at the end of the text. */
+static bool read_array(struct lego_arena *arena, const char **text, struct lego_array *ret_array,
+                       bool *ret_absent)
+{
+    char word[512], *values;
+    double numbers[128] = {0};
+    size_t length = strcspn(*text, " ");
+    if (length == 0)
+        return false;
+    ck_assert_uint_lt(length, sizeof(word));
+    memcpy(word, *text, length);
+    word[length] = '\0';
+    *text += length + ((*text)[length] == ' ');
+    *ret_absent = strcmp(word, "-") == 0;
+    if (*ret_absent)
+        return true;
+    values = strchr(word, '=');
+    if (values)
+        *values++ = '\0';
+    for (size_t i = 0; values && *values; i++, values += *values == ',')
+        numbers[i] = strtod(values, &values);
+    *ret_array = make_array(arena, dtype_of(word[0]), word + 1, numbers);
+    return true;
+}
+
+uint32_t make_arrays(struct lego_arena *arena, const char *text, struct lego_array *arrays,
+                     int32_t *ret_numbers)
+{
+    uint32_t count = 0;
+    bool absent;
+    while (read_array(arena, &text, &arrays[count], &absent)) {
+        ret_numbers[count] = absent ? -1 : (int32_t)count;
+        count++;
+    }
+    return count;
+}
+
 static const char *make_attr(struct lego_arena *arena, const char *text, struct lego_attr *attr)
 {
     const char *equal = strchr(text, '=');

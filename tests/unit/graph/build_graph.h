@@ -18,6 +18,13 @@ struct lego_array make_array(struct lego_arena *arena, enum lego_dtype dtype, co
  */
 struct lego_shape make_shape(struct lego_graph *graph, const char *text);
 
+/*
+ * Arrays from "f2,2=1,2,3,4 - l=7": type, shape, values; ret_numbers[i] is i, or -1 for "-".
+ * Returns their number.
+ */
+uint32_t make_arrays(struct lego_arena *arena, const char *text, struct lego_array *arrays,
+                     int32_t *ret_numbers);
+
 /* Attributes from "axis=1 pads=[0,1] alpha=0.5 mode='edge'", in `arena`. */
 void make_attrs(struct lego_arena *arena, const char *text, struct lego_node *node);
 

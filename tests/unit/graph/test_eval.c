@@ -36,54 +36,6 @@ static void teardown(void)
     lego_arena_destroy(arena);
 }
 
-static enum lego_dtype dtype_of(char letter)
-{
-    static const char letters[] = "fhdlibsou";
-    static const enum lego_dtype dtypes[] = {
-        LEGO_DTYPE_FLOAT32, LEGO_DTYPE_FLOAT16, LEGO_DTYPE_FLOAT64,
-        LEGO_DTYPE_INT64,   LEGO_DTYPE_INT32,   LEGO_DTYPE_UINT8,
-        LEGO_DTYPE_INT8,    LEGO_DTYPE_BOOL,    LEGO_DTYPE_UINT64,
-    };
-    const char *found = strchr(letters, letter);
-    ck_assert_msg(found && letter, "type '%c'", letter);
-    return dtypes[found - letters];
-}
-
-/* Reads "f2,2=1,2,3,4" up to a blank; false at the end of the text. */
-static bool read_array(const char **text, struct lego_array *ret_array, bool *ret_absent)
-{
-    char word[512], *values;
-    double numbers[128] = {0};
-    size_t length = strcspn(*text, " ");
-    if (length == 0)
-        return false;
-    ck_assert_uint_lt(length, sizeof(word));
-    memcpy(word, *text, length);
-    word[length] = '\0';
-    *text += length + ((*text)[length] == ' ');
-    *ret_absent = strcmp(word, "-") == 0;
-    if (*ret_absent)
-        return true;
-    values = strchr(word, '=');
-    if (values)
-        *values++ = '\0';
-    for (size_t i = 0; values && *values; i++, values += *values == ',')
-        numbers[i] = strtod(values, &values);
-    *ret_array = make_array(arena, dtype_of(word[0]), word + 1, numbers);
-    return true;
-}
-
-static uint32_t read_arrays(const char *text, struct lego_array *arrays, int32_t *numbers)
-{
-    uint32_t count = 0;
-    bool absent;
-    while (read_array(&text, &arrays[count], &absent)) {
-        numbers[count] = absent ? -1 : (int32_t)count;
-        count++;
-    }
-    return count;
-}
-
 static void expect_array(const struct eval_case *test, const struct lego_array *have,
                          const struct lego_array *want)
 {
@@ -107,7 +59,7 @@ static void make_case(const struct eval_case *test, struct lego_node *node,
 {
     static int32_t numbers[16];
     *node = (struct lego_node){.name = "case", .op = test->op, .inputs = numbers};
-    node->input_count = read_arrays(test->inputs, arrays, numbers);
+    node->input_count = make_arrays(arena, test->inputs, arrays, numbers);
     make_attrs(arena, test->attrs, node);
     for (uint32_t i = 0; i < node->input_count; i++)
         inputs[i] = numbers[i] < 0 ? NULL : &arrays[i];
@@ -123,7 +75,7 @@ START_TEST(test_case)
     struct lego_diag diag = LEGO_DIAG_INIT;
     make_case(test, &node, arrays, inputs);
     node.outputs = outs;
-    node.output_count = read_arrays(test->outputs, want, outs);
+    node.output_count = make_arrays(arena, test->outputs, want, outs);
     int status = lego_eval_node_alloc(graph, &node, inputs, have, arena, arena, &diag);
     ck_assert_msg(status == LEGO_OK, "%s", diag.text);
     for (uint32_t i = 0; i < node.output_count; i++)
