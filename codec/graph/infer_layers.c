@@ -107,9 +107,10 @@ int infer_mean_variance_norm(const struct infer_context *c)
 int infer_lrn(const struct infer_context *c)
 {
     int64_t size;
-    int status = infer_int_in(c, "size", 0, 1, INT32_MAX, &size);
-    return status == LEGO_OK ? infer_global_pool(c) == LEGO_OK ? infer_same(c) : LEGO_E_SHAPE
-                             : status;
+    int rank = infer_rank(c, 0), status = infer_int_in(c, "size", 0, 1, INT32_MAX, &size);
+    if (status == LEGO_OK && rank != LEGO_RANK_UNKNOWN && rank < 2)
+        status = infer_fail(c, LEGO_E_SHAPE, "the input has rank %d", rank);
+    return status == LEGO_OK ? infer_same(c) : status;
 }
 
 int infer_lp_norm(const struct infer_context *c)

@@ -83,6 +83,32 @@ START_TEST(test_case)
 }
 END_TEST
 
+/* Every allocation of every case fails once: each time LEGO_E_NOMEM, and the node is named. */
+START_TEST(test_little_memory)
+{
+    const struct eval_case *test = &cases[_i];
+    struct lego_array arrays[16], want[8], have[8];
+    const struct lego_array *inputs[16];
+    struct lego_node node;
+    int32_t outs[8];
+    int status = LEGO_E_NOMEM, failures = 0;
+    make_case(test, &node, arrays, inputs);
+    node.outputs = outs;
+    node.output_count = make_arrays(arena, test->outputs, want, outs);
+    for (size_t limit = 16; status == LEGO_E_NOMEM && limit < 1 << 16; limit += 16) {
+        struct lego_arena *scratch = lego_arena_create(limit);
+        struct lego_diag diag = LEGO_DIAG_INIT;
+        status = lego_eval_node_alloc(graph, &node, inputs, have, scratch, scratch, &diag);
+        ck_assert_msg(status == LEGO_OK || (status == LEGO_E_NOMEM && strstr(diag.text, "'case'")),
+                      "%s: %d '%s'", lego_op_name(test->op), status, diag.text);
+        failures += status != LEGO_OK;
+        lego_arena_destroy(scratch);
+    }
+    ck_assert_int_eq(status, LEGO_OK);
+    ck_assert_int_gt(failures, 0);
+}
+END_TEST
+
 START_TEST(test_every_operator_evaluates)
 {
     for (int op = 1; op < LEGO_OP_COUNT; op++)
@@ -218,6 +244,7 @@ int main(void)
     TCase *tcase = tcase_create("eval");
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_loop_test(tcase, test_case, 0, CASE_COUNT);
+    tcase_add_loop_test(tcase, test_little_memory, 0, CASE_COUNT);
     tcase_add_test(tcase, test_every_operator_evaluates);
     tcase_add_loop_test(tcase, test_fused_activation, 0,
                         (int)(sizeof(activations) / sizeof(*activations)));

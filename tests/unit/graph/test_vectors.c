@@ -118,7 +118,7 @@ START_TEST(test_models)
 {
     static const struct {
         const char *model;
-        double absolute; /* of the largest output */
+        double absolute; /* the largest error of any element */
     } models[] = {
         {"cifar10/resnet20", 1e-3},        {"mlperf_tiny/vww_96", 1e-4},
         {"mlperf_tiny/kws_ref", 1e-4},     {"imagenet/mobilenet_v1_0.25_128", 1e-4},
