@@ -24,6 +24,9 @@ static void *field(const struct cli_option *option, void *target)
 }
 
 static void complain(const char *command, const char *format, va_list args)
+    __attribute__((format(printf, 2, 0)));
+
+static void complain(const char *command, const char *format, va_list args)
 {
     fprintf(stderr, "legonet %s: ", command);
     vfprintf(stderr, format, args);
