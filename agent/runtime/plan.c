@@ -105,12 +105,12 @@ static int plan_outputs(struct plan_builder *b)
     return LEGO_OK;
 }
 
-static void plan_find_last_parallel(struct plan *plan)
+static bool plan_is_parallel(const struct plan *plan)
 {
-    plan->last_parallel = UINT32_MAX;
     for (uint32_t i = 0; i < plan->step_count; i++)
         if (plan->steps[i].work >= 2 * WORKERS_MIN_WORK)
-            plan->last_parallel = i;
+            return true;
+    return false;
 }
 
 static int plan_build(struct plan_builder *b)
@@ -168,7 +168,7 @@ int plan_create(struct lego_model *model, const struct lego_shape *shapes, struc
         plan_destroy(b.plan);
         return status;
     }
-    plan_find_last_parallel(b.plan);
+    b.plan->parallel = plan_is_parallel(b.plan);
     model->resident_bytes += b.plan->weights_bytes;
     *ret_plan = b.plan;
     return LEGO_OK;

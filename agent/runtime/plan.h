@@ -77,7 +77,7 @@ struct plan {
     struct plan_step *steps;
     uint32_t step_count, step_capacity;
     int32_t *inputs, *outputs; /* plan values of the graph's inputs and outputs (plain) */
-    uint32_t last_parallel;    /* the last step worth threads, UINT32_MAX: none */
+    bool parallel;             /* some step is worth more than one thread */
     size_t arena_bytes, shared_bytes, slot_bytes, zero_elems;
     struct weights *weights; /* of constants that were folded for this plan */
     size_t weights_bytes;

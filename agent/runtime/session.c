@@ -293,19 +293,25 @@ static double now_us(void)
     return (double)now.tv_sec * 1e6 + (double)now.tv_nsec * 1e-3;
 }
 
-static int session_steps(struct lego_session *session, struct lego_diag *diag)
+/* All steps of a run, and how they ended. */
+struct session_body {
+    struct lego_session *session;
+    struct lego_diag *diag;
+    int status;
+};
+
+static void session_steps(void *argument)
 {
+    struct session_body *body = argument;
+    struct lego_session *session = body->session;
     const struct plan *plan = session->plan;
     double start = session->profile ? now_us() : 0;
 
     for (uint32_t i = 0; i < plan->step_count; i++) {
         const struct plan_step *step = &plan->steps[i];
-        int status;
-        if (i == plan->last_parallel)
-            workers_rest_after_next(session->workers);
-        status = step->run(step, &session->run, diag);
-        if (status)
-            return status;
+        body->status = step->run(step, &session->run, body->diag);
+        if (body->status)
+            return;
         if (session->profile && i < session->time_capacity) {
             double end = now_us();
             session->times[i] = (struct lego_step_time){
@@ -314,7 +320,6 @@ static int session_steps(struct lego_session *session, struct lego_diag *diag)
             start = end;
         }
     }
-    return LEGO_OK;
 }
 
 /* Hands one output over: a copy into the caller's memory, or a look into the session. */
@@ -359,6 +364,7 @@ int lego_session_run(struct lego_session *session, const struct lego_io *inputs,
                      uint32_t input_count, struct lego_io *outputs, uint32_t output_count,
                      struct lego_diag *diag)
 {
+    struct session_body body = {.session = session, .diag = diag};
     int status = session_check_inputs(session, inputs, input_count, true, diag), given = LEGO_OK;
 
     if (!status && output_count > lego_model_output_count(session->model))
@@ -373,7 +379,8 @@ int lego_session_run(struct lego_session *session, const struct lego_io *inputs,
     if (status)
         return status;
     session_set_inputs(session, inputs);
-    status = session_steps(session, diag);
+    workers_enter(session->workers, session->plan->parallel, session_steps, &body);
+    status = body.status;
     if (!status)
         status = session_check_fault(session, diag);
     for (uint32_t i = 0; !status && i < output_count; i++) {

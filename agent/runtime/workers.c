@@ -2,25 +2,51 @@
 
 #include "codec/base/arith.h"
 
-#include <pthreadpool.h>
+#include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct workers_range {
     _Alignas(64) atomic_size_t next; /* a cache line each: slots do not disturb one another */
     size_t end;
 };
 
+/*
+ * The gate of the loop in hand: its number, whether it is closed to those who come late, and how
+ * many helpers are inside.
+ */
+#define GATE_NUMBER(gate) ((uint32_t)((gate) >> 32))
+#define GATE_CLOSED       (UINT64_C(1) << 31)
+#define GATE_INSIDE       (GATE_CLOSED - 1)
+
+/* Helpers look for the next loop this often before they offer their core to others. */
+#define WORKERS_SPINS 256
+
+struct helper {
+    struct workers *workers;
+    uint32_t slot;
+    pthread_t thread;
+};
+
 struct workers {
-    uint32_t count;
-    pthreadpool_t pool; /* NULL: one slot, the caller's */
-    uint32_t flags;
+    uint32_t count;       /* slots: the caller's and the helpers' */
+    uint32_t started;     /* helpers */
+    bool entered;         /* helpers may come */
+    pthread_mutex_t lock; /* of what follows, for those who sleep */
+    pthread_cond_t wake;
+    bool quit;
+    _Alignas(64) _Atomic uint64_t gate;
+    atomic_bool awake; /* a body is running: helpers look for loops */
+    /* The loop: written while the gate is closed and nobody is inside. */
     workers_task task;
     void *context;
     uint32_t slots;
     struct workers_range ranges[WORKERS_MAX];
+    struct helper helpers[WORKERS_MAX];
 };
 
 static uint32_t workers_cores(void)
@@ -32,9 +58,92 @@ static uint32_t workers_cores(void)
     return (uint32_t)CPU_COUNT(&set);
 }
 
+static void workers_pause(uint32_t *spins)
+{
+    if (++*spins % WORKERS_SPINS == 0)
+        sched_yield();
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static void workers_slot(struct workers *workers, uint32_t slot)
+{
+    for (uint32_t i = 0; i < workers->slots; i++) {
+        struct workers_range *range = &workers->ranges[(slot + i) % workers->slots];
+        size_t item;
+        while ((item = atomic_fetch_add_explicit(&range->next, 1, memory_order_relaxed)) <
+               range->end)
+            workers->task(workers->context, slot, item);
+    }
+}
+
+/* What a helper does while a body runs: joins every loop that is open when it looks. */
+static void workers_help(struct workers *workers, uint32_t slot)
+{
+    uint32_t seen = 0, spins = 0;
+
+    while (atomic_load_explicit(&workers->awake, memory_order_acquire)) {
+        uint64_t gate = atomic_load_explicit(&workers->gate, memory_order_relaxed);
+        if (gate & GATE_CLOSED || GATE_NUMBER(gate) == seen) {
+            workers_pause(&spins);
+            continue;
+        }
+        if (!atomic_compare_exchange_weak_explicit(&workers->gate, &gate, gate + 1,
+                                                   memory_order_acquire, memory_order_relaxed))
+            continue;
+        seen = GATE_NUMBER(gate);
+        if (slot < workers->slots)
+            workers_slot(workers, slot);
+        atomic_fetch_sub_explicit(&workers->gate, 1, memory_order_release);
+    }
+}
+
+static void *helper_main(void *argument)
+{
+    struct helper *helper = argument;
+    struct workers *workers = helper->workers;
+    bool quit = false;
+
+    while (!quit) {
+        workers_help(workers, helper->slot);
+        pthread_mutex_lock(&workers->lock);
+        while (!workers->quit && !atomic_load(&workers->awake))
+            pthread_cond_wait(&workers->wake, &workers->lock);
+        quit = workers->quit;
+        pthread_mutex_unlock(&workers->lock);
+    }
+    return NULL;
+}
+
+/* Starts the helpers with all signals blocked: they are the application's. */
+static int workers_start(struct workers *workers, struct lego_diag *diag)
+{
+    sigset_t all, before;
+    int error = 0;
+
+    sigfillset(&all);
+    sigdelset(&all, SIGBUS); /* the guard of mapped files answers it in whatever thread faults */
+    sigdelset(&all, SIGSEGV);
+    sigdelset(&all, SIGFPE);
+    sigdelset(&all, SIGILL);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    for (uint32_t slot = 1; !error && slot < workers->count; slot++) {
+        struct helper *helper = &workers->helpers[workers->started];
+        *helper = (struct helper){.workers = workers, .slot = slot};
+        error = pthread_create(&helper->thread, NULL, helper_main, helper);
+        workers->started += !error;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error ? lego_fail_errno(diag, error, "starting %u threads", workers->count) : LEGO_OK;
+}
+
 int workers_create(uint32_t threads, struct workers **ret_workers, struct lego_diag *diag)
 {
     struct workers *workers = aligned_alloc(64, sizeof(*workers));
+    int status;
 
     if (!workers)
         return lego_fail(diag, LEGO_E_NOMEM, "making %u threads", threads);
@@ -44,24 +153,31 @@ int workers_create(uint32_t threads, struct workers **ret_workers, struct lego_d
         threads = 1;
     if (threads > WORKERS_MAX)
         threads = WORKERS_MAX;
-    *workers = (struct workers){.count = threads};
-    if (threads > 1) {
-        workers->pool = pthreadpool_create(threads);
-        if (!workers->pool) {
-            free(workers);
-            return lego_fail(diag, LEGO_E_NOMEM, "making %u threads", threads);
-        }
-    }
-    *ret_workers = workers;
-    return LEGO_OK;
+    memset(workers, 0, sizeof(*workers));
+    workers->count = threads;
+    atomic_init(&workers->gate, GATE_CLOSED);
+    pthread_mutex_init(&workers->lock, NULL);
+    pthread_cond_init(&workers->wake, NULL);
+    status = workers_start(workers, diag);
+    if (status)
+        workers_destroy(workers);
+    else
+        *ret_workers = workers;
+    return status;
 }
 
 void workers_destroy(struct workers *workers)
 {
     if (!workers)
         return;
-    if (workers->pool)
-        pthreadpool_destroy(workers->pool);
+    pthread_mutex_lock(&workers->lock);
+    workers->quit = true;
+    pthread_cond_broadcast(&workers->wake);
+    pthread_mutex_unlock(&workers->lock);
+    for (uint32_t i = 0; i < workers->started; i++)
+        pthread_join(workers->helpers[i].thread, NULL);
+    pthread_cond_destroy(&workers->wake);
+    pthread_mutex_destroy(&workers->lock);
     free(workers);
 }
 
@@ -81,28 +197,30 @@ uint32_t workers_worth(const struct workers *workers, size_t items, uint64_t wor
     return worth < 1 ? 1 : (uint32_t)worth;
 }
 
-void workers_rest_after_next(struct workers *workers)
+void workers_enter(struct workers *workers, bool parallel, void (*body)(void *context),
+                   void *context)
 {
-    workers->flags = PTHREADPOOL_FLAG_YIELD_WORKERS;
-}
-
-static void workers_slot(void *argument, size_t slot)
-{
-    struct workers *workers = argument;
-
-    for (uint32_t i = 0; i < workers->slots; i++) {
-        struct workers_range *range = &workers->ranges[(slot + i) % workers->slots];
-        size_t item;
-        while ((item = atomic_fetch_add_explicit(&range->next, 1, memory_order_relaxed)) <
-               range->end)
-            workers->task(workers->context, (uint32_t)slot, item);
+    if (!parallel || !workers->started) {
+        body(context);
+        return;
     }
+    pthread_mutex_lock(&workers->lock);
+    atomic_store(&workers->awake, true);
+    pthread_cond_broadcast(&workers->wake);
+    pthread_mutex_unlock(&workers->lock);
+    workers->entered = true;
+    body(context);
+    workers->entered = false;
+    atomic_store_explicit(&workers->awake, false, memory_order_release);
 }
 
 void workers_run(struct workers *workers, uint32_t slots, size_t items, workers_task task,
                  void *context)
 {
-    if (slots <= 1 || !workers->pool) {
+    uint64_t gate;
+    uint32_t number, spins = 0;
+
+    if (slots <= 1 || !workers->entered) {
         for (size_t item = 0; item < items; item++)
             task(context, 0, item);
         return;
@@ -115,6 +233,12 @@ void workers_run(struct workers *workers, uint32_t slots, size_t items, workers_
                               memory_order_relaxed);
         workers->ranges[slot].end = items * (slot + 1) / slots;
     }
-    pthreadpool_parallelize_1d(workers->pool, workers_slot, workers, slots, workers->flags);
-    workers->flags = 0;
+    gate = atomic_load_explicit(&workers->gate, memory_order_relaxed);
+    number = GATE_NUMBER(gate) + 1;
+    number += !number; /* 0 is what helpers have seen before the first */
+    atomic_store_explicit(&workers->gate, (uint64_t)number << 32, memory_order_release);
+    workers_slot(workers, 0);
+    atomic_fetch_or_explicit(&workers->gate, GATE_CLOSED, memory_order_relaxed);
+    while (atomic_load_explicit(&workers->gate, memory_order_acquire) & GATE_INSIDE)
+        workers_pause(&spins);
 }
