@@ -5,6 +5,13 @@
  * where sizes are open) and folds what is constant. Shape arithmetic (Shape, Gather, Concat, ...
  * over int64) is followed element by element even where some elements are symbols, so that a
  * Reshape fed by such a chain gets its shape with a symbolic batch.
+ *
+ * Where nodes mean more than opset 21 says, besides the fused forms of graph.h:
+ *   Softmax, LogSoftmax, Hardmax   the int attribute "lego.coerce_2d" = 1 is the meaning before
+ *                                  opset 13: one row is all axes from `axis` on
+ *   GroupNormalization             scale and bias may have one element a group (opset 18)
+ *   MaxPool, AveragePool, LpPool   ceil_mode drops a window that would start behind the input
+ * Dropout is the identity; training modes are refused. fp16 and bfloat16 go through fp32.
  */
 #ifndef LEGO_GRAPH_INFER_H
 #define LEGO_GRAPH_INFER_H
