@@ -11,7 +11,7 @@
 #include <string.h>
 #include <time.h>
 
-/* Runs over which --layers averages, at most. */
+/* Runs of which --layers takes the median, at most. */
 #define PROFILE_RUNS 20
 
 struct bench_options {
@@ -48,7 +48,7 @@ static const struct cli_option OPTIONS[] = {
     {.name = "layers",
      .type = CLI_FLAG,
      OPTION(layers),
-     .help = "time of each step, mean of up to 20 further runs"},
+     .help = "time of each step, median of up to 20 further runs"},
     {.name = "json",
      .type = CLI_FLAG,
      OPTION(json),
@@ -79,9 +79,8 @@ struct bench {
     uint32_t input_count, output_count;
     double load_us, first_us;
     double *times_us; /* [runs], ascending when measured */
-    double *step_us;  /* [step_count], sums over profile_runs */
+    double *step_us;  /* [step_count], medians */
     uint32_t step_count;
-    uint64_t profile_runs;
 };
 
 static double now_us(void)
@@ -239,12 +238,9 @@ static int measure(struct bench *bench, const char *path, struct lego_diag *diag
     return status;
 }
 
-static int profile(struct bench *bench, struct lego_diag *diag)
+/* Runs again with the profile on; times come step by step: [step][run]. */
+static int collect_steps(struct bench *bench, uint64_t runs, double **times, struct lego_diag *diag)
 {
-    if (!bench->options.layers)
-        return LEGO_OK;
-    uint64_t runs = bench->options.runs < PROFILE_RUNS ? bench->options.runs : PROFILE_RUNS;
-    lego_session_profile(bench->session, true);
     for (uint64_t i = 0; i < runs; i++) {
         double us;
         uint32_t count = 0;
@@ -252,17 +248,33 @@ static int profile(struct bench *bench, struct lego_diag *diag)
         if (status != LEGO_OK)
             return status;
         const struct lego_step_time *steps = lego_session_steps(bench->session, &count);
-        if (!bench->step_us) {
+        if (!*times) {
+            *times = calloc((size_t)count * runs + 1, sizeof(**times));
             bench->step_us = calloc((size_t)count + 1, sizeof(*bench->step_us));
             bench->step_count = count;
         }
-        if (!bench->step_us)
+        if (!*times || !bench->step_us)
             return lego_fail(diag, LEGO_E_NOMEM, "out of memory");
         for (uint32_t s = 0; s < count && s < bench->step_count; s++)
-            bench->step_us[s] += steps[s].us;
+            (*times)[s * runs + i] = steps[s].us;
     }
-    bench->profile_runs = runs;
     return LEGO_OK;
+}
+
+static int profile(struct bench *bench, struct lego_diag *diag)
+{
+    if (!bench->options.layers)
+        return LEGO_OK;
+    uint64_t runs = bench->options.runs < PROFILE_RUNS ? bench->options.runs : PROFILE_RUNS;
+    double *times = NULL;
+    lego_session_profile(bench->session, true);
+    int status = collect_steps(bench, runs, &times, diag);
+    for (uint32_t s = 0; status == LEGO_OK && s < bench->step_count; s++) {
+        qsort(times + s * runs, runs, sizeof(*times), by_time);
+        bench->step_us[s] = times[s * runs + runs / 2];
+    }
+    free(times);
+    return status;
 }
 
 static double mean_us(const struct bench *bench)
@@ -280,9 +292,8 @@ static json_t *layers_json(const struct bench *bench)
     json_t *layers = json_array();
     for (uint32_t s = 0; s < count && s < bench->step_count; s++)
         json_array_append_new(layers, json_pack("{s:s, s:s, s:f, s:I}", "name", steps[s].name, "op",
-                                                steps[s].op, "us",
-                                                bench->step_us[s] / (double)bench->profile_runs,
-                                                "macs", (json_int_t)steps[s].macs));
+                                                steps[s].op, "us", bench->step_us[s], "macs",
+                                                (json_int_t)steps[s].macs));
     return layers;
 }
 
@@ -312,7 +323,7 @@ static void print_layers(const struct bench *bench)
         sum += bench->step_us[s];
     printf("\n%10s %6s %10s %8s  %-18s %s\n", "us", "share", "MMAC", "GMAC/s", "operator", "step");
     for (uint32_t s = 0; s < count && s < bench->step_count; s++) {
-        double us = bench->step_us[s] / (double)bench->profile_runs;
+        double us = bench->step_us[s];
         printf("%10.1f %5.1f%% ", us, sum > 0 ? 100 * bench->step_us[s] / sum : 0);
         if (steps[s].macs && us > 0)
             printf("%10.3f %8.2f", (double)steps[s].macs * 1e-6, (double)steps[s].macs / us * 1e-3);
@@ -320,7 +331,7 @@ static void print_layers(const struct bench *bench)
             printf("%10s %8s", "-", "-");
         printf("  %-18s %s\n", steps[s].op, steps[s].name);
     }
-    printf("%10.1f in all\n", sum / (double)bench->profile_runs);
+    printf("%10.1f in all\n", sum);
 }
 
 static int print_text(const struct bench *bench)
