@@ -168,7 +168,7 @@ void dispatch_closed(struct connection *connection)
         if (job->owner == connection)
             atomic_store(&job->cancelled, true);
     service->connection_count--;
-    log_info("pid %d disconnected", (int)connection->pid);
+    log_debug("pid %d disconnected", (int)connection->pid);
 }
 
 static void mark_fault(struct served_model *model)

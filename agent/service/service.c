@@ -184,7 +184,12 @@ static int set_up_loop(struct service *service, struct lego_diag *diag)
     start_signal(service, &service->on_int, SIGINT);
     start_signal(service, &service->on_hup, SIGHUP);
     service->watch = watch_create(&service->loop, on_watch, service);
-    return service->watch ? LEGO_OK : lego_fail(diag, LEGO_E_NOMEM, "no memory for the agent");
+    if (!service->watch)
+        return lego_fail(diag, LEGO_E_NOMEM, "no memory for the agent");
+    /* From now on, so that no change during the first load is missed. */
+    watch_set(service->watch, service->source->path, &service->start->model_directory,
+              service->start->model_directory[0] != '\0', service->start->watch_delay_ms);
+    return LEGO_OK;
 }
 
 static int set_up(struct service *service, struct lego_diag *diag)

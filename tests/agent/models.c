@@ -161,7 +161,7 @@ void model_large(const char *path, uint32_t width, uint32_t layers)
     finish(package, path);
 }
 
-void model_pair(const char *path)
+struct lego_package *model_pair_package(void)
 {
     struct lego_package *package;
     must(lego_package_create(&package), "package", NULL);
@@ -187,5 +187,10 @@ void model_pair(const char *path)
     must(lego_graph_add_input(graph, n), "n", NULL);
     must(lego_graph_add_output(graph, sum), "sum", NULL);
     must(lego_graph_add_output(graph, m), "m", NULL);
-    finish(package, path);
+    return package;
+}
+
+void model_pair(const char *path)
+{
+    finish(model_pair_package(), path);
 }

@@ -2,6 +2,8 @@
 #ifndef LEGO_TESTS_AGENT_MODELS_H
 #define LEGO_TESTS_AGENT_MODELS_H
 
+#include "codec/format/package.h"
+
 #include <stdint.h>
 
 #define TINY_INPUTS  16
@@ -22,5 +24,6 @@ void model_large(const char *path, uint32_t width, uint32_t layers);
 
 /* "a" FP32 [2] + "b" FP32 [2] -> "sum" [2]; "n" INT64 [1] -> Cast -> "m" FP32 [1]. */
 void model_pair(const char *path);
+struct lego_package *model_pair_package(void);
 
 #endif
