@@ -279,9 +279,31 @@ static bool concat_in_place(struct plan_builder *b, int32_t x, int32_t out,
     return true;
 }
 
+/* An input of a concatenation: a computed one in its layout, a constant as it is. */
+static int32_t concat_operand(struct plan_builder *b, int32_t graph_value, enum plan_layout layout)
+{
+    int32_t x =
+        plan_operand(b, graph_value, plan_is_constant(b, graph_value) ? PLAN_PLAIN : layout);
+    int status;
+
+    if (x < 0 || !plan_is_constant(b, graph_value))
+        return x;
+    status = plan_constant_data(b, graph_value, &b->plan->values[x].constant);
+    return status ? status : x;
+}
+
+/* Channels-last where a computed input is. */
+static enum plan_layout concat_layout(const struct plan_builder *b, const struct lego_node *node)
+{
+    for (uint32_t i = 0; i < node->input_count; i++)
+        if (plan_native(b, node->inputs[i]) == PLAN_CHANNELS_LAST)
+            return PLAN_CHANNELS_LAST;
+    return PLAN_PLAIN;
+}
+
 int plan_concat(struct plan_builder *b, const struct lego_node *node)
 {
-    enum plan_layout layout = plan_native(b, node->inputs[0]);
+    enum plan_layout layout = concat_layout(b, node);
     int64_t start[LEGO_MAX_RANK] = {0}, axis = lego_node_int(node, "axis", 0);
     int32_t *inputs = lego_arena_calloc(b->plan->memory, node->input_count, sizeof(*inputs));
     struct move_box *boxes = lego_arena_calloc(b->plan->memory, node->input_count, sizeof(*boxes));
@@ -291,12 +313,12 @@ int plan_concat(struct plan_builder *b, const struct lego_node *node)
     if (!inputs || !boxes)
         return lego_fail(b->diag, LEGO_E_NOMEM, "planning");
     for (uint32_t i = 0; i < node->input_count; i++)
-        if (node->inputs[i] < 0 || plan_is_constant(b, node->inputs[i]))
+        if (node->inputs[i] < 0)
             return PLAN_DECLINED;
     out = plan_output(b, node->outputs[0], layout);
     axis = axis < 0 && out >= 0 ? axis + b->plan->values[out].shape.rank : axis;
     for (uint32_t i = 0; out >= 0 && i < node->input_count; i++) {
-        int32_t x = plan_operand(b, node->inputs[i], layout);
+        int32_t x = concat_operand(b, node->inputs[i], layout);
         const struct plan_value *value;
         if (x < 0)
             return x;

@@ -238,9 +238,39 @@ static int32_t window_inside(int32_t at, int32_t start, uint32_t kernel, uint32_
     return at;
 }
 
-static int32_t column_clamp(int32_t at, uint32_t size)
+/* One line of the columns that neighbouring windows share: column c is input pixel c - pad_left.
+ * For pooling (no `outside`) the border's pixel stands for those beyond: every window that sticks
+ * out covers it. */
+static void shared_columns(const struct window *w, const float *line, const float *outside,
+                           size_t columns, const float **ret_pointers)
 {
-    return at < 0 ? 0 : at >= (int32_t)size ? (int32_t)size - 1 : at;
+    size_t before = w->pad_left < (int32_t)columns ? (size_t)w->pad_left : columns;
+    size_t end = w->in_width + (size_t)w->pad_left, height = w->kernel_height, column = 0;
+    const float *last = outside ? outside : line + (ptrdiff_t)(w->in_width - 1) * w->channels;
+
+    end = end < columns ? end : columns;
+    for (; column < before; column++)
+        ret_pointers[column * height] = outside ? outside : line;
+    for (; column < end; column++)
+        ret_pointers[column * height] = line + (ptrdiff_t)(column - before) * w->channels;
+    for (; column < columns; column++)
+        ret_pointers[column * height] = last;
+}
+
+/* One line of windows that share nothing. */
+static void own_columns(const struct window *w, const float *line, const float *outside,
+                        const float **ret_pointers)
+{
+    for (uint32_t x = 0; x < w->out_width; x++) {
+        int32_t start = (int32_t)(x * w->stride_x) - w->pad_left;
+        for (uint32_t kx = 0; kx < w->kernel_width; kx++, ret_pointers += w->kernel_height) {
+            int32_t at = start + (int32_t)(kx * w->dilation_x);
+            if (!outside)
+                at = window_inside(at, start, w->kernel_width, w->dilation_x, w->in_width);
+            *ret_pointers =
+                at >= 0 && at < (int32_t)w->in_width ? line + (ptrdiff_t)at * w->channels : outside;
+        }
+    }
 }
 
 void window_row(const struct window *w, const float *x, const float *outside, uint32_t image,
@@ -251,25 +281,20 @@ void window_row(const struct window *w, const float *x, const float *outside, ui
     const float *base = x + (size_t)image * w->in_height * w->in_width * w->channels;
     int32_t top = (int32_t)(y * w->stride_y) - w->pad_top;
 
-    for (uint32_t ky = 0; ky < w->kernel_height; ky++) {
+    for (uint32_t ky = 0; ky < w->kernel_height; ky++, ret_pointers++) {
         int32_t row = top + (int32_t)(ky * w->dilation_y);
         const float *line;
         if (!outside)
             row = window_inside(row, top, w->kernel_height, w->dilation_y, w->in_height);
-        line = row >= 0 && row < (int32_t)w->in_height
-                   ? base + (size_t)row * w->in_width * w->channels
-                   : NULL;
-        for (size_t column = 0; column < columns; column++) {
-            uint32_t window = shared ? (uint32_t)column : (uint32_t)(column / w->kernel_width);
-            uint32_t kx = shared ? 0 : (uint32_t)(column % w->kernel_width);
-            int32_t start = (int32_t)(shared ? window : window * w->stride_x) - w->pad_left;
-            int32_t at = start + (int32_t)(kx * w->dilation_x);
-            if (!outside) /* shared columns: all windows that stick out have the border's pixel */
-                at = shared ? column_clamp(at, w->in_width)
-                            : window_inside(at, start, w->kernel_width, w->dilation_x, w->in_width);
-            ret_pointers[column * w->kernel_height + ky] =
-                line && at >= 0 && at < (int32_t)w->in_width ? line + (ptrdiff_t)at * w->channels
-                                                             : outside;
+        if (row < 0 || row >= (int32_t)w->in_height) {
+            for (size_t column = 0; column < columns; column++)
+                ret_pointers[column * w->kernel_height] = outside;
+            continue;
         }
+        line = base + (size_t)row * w->in_width * w->channels;
+        if (shared)
+            shared_columns(w, line, outside, columns, ret_pointers);
+        else
+            own_columns(w, line, outside, ret_pointers);
     }
 }

@@ -272,6 +272,10 @@ static struct lego_package *build_moves(struct random *random, const void *argum
                    build_node(package, LEGO_OP_Sigmoid, x, -2), x, -2);
     build_int(package, "axis", 1);
     build_output(package, z);
+    y = build_random(package, shape_of(4, 2, 5, 9, 8), random);
+    y = build_node(package, LEGO_OP_Concat, y, x, y, -2);
+    build_int(package, "axis", 1);
+    build_output(package, y);
     z = build_node(package, LEGO_OP_Transpose, z, -2);
     build_ints(package, "perm", 4, 0, 2, 3, 1);
     build_output(package, z);
