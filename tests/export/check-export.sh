@@ -31,7 +31,10 @@ check() {
     done
 }
 
-check cifar10/resnet20 --codec bricks --brick 1x1 --catalogue 16
-check cifar10/resnet20 --codec legonet --catalogue 32
+for network in resnet20 resnet56; do
+    check cifar10/$network --codec bricks --brick 1x1 --catalogue 16
+    check cifar10/$network --codec legonet --catalogue 32
+    check cifar10/$network --codec legonet --catalogue 16
+done
 check mlperf_tiny/kws_ref --codec bricks --brick 4x1 --catalogue 256 --scope layer
 check npm/ppocr_cls --codec bricks --brick 2x1 --catalogue 256
