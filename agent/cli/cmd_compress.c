@@ -281,7 +281,9 @@ static int add_selftest(struct compress *c, struct lego_diag *diag)
 {
     struct lego_diag why = LEGO_DIAG_INIT;
     const uint64_t part = c->report.bytes / 64;
-    const struct lego_model_options options = {.resident = LEGO_RESIDENT_CODED};
+    /* By the reference kernels: the file's bytes must not depend on the machine's instruction set.
+     */
+    const struct lego_model_options options = {.resident = LEGO_RESIDENT_CODED, .cpu = "c"};
     struct lego_package *package = c->package;
 
     c->package = NULL; /* the model's from here on */

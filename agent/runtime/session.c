@@ -427,11 +427,13 @@ static int selftest_compare(const struct lego_tensor *want, const struct lego_io
                    ? lego_fail(diag, LEGO_E_MISMATCH, "output '%s' differs", want->name)
                    : LEGO_OK;
     for (size_t i = 0; i < elems; i++) {
-        double difference = fabs((double)a[i] - (double)b[i]);
-        largest = fmax(largest, fabs((double)b[i]));
-        if (isnan(difference) && !(isnan(a[i]) && isnan(b[i])))
-            difference = INFINITY;
-        error = fmax(error, difference);
+        double size = fabs((double)b[i]), difference = fabs((double)a[i] - (double)b[i]);
+        if (size > largest)
+            largest = size;
+        if (isnan(difference))
+            difference = isnan(a[i]) && isnan(b[i]) ? 0 : INFINITY;
+        if (difference > error)
+            error = difference;
     }
     if (error > (double)tolerance * largest)
         return lego_fail(diag, LEGO_E_MISMATCH,
