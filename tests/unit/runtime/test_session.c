@@ -17,7 +17,16 @@ extern void *__libc_calloc(size_t count, size_t bytes);
 extern void *__libc_memalign(size_t align, size_t bytes);
 static _Atomic int allocations;
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+/* Sanitizers bring an allocator of their own. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#endif
+
+#ifndef SANITIZED
 #define COUNTS_ALLOCATIONS 1
 void *malloc(size_t bytes)
 {
