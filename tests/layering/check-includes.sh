@@ -49,7 +49,6 @@ only 'uv\.h' 'agent/service'
 only 'yaml\.h' 'agent/service'
 only 'systemd/.*' 'agent/service'
 only '(open_inference|legonet)\.pb-c\.h' 'agent/(proto|service|client)'
-only 'pthreadpool\.h' 'agent/runtime|codec/encode'
 
 while IFS= read -r line; do
     complain "longer than 600 lines: $line"

@@ -4,7 +4,7 @@
 # usage: arm64-sysroot.sh DIR
 set -euo pipefail
 dir=${1:?usage: arm64-sysroot.sh DIR}
-packages=(libc6-dev libgcc-12-dev linux-libc-dev libuv1-dev libprotobuf-c-dev libyaml-dev libpthreadpool-dev
+packages=(libc6-dev libgcc-12-dev linux-libc-dev libuv1-dev libprotobuf-c-dev libyaml-dev
     libsystemd-dev libjpeg-dev libpng-dev libxxhash-dev libjansson-dev check)
 
 stamp=$dir/.packages

@@ -3,7 +3,7 @@
 set -euo pipefail
 . "$(dirname "$0")/common.sh" "$@"
 [ -n "${LEGONET_DATA:-}" ] || { echo "skipped: LEGONET_DATA is not set"; exit 77; }
-[ -z "${LEGO_EMULATOR:-}" ] || { echo "skipped: too slow under an emulator"; exit 77; }
+[ -z "${LEGO_FAMILY:-}" ] || { echo "skipped: too slow under an emulator"; exit 77; }
 
 images=$LEGONET_DATA/cifar10/test_2500.bin
 
@@ -11,9 +11,9 @@ images=$LEGONET_DATA/cifar10/test_2500.bin
 check() {
     local name=$1 model=$LEGONET_DATA/models/cifar10/$2.onnx low=$3 high=$4 worst=$5 best=$6
     shift 6
-    legonet compress "$model" -o "$work/m.lego" --json "$@" >"$work/report"
-    legonet verify "$work/m.lego" >/dev/null || fail "$name: verify"
-    legonet eval "$work/m.lego" --cifar10 "$images" --json >"$work/eval"
+    "$legonet" compress "$model" -o "$work/m.lego" --json "$@" >"$work/report"
+    "$legonet" verify "$work/m.lego" >/dev/null || fail "$name: verify"
+    "$legonet" eval "$work/m.lego" --cifar10 "$images" --json >"$work/eval"
     local bytes ratio top1
     bytes=$(stat -c %s "$work/m.lego")
     ratio=$(json "$work/report" ratio)

@@ -1,13 +1,8 @@
-# Helpers of the scripts beside it. Sets: legonet (function), demo, work.
-program=$(realpath "$1")
+# Helpers of the scripts beside it. Sets: legonet, demo, work.
+legonet=$(realpath "$1")
 demo=$(realpath "$2")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-
-legonet() {
-    # shellcheck disable=SC2086  # the emulator is a command with options
-    ${LEGO_EMULATOR:-} "$program" "$@"
-}
 
 fail() {
     echo "FAILED: $*" >&2
