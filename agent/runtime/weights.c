@@ -247,14 +247,29 @@ static void weights_decode_tile(const struct kern_table *kernels, const struct w
     }
 }
 
+/* The kernel leaves rows alone that no brick covers: what lies there would be multiplied, too, and
+ * leftovers that happen to be subnormal make that a hundred times slower. */
+static void weights_clear_padding(const struct weights *weights, uint32_t tile,
+                                  const struct weights_split *split, float *panel)
+{
+    uint32_t row = tile * weights->tile_rows, nr = weights->nr;
+    size_t rows = lego_min_size(weights->rows - row, weights->tile_rows);
+    size_t block_elems = (size_t)split->taps * split->channels * nr;
+
+    if (rows % nr)
+        memset(panel + rows / nr * block_elems, 0, block_elems * sizeof(*panel));
+}
+
 void weights_decode(const struct kern_table *kernels, const struct weights *weights,
                     uint32_t first_tile, uint32_t tile_count, const struct weights_split *split,
                     float *panel)
 {
     size_t tile_elems = (size_t)weights->tile_blocks * weights->nr * split->taps * split->channels;
 
-    for (uint32_t i = 0; i < tile_count && first_tile + i < weights->tile_count; i++)
+    for (uint32_t i = 0; i < tile_count && first_tile + i < weights->tile_count; i++) {
+        weights_clear_padding(weights, first_tile + i, split, panel + i * tile_elems);
         weights_decode_tile(kernels, weights, first_tile + i, split, panel + i * tile_elems);
+    }
 }
 
 size_t weights_tile_elems(const struct weights *weights)

@@ -146,6 +146,41 @@ START_TEST(test_split_columns)
 }
 END_TEST
 
+/* Rows of a panel that no brick covers are zero, whatever lay there before. */
+START_TEST(test_padding_rows_are_zero)
+{
+    const struct coded_case test = {NODE_CONV, 8, 24, 1, 3, {0, 1, 4, 4, 16, 1, 32, 0, 0, false}};
+    struct random random = {3};
+    struct lego_package *package = build_case(&random, &test);
+    const struct lego_tensor *tensor = package->graph->tensors;
+    struct weights_key key = {.view = LEGO_VIEW_OUT_FIRST, .groups = 1, .nr = 32};
+    struct weights_catalogues catalogues;
+    struct kern_table kernels;
+    struct weights *weights;
+    float *panel;
+
+    while (!tensor->coded)
+        tensor++;
+    ck_assert_int_eq(kern_init(&kernels, NULL, NULL), LEGO_OK);
+    ck_assert_int_eq(
+        weights_catalogues_make(&catalogues, package->catalogues, package->catalogue_count, NULL),
+        LEGO_OK);
+    ck_assert_int_eq(weights_make(&kernels, tensor, &key, &catalogues, false, &weights, NULL),
+                     LEGO_OK);
+    ck_assert_uint_eq(weights_tile_elems(weights), 72 * 32);
+    panel = aligned_alloc(64, 72 * 32 * sizeof(*panel));
+    memset(panel, 1, 72 * 32 * sizeof(*panel));
+    weights_decode(&kernels, weights, 0, 1, weights->splits, panel);
+    for (int k = 0; k < 72; k++)
+        for (int row = 24; row < 32; row++)
+            ck_assert(panel[k * 32 + row] == 0.0f);
+    free(panel);
+    weights_destroy(weights);
+    weights_catalogues_clear(&catalogues);
+    lego_package_destroy(package);
+}
+END_TEST
+
 /* The same model under every kernel mask of this machine. */
 START_TEST(test_kernel_masks)
 {
@@ -206,6 +241,7 @@ int main(void)
     tcase_set_timeout(tests, 300);
     tcase_add_loop_test(tests, test_kind, NODE_CONV, NODE_MATMUL + 1);
     tcase_add_test(tests, test_split_columns);
+    tcase_add_test(tests, test_padding_rows_are_zero);
     tcase_add_test(tests, test_kernel_masks);
     tcase_add_test(tests, test_resident_bytes);
     srunner_run_all(runner, CK_NORMAL);
