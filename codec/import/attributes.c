@@ -65,13 +65,33 @@ int32_t import_add_constant(struct import_builder *builder, const char *name, in
     return value;
 }
 
-int32_t import_make_constant(struct import_builder *builder, const struct import_draft *draft,
-                             const char *what, enum lego_dtype dtype,
-                             const struct lego_shape *shape, const void *data)
+/* A name after `draft` and `what` that no value has yet; NULL when out of memory. */
+static const char *made_up_name(struct import_builder *builder, const struct import_draft *draft,
+                                const char *what)
 {
     char *name = lego_arena_printf(builder->scratch, "%s.%s", draft->name, what);
     for (unsigned i = 2; name && names_find(&builder->values, name) >= 0; i++)
         name = lego_arena_printf(builder->scratch, "%s.%s.%u", draft->name, what, i);
+    return name;
+}
+
+int32_t import_make_value(struct import_builder *builder, const struct import_draft *draft,
+                          const char *what)
+{
+    static const struct lego_shape open = {.rank = LEGO_RANK_UNKNOWN};
+    const char *name = made_up_name(builder, draft, what);
+    int32_t value =
+        name ? lego_graph_add_value(builder->graph, name, LEGO_DTYPE_UNKNOWN, &open) : -1;
+    if (value < 0 || names_add(&builder->values, builder->graph->values[value].name, value) != 0)
+        return no_memory(builder);
+    return value;
+}
+
+int32_t import_make_constant(struct import_builder *builder, const struct import_draft *draft,
+                             const char *what, enum lego_dtype dtype,
+                             const struct lego_shape *shape, const void *data)
+{
+    const char *name = made_up_name(builder, draft, what);
     if (!name)
         return no_memory(builder);
     int32_t tensor = lego_graph_add_tensor(builder->graph, name, dtype, shape);

@@ -10,7 +10,7 @@
 
 #include "onnx.pb-c.h"
 
-#define IMPORT_OPSET_MIN 7
+#define IMPORT_OPSET_MIN 1
 #define IMPORT_OPSET_MAX 21
 
 struct import_builder {
@@ -65,6 +65,11 @@ int32_t import_add_constant(struct import_builder *builder, const char *name, in
 int32_t import_make_constant(struct import_builder *builder, const struct import_draft *draft,
                              const char *what, enum lego_dtype dtype,
                              const struct lego_shape *shape, const void *data);
+
+/* A value for the output of a node made here, named after `draft` and `what`; an error with the
+ * diag written where there is no room. */
+int32_t import_make_value(struct import_builder *builder, const struct import_draft *draft,
+                          const char *what);
 
 /* Notes a tensor in the graph's original_weights. */
 void import_count_original(struct lego_graph *graph, enum lego_dtype dtype, size_t elems);

@@ -13,7 +13,7 @@ struct import_options {
 };
 
 /*
- * Imports an ONNX model, opset 7 to 21. Weights are borrowed from the mapped file (and its external
+ * Imports an ONNX model, opset 1 to 21. Weights are borrowed from the mapped file (and its external
  * data files, which must lie in the model's folder or below), but for those that folding changes
  * and those that lie misaligned in the file: these are copied, once.
  *

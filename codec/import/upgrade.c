@@ -4,17 +4,16 @@
  *
  * Source: the operator changelog of ONNX (Changelog.md and Operators.md of github.com/onnx/onnx).
  */
+#include "codec/import/upgrade.h"
 #include "codec/graph/infer.h"
-#include "codec/import/build.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #define ALWAYS INT64_MAX
 
-/* Notes a node that cannot be read; returns 0, the import fails after the last node. */
-static int unsupported(struct import_builder *builder, const struct import_draft *draft,
-                       const char *what)
+int upgrade_refuse(struct import_builder *builder, const struct import_draft *draft,
+                   const char *what)
 {
     size_t room = sizeof builder->refused - builder->refused_bytes;
     int length = snprintf(builder->refused + builder->refused_bytes, room,
@@ -26,17 +25,15 @@ static int unsupported(struct import_builder *builder, const struct import_draft
     return 0;
 }
 
-/* Puts a value at an input; those between become absent. */
-static void set_input(struct import_draft *draft, uint32_t index, int32_t value)
+void draft_set_input(struct import_draft *draft, uint32_t index, int32_t value)
 {
     while (draft->input_count <= index)
         draft->inputs[draft->input_count++] = -1;
     draft->inputs[index] = value;
 }
 
-/* The draft has room for DRAFT_SPARE more attributes than the file gave it. */
-static struct lego_attr *set_attr(struct import_draft *draft, const char *name,
-                                  enum lego_attr_type type)
+struct lego_attr *draft_set_attr(struct import_draft *draft, const char *name,
+                                 enum lego_attr_type type)
 {
     struct lego_attr *attr = draft_attr(draft, name);
     if (!attr)
@@ -45,49 +42,77 @@ static struct lego_attr *set_attr(struct import_draft *draft, const char *name,
     return attr;
 }
 
-static void set_int(struct import_draft *draft, const char *name, int64_t value)
+void draft_set_int(struct import_draft *draft, const char *name, int64_t value)
 {
-    set_attr(draft, name, LEGO_ATTR_INT)->i = value;
+    draft_set_attr(draft, name, LEGO_ATTR_INT)->i = value;
 }
 
-static void set_string(struct import_draft *draft, const char *name, const char *value)
+void draft_set_float(struct import_draft *draft, const char *name, float value)
 {
-    struct lego_attr *attr = set_attr(draft, name, LEGO_ATTR_STRING);
+    draft_set_attr(draft, name, LEGO_ATTR_FLOAT)->f = value;
+}
+
+void draft_set_string(struct import_draft *draft, const char *name, const char *value)
+{
+    struct lego_attr *attr = draft_set_attr(draft, name, LEGO_ATTR_STRING);
     attr->s = value;
     attr->count = strlen(value);
 }
 
-static const char *get_string(const struct import_draft *draft, const char *name,
-                              const char *otherwise)
+const char *draft_string(const struct import_draft *draft, const char *name, const char *otherwise)
 {
     const struct lego_attr *attr = draft_attr(draft, name);
     return attr && attr->type == LEGO_ATTR_STRING ? attr->s : otherwise;
 }
 
-static int64_t get_int(const struct import_draft *draft, const char *name, int64_t otherwise)
+int64_t draft_int(const struct import_draft *draft, const char *name, int64_t otherwise)
 {
     const struct lego_attr *attr = draft_attr(draft, name);
     return attr && attr->type == LEGO_ATTR_INT ? attr->i : otherwise;
 }
 
-/* Moves an INTS (or, as a scalar or list of one, INT) attribute to an int64 input. */
-static int ints_to_input(struct import_builder *builder, struct import_draft *draft,
-                         const char *name, uint32_t index)
+int upgrade_ints_to_input(struct import_builder *builder, struct import_draft *draft,
+                          const char *name, uint32_t index)
 {
     const struct lego_attr *attr = draft_attr(draft, name);
     if (!attr)
         return 0;
     if (attr->type != LEGO_ATTR_INTS && attr->type != LEGO_ATTR_INT)
-        return unsupported(builder, draft, "an attribute that should be integers is not");
+        return upgrade_refuse(builder, draft, "an attribute that should be integers is not");
     bool one = attr->type == LEGO_ATTR_INT;
     struct lego_shape shape = {.rank = 1, .dim = {one ? 1 : (int64_t)attr->count}};
     int32_t value = import_make_constant(builder, draft, name, LEGO_DTYPE_INT64, &shape,
                                          one ? &attr->i : attr->ints);
     if (value < 0)
         return value;
-    set_input(draft, index, value);
+    draft_set_input(draft, index, value);
     draft_remove_attr(draft, name);
     return 0;
+}
+
+float draft_float(const struct import_draft *draft, const char *name, float otherwise)
+{
+    const struct lego_attr *attr = draft_attr(draft, name);
+    return attr && attr->type == LEGO_ATTR_FLOAT ? attr->f : otherwise;
+}
+
+int32_t upgrade_emit(struct import_builder *builder, const struct import_draft *draft,
+                     enum lego_op op, uint32_t input_count, const int32_t *inputs,
+                     uint32_t attr_count, const struct lego_attr *attrs)
+{
+    int32_t output = import_make_value(builder, draft, lego_op_name(op));
+    if (output < 0)
+        return output;
+    int32_t index = lego_graph_add_node(builder->graph, builder->graph->values[output].name, op,
+                                        input_count, 1, attr_count);
+    if (index < 0)
+        return lego_fail(builder->diag, index, "no room for node '%s'", draft->name);
+    struct lego_node *node = &builder->graph->nodes[index];
+    memcpy(node->inputs, inputs, input_count * sizeof *inputs);
+    if (attr_count)
+        memcpy(node->attrs, attrs, attr_count * sizeof *attrs);
+    node->outputs[0] = output;
+    return output;
 }
 
 /* The element type of a draft's first input, where it is known before inference. */
@@ -115,7 +140,7 @@ static int scalar_to_input(struct import_builder *builder, struct import_draft *
         is_double ? (const void *)&wide : (const void *)&number);
     if (value < 0)
         return value;
-    set_input(draft, index, value);
+    draft_set_input(draft, index, value);
     draft_remove_attr(draft, name);
     return 0;
 }
@@ -129,14 +154,14 @@ static int float_to_input(struct import_builder *builder, struct import_draft *d
     return scalar_to_input(builder, draft, name, attr->f, index);
 }
 
-static int upgrade_batch_normalization(struct import_builder *builder, struct import_draft *draft)
+int upgrade_batch_normalization(struct import_builder *builder, struct import_draft *draft)
 {
-    if (get_int(draft, "training_mode", 0) != 0)
-        return unsupported(builder, draft, "training mode; export the model for inference");
-    if (get_int(draft, "spatial", 1) != 1)
-        return unsupported(builder, draft, "statistics for each position (spatial=0)");
+    if (draft_int(draft, "training_mode", 0) != 0)
+        return upgrade_refuse(builder, draft, "training mode; export the model for inference");
+    if (draft_int(draft, "spatial", 1) != 1)
+        return upgrade_refuse(builder, draft, "statistics for each position (spatial=0)");
     if (draft->output_count > 1 && builder->opset >= 14)
-        return unsupported(builder, draft, "more than one output outside of training");
+        return upgrade_refuse(builder, draft, "more than one output outside of training");
     /* Before opset 14 the further outputs were there, but defined for training only. */
     draft->output_count = 1;
     draft_remove_attr(draft, "training_mode");
@@ -145,19 +170,19 @@ static int upgrade_batch_normalization(struct import_builder *builder, struct im
     return 0;
 }
 
-static int upgrade_clip(struct import_builder *builder, struct import_draft *draft)
+int upgrade_clip(struct import_builder *builder, struct import_draft *draft)
 {
     int status = float_to_input(builder, draft, "min", 1);
     return status ? status : float_to_input(builder, draft, "max", 2);
 }
 
-static int upgrade_dropout(struct import_builder *builder, struct import_draft *draft)
+int upgrade_dropout(struct import_builder *builder, struct import_draft *draft)
 {
     if (draft->input_count > 2 && draft->inputs[2] >= 0) {
         int32_t tensor = builder->graph->values[draft->inputs[2]].tensor;
         const struct lego_tensor *mode = tensor < 0 ? NULL : &builder->graph->tensors[tensor];
         if (!mode || mode->bytes != 1 || *(const uint8_t *)mode->data != 0)
-            return unsupported(builder, draft, "training mode; export the model for inference");
+            return upgrade_refuse(builder, draft, "training mode; export the model for inference");
     }
     if (draft->output_count > 1)
         return 0; /* somebody may want the mask: the operator makes it */
@@ -167,14 +192,14 @@ static int upgrade_dropout(struct import_builder *builder, struct import_draft *
     return 0;
 }
 
-static int upgrade_grid_sample(struct import_builder *builder, struct import_draft *draft)
+int upgrade_grid_sample(struct import_builder *builder, struct import_draft *draft)
 {
     (void)builder;
-    const char *mode = get_string(draft, "mode", "bilinear");
+    const char *mode = draft_string(draft, "mode", "bilinear");
     if (strcmp(mode, "bilinear") == 0)
-        set_string(draft, "mode", "linear");
+        draft_set_string(draft, "mode", "linear");
     else if (strcmp(mode, "bicubic") == 0)
-        set_string(draft, "mode", "cubic");
+        draft_set_string(draft, "mode", "cubic");
     return 0;
 }
 
@@ -182,39 +207,39 @@ static int upgrade_grid_sample(struct import_builder *builder, struct import_dra
  * Up to opset 20 scale and bias have one element a group, since 21 one a channel. How many channels
  * there are, the input's shape says; so both can be the same only where groups are channels.
  */
-static int upgrade_group_normalization(struct import_builder *builder, struct import_draft *draft)
+int upgrade_group_normalization(struct import_builder *builder, struct import_draft *draft)
 {
     const struct lego_value *input = draft->input_count == 3 && draft->inputs[0] >= 0
                                          ? &builder->graph->values[draft->inputs[0]]
                                          : NULL;
-    if (input && input->shape.rank > 1 && input->shape.dim[1] == get_int(draft, "num_groups", -1))
+    if (input && input->shape.rank > 1 && input->shape.dim[1] == draft_int(draft, "num_groups", -1))
         return 0;
-    return unsupported(builder, draft,
-                       "scale and bias by group; convert the model to opset 21 or export the "
-                       "operator as InstanceNormalization");
+    return upgrade_refuse(builder, draft,
+                          "scale and bias by group; convert the model to opset 21 or export the "
+                          "operator as InstanceNormalization");
 }
 
 /*
  * Before opset 13 these work on a matrix: dimensions before `axis` are rows, the others one row's
  * elements. The attribute "lego.coerce_2d" says so.
  */
-static int upgrade_softmax(struct import_builder *builder, struct import_draft *draft)
+int upgrade_softmax(struct import_builder *builder, struct import_draft *draft)
 {
     (void)builder;
-    set_int(draft, "axis", get_int(draft, "axis", 1));
-    set_int(draft, "lego.coerce_2d", 1);
+    draft_set_int(draft, "axis", draft_int(draft, "axis", 1));
+    draft_set_int(draft, "lego.coerce_2d", 1);
     return 0;
 }
 
-static int upgrade_pad(struct import_builder *builder, struct import_draft *draft)
+int upgrade_pad(struct import_builder *builder, struct import_draft *draft)
 {
-    int status = ints_to_input(builder, draft, "pads", 1);
+    int status = upgrade_ints_to_input(builder, draft, "pads", 1);
     return status ? status : float_to_input(builder, draft, "value", 2);
 }
 
-static int upgrade_axes(struct import_builder *builder, struct import_draft *draft)
+int upgrade_axes(struct import_builder *builder, struct import_draft *draft)
 {
-    return ints_to_input(builder, draft, "axes", 1);
+    return upgrade_ints_to_input(builder, draft, "axes", 1);
 }
 
 /* Resize 10 and Upsample: x_in = x_out / scale. Input 1 holds the scales. */
@@ -224,12 +249,12 @@ static int resize_by_scales(struct import_builder *builder, struct import_draft 
     if (draft->input_count != 2)
         return lego_fail(builder->diag, LEGO_E_FORMAT, "node '%s' (%s) has no scales", draft->name,
                          draft->type);
-    set_input(draft, 2, draft->inputs[1]);
+    draft_set_input(draft, 2, draft->inputs[1]);
     draft->inputs[1] = -1;
-    const char *mode = get_string(draft, "mode", "nearest");
-    set_string(draft, "mode", strstr(mode, "linear") ? "linear" : mode);
-    set_string(draft, "coordinate_transformation_mode", "asymmetric");
-    set_string(draft, "nearest_mode", nearest);
+    const char *mode = draft_string(draft, "mode", "nearest");
+    draft_set_string(draft, "mode", strstr(mode, "linear") ? "linear" : mode);
+    draft_set_string(draft, "coordinate_transformation_mode", "asymmetric");
+    draft_set_string(draft, "nearest_mode", nearest);
     draft->op = LEGO_OP_Resize;
     return 0;
 }
@@ -238,7 +263,7 @@ static int resize_by_scales(struct import_builder *builder, struct import_draft 
  * The text of opset 10 leaves open how "nearest" rounds. Its test cases and the reference runtime
  * round down where the size grows and up where it shrinks.
  */
-static int upgrade_resize_10(struct import_builder *builder, struct import_draft *draft)
+int upgrade_resize_10(struct import_builder *builder, struct import_draft *draft)
 {
     const char *nearest = "floor";
     int32_t value = draft->input_count > 1 ? draft->inputs[1] : -1;
@@ -250,15 +275,16 @@ static int upgrade_resize_10(struct import_builder *builder, struct import_draft
             up += scales[i] > 1;
             down += scales[i] < 1;
         }
-        if (up > 0 && down > 0 && strcmp(get_string(draft, "mode", "nearest"), "nearest") == 0)
-            return unsupported(builder, draft, "nearest that grows one side and shrinks another");
+        if (up > 0 && down > 0 && strcmp(draft_string(draft, "mode", "nearest"), "nearest") == 0)
+            return upgrade_refuse(builder, draft,
+                                  "nearest that grows one side and shrinks another");
         if (down > 0)
             nearest = "ceil";
     }
     return resize_by_scales(builder, draft, nearest);
 }
 
-static int upgrade_resize_empty(struct import_builder *builder, struct import_draft *draft)
+int upgrade_resize_empty(struct import_builder *builder, struct import_draft *draft)
 {
     for (uint32_t i = 1; i < draft->input_count; i++) {
         int32_t tensor =
@@ -269,40 +295,40 @@ static int upgrade_resize_empty(struct import_builder *builder, struct import_dr
     return 0;
 }
 
-static int upgrade_roi_align(struct import_builder *builder, struct import_draft *draft)
+int upgrade_roi_align(struct import_builder *builder, struct import_draft *draft)
 {
     (void)builder;
-    set_string(draft, "coordinate_transformation_mode", "output_half_pixel");
+    draft_set_string(draft, "coordinate_transformation_mode", "output_half_pixel");
     return 0;
 }
 
-static int upgrade_slice(struct import_builder *builder, struct import_draft *draft)
+int upgrade_slice(struct import_builder *builder, struct import_draft *draft)
 {
-    int status = ints_to_input(builder, draft, "starts", 1);
+    int status = upgrade_ints_to_input(builder, draft, "starts", 1);
     if (!status)
-        status = ints_to_input(builder, draft, "ends", 2);
-    return status ? status : ints_to_input(builder, draft, "axes", 3);
+        status = upgrade_ints_to_input(builder, draft, "ends", 2);
+    return status ? status : upgrade_ints_to_input(builder, draft, "axes", 3);
 }
 
-static int upgrade_split(struct import_builder *builder, struct import_draft *draft)
+int upgrade_split(struct import_builder *builder, struct import_draft *draft)
 {
-    return ints_to_input(builder, draft, "split", 1);
+    return upgrade_ints_to_input(builder, draft, "split", 1);
 }
 
-static int upgrade_split_evenly(struct import_builder *builder, struct import_draft *draft)
+int upgrade_split_evenly(struct import_builder *builder, struct import_draft *draft)
 {
     (void)builder;
     if (draft->input_count < 2 && !draft_attr(draft, "num_outputs"))
-        set_int(draft, "num_outputs", draft->output_count);
+        draft_set_int(draft, "num_outputs", draft->output_count);
     return 0;
 }
 
-static int upgrade_top_k(struct import_builder *builder, struct import_draft *draft)
+int upgrade_top_k(struct import_builder *builder, struct import_draft *draft)
 {
-    return ints_to_input(builder, draft, "k", 1);
+    return upgrade_ints_to_input(builder, draft, "k", 1);
 }
 
-static int upgrade_upsample_7(struct import_builder *builder, struct import_draft *draft)
+int upgrade_upsample_7(struct import_builder *builder, struct import_draft *draft)
 {
     const struct lego_attr *attr = draft_attr(draft, "scales");
     if (!attr || attr->type != LEGO_ATTR_FLOATS)
@@ -314,11 +340,11 @@ static int upgrade_upsample_7(struct import_builder *builder, struct import_draf
     if (value < 0)
         return value;
     draft_remove_attr(draft, "scales");
-    set_input(draft, 1, value);
+    draft_set_input(draft, 1, value);
     return 0;
 }
 
-static int upgrade_upsample(struct import_builder *builder, struct import_draft *draft)
+int upgrade_upsample(struct import_builder *builder, struct import_draft *draft)
 {
     return resize_by_scales(builder, draft, "floor");
 }
@@ -351,7 +377,9 @@ enum lego_op import_target_op(const char *domain, const char *type)
 int import_upgrade(struct import_builder *builder, struct import_draft *draft)
 {
     for (size_t i = 0; i < sizeof upgrades / sizeof *upgrades; i++) {
-        if (builder->opset >= upgrades[i].below || strcmp(draft->type, upgrades[i].type) != 0)
+        bool any = strcmp(upgrades[i].type, "ANY") == 0;
+        if (builder->opset >= upgrades[i].below ||
+            (!any && strcmp(draft->type, upgrades[i].type) != 0))
             continue;
         int status = upgrades[i].upgrade(builder, draft);
         if (status)
