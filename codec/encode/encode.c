@@ -1,5 +1,6 @@
 #include "codec/encode/encode.h"
 #include "codec/encode/cluster.h"
+#include "codec/encode/fit.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -243,6 +244,27 @@ static void commit(struct job *job)
     drop_hints(graph);
 }
 
+/* Fits bricks to a size. */
+static int encode_fitted(struct lego_package *package, const struct encode_options *options,
+                         struct encode_report *ret_report, struct lego_diag *diag)
+{
+    struct encode_workers *workers = encode_workers_create(options->threads);
+    struct encode_report report;
+
+    if (!workers)
+        return lego_fail(diag, LEGO_E_NOMEM, "out of memory for threads");
+    const int status = fit_package(package, options, workers, &report, diag);
+    encode_workers_destroy(workers);
+    if (status != LEGO_OK)
+        return status;
+    drop_hints(package->graph);
+    if (ret_report)
+        *ret_report = report;
+    else
+        encode_report_clear(&report);
+    return LEGO_OK;
+}
+
 int encode_package(struct lego_package *package, const struct encode_options *options,
                    struct encode_report *ret_report, struct lego_diag *diag)
 {
@@ -252,6 +274,8 @@ int encode_package(struct lego_package *package, const struct encode_options *op
 
     if (status == LEGO_OK && package->catalogue_count > 0)
         status = lego_fail(diag, LEGO_E_UNSUPPORTED, "the model is compressed already");
+    if (status == LEGO_OK && options->weight_bytes > 0 && options->codec == ENCODE_CODEC_BRICKS)
+        return encode_fitted(package, options, ret_report, diag);
     if (status == LEGO_OK)
         status = prepare(&job, diag);
     if (status == LEGO_OK) {
@@ -269,6 +293,23 @@ int encode_package(struct lego_package *package, const struct encode_options *op
     encode_workers_destroy(workers);
     job_clear(&job);
     return status;
+}
+
+uint64_t encode_bias_saving(const struct lego_package *package)
+{
+    const struct lego_graph *graph = package->graph;
+    uint64_t bytes = 0;
+
+    for (uint32_t n = 0; n < graph->node_count; n++) {
+        const struct lego_node *node = &graph->nodes[n];
+        const struct lego_tensor *bias = NULL;
+
+        if (node->op == LEGO_OP_Conv || node->op == LEGO_OP_Gemm)
+            bias = lego_node_constant(graph, node, 2);
+        if (bias && bias->dtype == LEGO_DTYPE_FLOAT32 && bias->shape.rank == 1)
+            bytes += bias->bytes / 2;
+    }
+    return bytes;
 }
 
 void encode_report_clear(struct encode_report *report)

@@ -40,6 +40,10 @@ struct encode_options {
     uint32_t max_iterations;         /* of Lloyd; 0: 50, fewer for huge catalogues */
     uint64_t seed;
     uint32_t threads; /* 0: all cores */
+    /* ENCODE_CODEC_BRICKS: 0: plain clustering as above. Else bricks are fitted by calibration on
+       synthetic examples, formats chosen for each layer so that indices, scales and catalogues take
+       at most this many bytes; of the options above only seed and threads then count. */
+    uint64_t weight_bytes;
     /* Called from the calling thread, in order; `done` of `total` layers. `layer` is the weight's
        name, NULL while a catalogue is trained; `text` says what was done. NULL: silent. */
     void (*progress)(void *context, const char *layer, uint32_t done, uint32_t total,
@@ -76,6 +80,12 @@ struct encode_report {
  */
 int encode_package(struct lego_package *package, const struct encode_options *options,
                    struct encode_report *ret_report, struct lego_diag *diag);
+
+/*
+ * What fitting to a size takes off a file beside the weights: it rounds the biases of the layers
+ * that it calibrates to what fp16 holds, and the writer stores them so.
+ */
+uint64_t encode_bias_saving(const struct lego_package *package);
 
 void encode_report_clear(struct encode_report *report);
 

@@ -1,0 +1,565 @@
+#include "codec/encode/calibrate.h"
+#include "codec/base/arith.h"
+#include "codec/encode/calibrate_internal.h"
+#include "codec/encode/linear.h"
+#include "codec/encode/random.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define CENTRED 16
+#define SAMPLES 8192 /* columns of a layer's input that its statistics are made of */
+
+/* Shapes for one example: open dimensions are 1, or what the preprocessing says. */
+static int close_inputs(const struct lego_package *package, struct lego_shape *shapes,
+                        struct lego_diag *diag)
+{
+    const struct lego_graph *graph = package->graph;
+    const struct lego_preprocess *p = &package->preprocess;
+
+    for (uint32_t i = 0; i < graph->input_count; i++) {
+        const struct lego_value *value = &graph->values[graph->inputs[i]];
+        const bool picture = p->present && value->shape.rank == 4 &&
+                             (p->input ? strcmp(p->input, value->name) == 0 : i == 0);
+        const int64_t sizes[LEGO_MAX_RANK] = {1, p->nhwc ? p->height : p->channels,
+                                              p->nhwc ? p->width : p->height,
+                                              p->nhwc ? p->channels : p->width};
+
+        if (value->shape.rank < 0 || value->dtype != LEGO_DTYPE_FLOAT32)
+            return lego_fail(diag, LEGO_E_UNSUPPORTED,
+                             "no examples can be made for input '%s' (%s)", value->name,
+                             lego_dtype_name(value->dtype));
+        shapes[i] = value->shape;
+        for (int d = 0; d < shapes[i].rank; d++) {
+            if (shapes[i].dim[d] < 0)
+                shapes[i].dim[d] = picture ? sizes[d] : 1;
+        }
+    }
+    return LEGO_OK;
+}
+
+static int close_graph(struct calibration *c, const struct lego_package *package,
+                       struct lego_diag *diag)
+{
+    struct lego_shape *shapes = calloc(package->graph->input_count + 1, sizeof(*shapes));
+    int status = shapes ? close_inputs(package, shapes, diag)
+                        : lego_fail(diag, LEGO_E_NOMEM, "out of memory for shapes");
+
+    if (status == LEGO_OK)
+        status = lego_graph_specialise(package->graph, shapes, &c->graph, diag);
+    free(shapes);
+    return status;
+}
+
+static void note_use(struct calibration *c, int32_t value, uint32_t node)
+{
+    if (value >= 0)
+        c->values[value].last_use = node;
+}
+
+/* Sizes of all values and where each is used last. */
+static int lay_out_values(struct calibration *c, struct lego_diag *diag)
+{
+    const struct lego_graph *graph = c->graph;
+
+    for (uint32_t v = 0; v < graph->value_count; v++) {
+        const struct lego_value *value = &graph->values[v];
+        size_t elems;
+
+        if (value->tensor >= 0)
+            continue;
+        if (lego_shape_elems(&value->shape, &elems) != LEGO_OK)
+            return lego_fail(diag, LEGO_E_UNSUPPORTED, "the size of '%s' depends on the data",
+                             value->name);
+        c->values[v].bytes = elems * lego_dtype_bytes(value->dtype);
+    }
+    for (uint32_t n = 0; n < graph->node_count; n++) {
+        const struct lego_node *node = &graph->nodes[n];
+
+        for (uint32_t i = 0; i < node->input_count; i++)
+            note_use(c, node->inputs[i], n);
+        for (uint32_t i = 0; i < node->output_count; i++)
+            note_use(c, node->outputs[i], n);
+    }
+    for (uint32_t i = 0; i < graph->input_count; i++)
+        c->values[graph->inputs[i]].keep = true;
+    for (uint32_t i = 0; i < graph->output_count; i++)
+        c->values[graph->outputs[i]].keep = true;
+    return LEGO_OK;
+}
+
+/* The weight of a node's input 1, by where its data lie; NO_LAYER where it is none. */
+static uint32_t find_weight(const struct calibration *c, const struct lego_node *node,
+                            uint32_t weight_count)
+{
+    if (node->op != LEGO_OP_Conv && node->op != LEGO_OP_Gemm && node->op != LEGO_OP_MatMul)
+        return NO_LAYER;
+    const struct lego_tensor *tensor = lego_node_constant(c->graph, node, 1);
+    for (uint32_t i = 0; tensor && i < weight_count; i++) {
+        if (c->weights[i].data == tensor->data)
+            return i;
+    }
+    return NO_LAYER;
+}
+
+static int create_layer(struct calibration *c, const struct lego_graph *original,
+                        struct cal_layer *layer)
+{
+    const struct layer *l = &layer->layer;
+    const struct encode_weight *weight = &c->weights[l->weight];
+    const size_t elems = (size_t)l->rows * l->columns;
+    float *dense = malloc(elems * sizeof(float));
+
+    layer->teacher_t = malloc(elems * sizeof(float));
+    layer->ratio = calloc(l->rows, sizeof(float));
+    layer->offset = calloc(l->rows, sizeof(float));
+    layer->student_offset = calloc(l->rows, sizeof(float));
+    if (dense && layer->teacher_t) {
+        for (uint32_t r = 0; r < l->rows; r++) {
+            for (uint32_t k = 0; k < l->columns; k++)
+                dense[(size_t)r * l->columns + k] = weight->data[encode_weight_elem(
+                    original, weight, LEGO_COLUMNS_CHANNEL_MAJOR, r, k)];
+        }
+        cal_transpose(l, dense, layer->teacher_t);
+    }
+    const bool good =
+        dense && layer->teacher_t && layer->ratio && layer->offset && layer->student_offset;
+    free(dense);
+    return good ? LEGO_OK : LEGO_E_NOMEM;
+}
+
+static int find_layers(struct calibration *c, const struct lego_graph *original,
+                       uint32_t weight_count, struct lego_diag *diag)
+{
+    const struct lego_graph *graph = c->graph;
+
+    c->layers = calloc(graph->node_count + 1, sizeof(*c->layers));
+    c->public_layers = calloc(graph->node_count + 1, sizeof(*c->public_layers));
+    if (!c->layers || !c->public_layers)
+        return lego_fail(diag, LEGO_E_NOMEM, "out of memory for layers");
+    for (uint32_t n = 0; n < graph->node_count; n++) {
+        const uint32_t weight = find_weight(c, &graph->nodes[n], weight_count);
+        struct cal_layer *layer = &c->layers[c->layer_count];
+
+        c->layer_of[n] = NO_LAYER;
+        if (weight == NO_LAYER ||
+            !layer_describe(graph, n, &c->weights[weight], weight, &layer->layer))
+            continue;
+        c->layer_of[n] = c->layer_count;
+        c->public_layers[c->layer_count++] = layer->layer;
+        if (create_layer(c, original, layer) != LEGO_OK)
+            return lego_fail(diag, LEGO_E_NOMEM, "out of memory for layer '%s'",
+                             graph->nodes[n].name);
+    }
+    return LEGO_OK;
+}
+
+/* What the outputs are before a last Softmax: what sensitivity is measured at. */
+static int32_t find_logits(const struct lego_graph *graph)
+{
+    const int32_t output = graph->outputs[0];
+
+    for (uint32_t n = 0; n < graph->node_count; n++) {
+        const struct lego_node *node = &graph->nodes[n];
+
+        if (node->outputs[0] == output && node->op == LEGO_OP_Softmax &&
+            graph->values[node->inputs[0]].tensor < 0)
+            return node->inputs[0];
+    }
+    return output;
+}
+
+int calibrate_create(const struct lego_package *package, const struct encode_weight *weights,
+                     uint32_t weight_count, uint64_t seed, uint32_t images,
+                     struct encode_workers *workers, struct calibration **ret_calibration,
+                     struct lego_diag *diag)
+{
+    struct calibration *c = calloc(1, sizeof(*c));
+    int status;
+
+    if (!c)
+        return lego_fail(diag, LEGO_E_NOMEM, "out of memory for calibration");
+    c->weights = weights;
+    c->workers = workers;
+    c->seed = seed;
+    c->images = images;
+    status = close_graph(c, package, diag);
+    if (status == LEGO_OK) {
+        c->values = calloc(c->graph->value_count + 1, sizeof(*c->values));
+        c->layer_of = calloc(c->graph->node_count + 1, sizeof(*c->layer_of));
+        status = c->values && c->layer_of ? lay_out_values(c, diag)
+                                          : lego_fail(diag, LEGO_E_NOMEM, "out of memory");
+    }
+    if (status == LEGO_OK)
+        status = find_layers(c, package->graph, weight_count, diag);
+    if (status == LEGO_OK)
+        status = cal_draw(c, package, diag);
+    if (status != LEGO_OK) {
+        calibrate_destroy(c);
+        return status;
+    }
+    c->logits = find_logits(c->graph);
+    *ret_calibration = c;
+    return LEGO_OK;
+}
+
+void calibrate_destroy(struct calibration *c)
+{
+    if (!c)
+        return;
+    for (uint32_t v = 0; c->values && v < c->graph->value_count; v++)
+        cal_free(c, (int32_t)v);
+    for (uint32_t i = 0; i < c->layer_count; i++) {
+        free(c->layers[i].teacher_t);
+        free(c->layers[i].student_t);
+        free(c->layers[i].ratio);
+        free(c->layers[i].offset);
+        free(c->layers[i].student_offset);
+    }
+    free(c->values);
+    free(c->layers);
+    free(c->public_layers);
+    free(c->layer_of);
+    lego_graph_destroy(c->graph);
+    free(c);
+}
+
+const struct layer *calibrate_layers(const struct calibration *c, uint32_t *ret_count)
+{
+    *ret_count = c->layer_count;
+    return c->public_layers;
+}
+
+uint32_t calibrate_images(const struct calibration *c)
+{
+    return c->images;
+}
+
+bool cal_node_differs(const struct calibration *c, uint32_t node)
+{
+    const struct lego_node *n = &c->graph->nodes[node];
+
+    for (uint32_t i = 0; i < n->input_count; i++) {
+        if (n->inputs[i] >= 0 && c->values[n->inputs[i]].student != c->values[n->inputs[i]].teacher)
+            return true;
+    }
+    return false;
+}
+
+/* The samples of one layer: places, inputs, targets. */
+struct sampling {
+    struct calibration *c;
+    const struct cal_layer *layer;
+    const float *z; /* the teacher's */
+    uint32_t per_image, count;
+    uint32_t *places; /* [images][per_image] */
+    uint32_t group;
+    float *x; /* [count][columns] of `group` */
+    float *t; /* [count][rows] */
+    uint32_t failed;
+};
+
+static void pick_places(struct sampling *s)
+{
+    const uint32_t positions = s->layer->layer.positions;
+    struct encode_random random;
+
+    encode_random_seed(&random, s->c->seed + 77 * (uint64_t)s->layer->layer.node);
+    for (uint32_t i = 0; i < s->count; i++) {
+        const double at =
+            ((double)(i % s->per_image) + encode_random_unit(&random)) * positions / s->per_image;
+        s->places[i] = (uint32_t)lego_min_size((size_t)at, positions - 1);
+    }
+}
+
+/* The student's input columns at the places of one example. */
+static void sample_inputs(void *context, size_t image)
+{
+    struct sampling *s = context;
+    const struct layer *l = &s->layer->layer;
+    const struct cal_value *v = &s->c->values[s->c->graph->nodes[l->node].inputs[0]];
+    float *columns = malloc(sizeof(float) * l->columns * s->per_image);
+
+    if (!columns) {
+        __atomic_store_n(&s->failed, 1, __ATOMIC_RELAXED);
+        return;
+    }
+    layer_columns(l, (const float *)(v->student + image * v->bytes), s->group, 0,
+                  s->places + image * s->per_image, s->per_image, columns, s->per_image);
+    for (uint32_t i = 0; i < s->per_image; i++) {
+        for (uint32_t k = 0; k < l->columns; k++)
+            s->x[(image * s->per_image + i) * l->columns + k] =
+                columns[(size_t)k * s->per_image + i];
+    }
+    free(columns);
+}
+
+/* What the layer should put out: the teacher's z, plus what the other operand of a residual sum
+ * lacks. */
+static void sample_targets(void *context, size_t image)
+{
+    struct sampling *s = context;
+    const struct layer *l = &s->layer->layer;
+    const float *z = s->z + image * cal_layer_elems(l);
+    const struct cal_value *v = l->residual >= 0 ? &s->c->values[l->residual] : NULL;
+    const bool mend = v && v->student != v->teacher;
+
+    for (uint32_t i = 0; i < s->per_image; i++) {
+        const size_t sample = image * s->per_image + i;
+
+        for (uint32_t row = 0; row < l->rows; row++) {
+            const size_t at = layer_output_index(l, row, s->places[sample]);
+            float target = z[at];
+
+            if (mend)
+                target += (((const float *)(v->teacher + image * v->bytes))[at] -
+                           ((const float *)(v->student + image * v->bytes))[at]) /
+                          s->layer->ratio[row];
+            s->t[sample * l->rows + row] = target;
+        }
+    }
+}
+
+/* Removes each column's mean from `samples` rows of n. */
+struct centring {
+    float *x;
+    size_t samples, n;
+    double *means;
+};
+
+/* CENTRED columns, so that whole cache lines are read. */
+static void centre_columns(void *context, size_t block)
+{
+    const struct centring *c = context;
+    const size_t first = block * CENTRED, count = lego_min_size(CENTRED, c->n - first);
+    double sums[CENTRED] = {0};
+    float means[CENTRED];
+
+    for (size_t s = 0; s < c->samples; s++) {
+        for (size_t i = 0; i < count; i++)
+            sums[i] += (double)c->x[s * c->n + first + i];
+    }
+    for (size_t i = 0; i < count; i++) {
+        c->means[first + i] = sums[i] / (double)c->samples;
+        means[i] = (float)c->means[first + i];
+    }
+    for (size_t s = 0; s < c->samples; s++) {
+        for (size_t i = 0; i < count; i++)
+            c->x[s * c->n + first + i] -= means[i];
+    }
+}
+
+/* Buffers of one layer's statistics. */
+struct statistics {
+    float *weights;
+    double *h, *mean_x, *tx, *mean_t, *cross;
+};
+
+static void statistics_clear(struct statistics *st)
+{
+    free(st->weights);
+    free(st->h);
+    free(st->mean_x);
+    free(st->tx);
+    free(st->mean_t);
+    free(st->cross);
+}
+
+static bool statistics_create(struct statistics *st, const struct layer *l)
+{
+    const size_t elems = (size_t)l->rows * l->columns;
+
+    st->weights = malloc(elems * sizeof(float));
+    st->h = malloc((size_t)l->groups * l->columns * l->columns * sizeof(double));
+    st->mean_x = malloc((size_t)l->groups * l->columns * sizeof(double));
+    st->tx = malloc(elems * sizeof(double));
+    st->cross = malloc(elems * sizeof(double));
+    st->mean_t = malloc(l->rows * sizeof(double));
+    return st->weights && st->h && st->mean_x && st->tx && st->cross && st->mean_t;
+}
+
+/* The targets of one group's rows, packed. */
+static void pack_group(const struct sampling *s, float *ret_t)
+{
+    const struct layer *l = &s->layer->layer;
+
+    for (uint32_t i = 0; i < s->count; i++)
+        memcpy(ret_t + (size_t)i * l->group_rows,
+               s->t + (size_t)i * l->rows + s->group * l->group_rows,
+               l->group_rows * sizeof(float));
+}
+
+static int measure_groups(struct sampling *s, struct statistics *st)
+{
+    const struct layer *l = &s->layer->layer;
+    const size_t n = l->columns;
+    struct centring targets = {.x = s->t, .samples = s->count, .n = l->rows, .means = st->mean_t};
+    float *packed = malloc(sizeof(float) * s->count * l->group_rows);
+    int status = packed ? LEGO_OK : LEGO_E_NOMEM;
+
+    encode_workers_run(s->c->workers, lego_div_up(l->rows, CENTRED), centre_columns, &targets);
+    for (s->group = 0; status == LEGO_OK && s->group < l->groups; s->group++) {
+        struct centring inputs = {
+            .x = s->x, .samples = s->count, .n = n, .means = st->mean_x + s->group * n};
+
+        encode_workers_run(s->c->workers, s->c->images, sample_inputs, s);
+        if (s->failed)
+            status = LEGO_E_NOMEM;
+        encode_workers_run(s->c->workers, lego_div_up(n, CENTRED), centre_columns, &inputs);
+        pack_group(s, packed);
+        if (status == LEGO_OK)
+            status = linear_moment(s->x, s->count, n, s->c->workers, st->h + s->group * n * n);
+        if (status == LEGO_OK)
+            status = linear_cross(packed, s->x, s->count, l->group_rows, n, s->c->workers,
+                                  st->tx + (size_t)s->group * l->group_rows * n);
+    }
+    free(packed);
+    return status;
+}
+
+/* Gathers a layer's statistics and has it quantised. */
+static int quantise_layer(struct calibration *c, struct cal_layer *layer, const float *z,
+                          calibrate_quantise quantise, void *context, struct lego_diag *diag)
+{
+    const struct layer *l = &layer->layer;
+    const struct lego_node *node = &c->graph->nodes[l->node];
+    const size_t elems = (size_t)l->rows * l->columns;
+    const uint32_t wanted = SAMPLES / c->images > 0 ? SAMPLES / c->images : 1;
+    struct statistics st = {0};
+    struct sampling s = {.c = c, .layer = layer, .z = z};
+    float *quantised = malloc(elems * sizeof(float));
+    float *bias = calloc(l->rows, sizeof(float));
+    float *student_t = malloc(elems * sizeof(float));
+
+    s.per_image = (uint32_t)lego_min_size(l->positions, wanted);
+    s.count = s.per_image * c->images;
+    s.places = malloc(s.count * sizeof(*s.places));
+    s.x = malloc((size_t)s.count * l->columns * sizeof(float));
+    s.t = malloc((size_t)s.count * l->rows * sizeof(float));
+    int status = LEGO_E_NOMEM;
+    if (statistics_create(&st, l) && quantised && bias && student_t && s.places && s.x && s.t) {
+        pick_places(&s);
+        encode_workers_run(c->workers, c->images, sample_targets, &s);
+        status = measure_groups(&s, &st);
+    }
+    if (status != LEGO_OK) {
+        lego_fail(diag, status, "out of memory for layer '%s'", node->name);
+    } else {
+        for (uint32_t row = 0; row < l->rows; row++) {
+            const uint32_t group = row / l->group_rows, r = row % l->group_rows;
+            for (uint32_t k = 0; k < l->columns; k++)
+                st.weights[(size_t)row * l->columns + k] =
+                    layer->teacher_t[((size_t)group * l->columns + k) * l->group_rows + r];
+        }
+        const struct calibrate_stats stats = {.layer = l,
+                                              .weight = &c->weights[l->weight],
+                                              .weights = st.weights,
+                                              .h = st.h,
+                                              .mean_x = st.mean_x,
+                                              .tx = st.tx,
+                                              .mean_t = st.mean_t,
+                                              .moved = cal_node_differs(c, l->node)};
+        status = quantise(context, &stats, quantised, bias, diag);
+    }
+    if (status == LEGO_OK) {
+        cal_transpose(l, quantised, student_t);
+        free(layer->student_t);
+        layer->student_t = student_t;
+        student_t = NULL;
+        for (uint32_t row = 0; row < l->rows; row++)
+            layer->student_offset[row] = layer->offset[row] + layer->ratio[row] * bias[row];
+    }
+    free(quantised);
+    free(bias);
+    free(student_t);
+    free(s.places);
+    free(s.x);
+    free(s.t);
+    statistics_clear(&st);
+    return status;
+}
+
+static int walk_layer(struct calibration *c, struct cal_layer *layer, calibrate_quantise quantise,
+                      void *context, struct lego_diag *diag)
+{
+    const size_t elems = cal_layer_elems(&layer->layer);
+    const int32_t output = c->graph->nodes[layer->layer.node].outputs[0];
+    float *z = malloc(elems * c->images * sizeof(float));
+    int status = z ? cal_allocate(c, output, false, diag)
+                   : lego_fail(diag, LEGO_E_NOMEM, "out of memory for a layer's output");
+
+    if (status == LEGO_OK)
+        status = cal_linear(c, layer, false, z, diag);
+    if (status == LEGO_OK) {
+        if (!c->adapted)
+            cal_adapt(c, layer, z);
+        cal_finish(c, layer, false, z);
+        status = quantise_layer(c, layer, z, quantise, context, diag);
+    }
+    if (status == LEGO_OK)
+        status = cal_allocate(c, output, true, diag);
+    if (status == LEGO_OK)
+        status = cal_linear(c, layer, true, z, diag);
+    if (status == LEGO_OK)
+        cal_finish(c, layer, true, z);
+    free(z);
+    return status;
+}
+
+static int walk_node(struct calibration *c, uint32_t n, struct lego_diag *diag)
+{
+    const struct lego_node *node = &c->graph->nodes[n];
+    const bool differs = cal_node_differs(c, n);
+    int status = LEGO_OK;
+
+    for (uint32_t i = 0; status == LEGO_OK && i < node->output_count; i++) {
+        if (node->outputs[i] < 0)
+            continue;
+        status = cal_allocate(c, node->outputs[i], false, diag);
+        if (status == LEGO_OK && differs)
+            status = cal_allocate(c, node->outputs[i], true, diag);
+    }
+    if (status == LEGO_OK)
+        status = cal_run_node(c, n, false, diag);
+    if (status == LEGO_OK && differs)
+        status = cal_run_node(c, n, true, diag);
+    return status;
+}
+
+/* Frees what no later node reads. */
+static void retire(struct calibration *c, uint32_t n)
+{
+    const struct lego_node *node = &c->graph->nodes[n];
+
+    for (uint32_t i = 0; i < node->input_count + node->output_count; i++) {
+        const int32_t value =
+            i < node->input_count ? node->inputs[i] : node->outputs[i - node->input_count];
+
+        if (value >= 0 && c->values[value].last_use == n && !c->values[value].keep)
+            cal_free(c, value);
+    }
+}
+
+int calibrate_walk(struct calibration *c, calibrate_quantise quantise, void *context,
+                   struct lego_diag *diag)
+{
+    int status = LEGO_OK;
+
+    for (uint32_t v = 0; v < c->graph->value_count; v++) {
+        bool is_input = false;
+
+        for (uint32_t i = 0; i < c->graph->input_count; i++)
+            is_input = is_input || c->graph->inputs[i] == (int32_t)v;
+        if (!is_input)
+            cal_free(c, (int32_t)v);
+    }
+    for (uint32_t n = 0; status == LEGO_OK && n < c->graph->node_count; n++) {
+        status = c->layer_of[n] == NO_LAYER
+                     ? walk_node(c, n, diag)
+                     : walk_layer(c, &c->layers[c->layer_of[n]], quantise, context, diag);
+        if (status == LEGO_OK)
+            retire(c, n);
+    }
+    c->adapted = c->adapted || status == LEGO_OK;
+    return status;
+}

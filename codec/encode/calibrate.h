@@ -1,0 +1,60 @@
+/*
+ * Calibration: two copies of a network, the teacher with its own weights and the student with
+ * quantised ones, walk through the graph side by side on synthetic examples. Each layer is
+ * quantised when the walk reaches it, for the inputs that the student really sees and towards the
+ * outputs of the teacher, so that it also mends what the layers before it broke (after GPTQ:
+ * Frantar et al., arXiv 2210.17323, and its sequential, asymmetric forms).
+ */
+#ifndef LEGO_ENCODE_CALIBRATE_H
+#define LEGO_ENCODE_CALIBRATE_H
+
+#include "codec/encode/layer.h"
+#include "codec/encode/workers.h"
+#include "codec/format/package.h"
+
+struct calibration;
+
+/* What a layer's samples say. All matrices row-major, columns channel-major within the group. */
+struct calibrate_stats {
+    const struct layer *layer;
+    const struct encode_weight *weight;
+    const float *weights; /* [rows][columns]: the teacher's */
+    const double *h;      /* [groups][columns][columns] second moment of the student's inputs */
+    const double *mean_x; /* [groups][columns] */
+    const double *tx;     /* [rows][columns] cross moment of targets and inputs, means removed */
+    const double *mean_t; /* [rows] of the targets */
+    bool moved;           /* the student's inputs or targets differ from the teacher's */
+};
+
+/* Quantises a layer: `ret_weights` [rows][columns], and what is added to the output in place of a
+ * bias change: `ret_bias` [rows]. */
+typedef int (*calibrate_quantise)(void *context, const struct calibrate_stats *stats,
+                                  float *ret_weights, float *ret_bias, struct lego_diag *diag);
+
+/*
+ * Prepares: closes the graph's shapes for one example, finds the layers among `weights` (which
+ * stay the caller's, as the package does), and draws the examples. Errors: E_UNSUPPORTED (an input
+ * is not fp32 or its size is open, an operator cannot be evaluated ahead), E_NOMEM, ...
+ */
+int calibrate_create(const struct lego_package *package, const struct encode_weight *weights,
+                     uint32_t weight_count, uint64_t seed, uint32_t images,
+                     struct encode_workers *workers, struct calibration **ret_calibration,
+                     struct lego_diag *diag);
+void calibrate_destroy(struct calibration *calibration);
+
+/* The layers, in the order of the walk, and how many examples there are. */
+const struct layer *calibrate_layers(const struct calibration *calibration, uint32_t *ret_count);
+uint32_t calibrate_images(const struct calibration *calibration);
+
+/* One walk: calls quantise for each layer once. */
+int calibrate_walk(struct calibration *calibration, calibrate_quantise quantise, void *context,
+                   struct lego_diag *diag);
+
+/*
+ * How much the (centred) outputs change per change of each layer's output:
+ * ret_sensitivity[layer] > 0, scaled to a geometric mean of 1.
+ */
+int calibrate_sensitivity(struct calibration *calibration, double *ret_sensitivity,
+                          struct lego_diag *diag);
+
+#endif

@@ -1,0 +1,81 @@
+/*
+ * What the parts of calibration share: examples and values (calibrate_values.c), running nodes
+ * (calibrate_run.c), the walk (calibrate.c), sensitivity (calibrate_sense.c).
+ */
+#ifndef LEGO_ENCODE_CALIBRATE_INTERNAL_H
+#define LEGO_ENCODE_CALIBRATE_INTERNAL_H
+
+#include "codec/encode/calibrate.h"
+#include "codec/graph/infer.h"
+
+#define NO_LAYER UINT32_MAX
+
+/* One value for all examples, one after the other; the student's is the teacher's until they
+ * differ. */
+struct cal_value {
+    size_t bytes; /* of one example */
+    char *teacher, *student;
+    uint32_t last_use; /* node after which it may go */
+    bool keep;         /* graph inputs and outputs, and all where the teacher is kept whole */
+};
+
+/* A layer with its weights as layer_forward wants them. */
+struct cal_layer {
+    struct layer layer;
+    float *teacher_t, *student_t; /* [group][column][group_rows]; student_t NULL: the teacher's */
+    float *ratio, *offset;        /* [rows]: out = ratio * z + offset (BatchNorm adapted) */
+    float *student_offset;        /* [rows] */
+};
+
+struct calibration {
+    struct lego_graph *graph; /* closed for one example */
+    const struct encode_weight *weights;
+    struct encode_workers *workers;
+    uint32_t images;
+    uint64_t seed;
+    struct cal_value *values; /* [graph->value_count] */
+    struct cal_layer *layers; /* [layer_count], with `layer` first in each */
+    struct layer *public_layers;
+    uint32_t layer_count;
+    uint32_t *layer_of; /* [graph->node_count], NO_LAYER */
+    bool adapted;       /* ratio and offset are known */
+    int32_t logits;     /* value before a last Softmax, or the first output */
+};
+
+/* Draws the examples into the graph inputs' teacher buffers. */
+int cal_draw(struct calibration *c, const struct lego_package *package, struct lego_diag *diag);
+
+/* Allocates a value for all examples; `student`: the student's own. LEGO_E_NOMEM with a diag. */
+int cal_allocate(struct calibration *c, int32_t value, bool student, struct lego_diag *diag);
+void cal_free(struct calibration *c, int32_t value);
+/* Drops the student's own copy. */
+void cal_free_student(struct calibration *c, int32_t value);
+
+/* True where any input of the node differs between teacher and student. */
+bool cal_node_differs(const struct calibration *c, uint32_t node);
+
+/* Runs a node for all examples on the teacher's or the student's inputs into their own outputs,
+ * which are allocated. */
+int cal_run_node(struct calibration *c, uint32_t node, bool student, struct lego_diag *diag);
+
+/* z = W x for all examples of a layer: [images][rows][positions] in the output's own layout. */
+int cal_linear(struct calibration *c, const struct cal_layer *layer, bool student, float *z,
+               struct lego_diag *diag);
+
+/* From z to the layer's output: ratio, offset, residual, activation. */
+void cal_finish(struct calibration *c, const struct cal_layer *layer, bool student, const float *z);
+
+/* The ratio and offset that give the teacher's output the statistics that BatchNormalization had
+ * learnt (METHOD: BN adaptation); ratio 1 and the bias where there was none. */
+void cal_adapt(struct calibration *c, struct cal_layer *layer, const float *z);
+
+/* Elements of the layer's output for one example. */
+static inline size_t cal_layer_elems(const struct layer *layer)
+{
+    return (size_t)layer->rows * layer->positions;
+}
+
+/* [rows][columns] -> [group][column][group_rows]. */
+void cal_transpose(const struct layer *layer, const float *weights, float *ret_transposed);
+
+#endif

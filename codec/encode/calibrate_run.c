@@ -1,0 +1,246 @@
+#include "codec/encode/calibrate_internal.h"
+#include "codec/encode/portable.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Running one node for all examples. */
+struct run {
+    struct calibration *c;
+    const struct lego_node *node;
+    bool student;
+    const struct cal_layer *layer; /* cal_linear, cal_finish */
+    float *z;
+    int status;
+    struct lego_diag diag;
+};
+
+static void fail_once(struct run *run, int status, const struct lego_diag *diag)
+{
+    int expected = LEGO_OK;
+
+    if (__atomic_compare_exchange_n(&run->status, &expected, status, false, __ATOMIC_SEQ_CST,
+                                    __ATOMIC_SEQ_CST))
+        run->diag = *diag;
+}
+
+/* A value of one example, or a constant. */
+static struct lego_array value_array(const struct calibration *c, int32_t value, size_t image,
+                                     bool student)
+{
+    const struct lego_value *v = &c->graph->values[value];
+    struct lego_array array = {.dtype = v->dtype, .shape = v->shape};
+
+    if (v->tensor >= 0) {
+        array.data = (void *)c->graph->tensors[v->tensor].data;
+    } else {
+        const struct cal_value *held = &c->values[value];
+        array.data = (student ? held->student : held->teacher) + image * held->bytes;
+    }
+    return array;
+}
+
+#define MAX_OPERANDS 64
+
+static void run_example(void *context, size_t image)
+{
+    struct run *run = context;
+    const struct lego_node *node = run->node;
+    struct lego_array inputs[MAX_OPERANDS], outputs[MAX_OPERANDS] = {{0}};
+    const struct lego_array *pointers[MAX_OPERANDS];
+    struct lego_diag diag = LEGO_DIAG_INIT;
+    struct lego_arena *scratch = lego_arena_create(0);
+    int status = LEGO_E_NOMEM;
+
+    for (uint32_t i = 0; i < node->input_count; i++) {
+        pointers[i] = NULL;
+        if (node->inputs[i] >= 0) {
+            inputs[i] = value_array(run->c, node->inputs[i], image, run->student);
+            pointers[i] = &inputs[i];
+        }
+    }
+    for (uint32_t i = 0; i < node->output_count; i++) {
+        if (node->outputs[i] >= 0)
+            outputs[i] = value_array(run->c, node->outputs[i], image, run->student);
+    }
+    if (scratch)
+        status = lego_eval_node(run->c->graph, node, pointers, outputs, scratch, &diag);
+    if (status != LEGO_OK)
+        fail_once(run, status, &diag);
+    lego_arena_destroy(scratch);
+}
+
+int cal_run_node(struct calibration *c, uint32_t node, bool student, struct lego_diag *diag)
+{
+    struct run run = {.c = c, .node = &c->graph->nodes[node], .student = student};
+
+    if (run.node->input_count > MAX_OPERANDS || run.node->output_count > MAX_OPERANDS)
+        return lego_fail(diag, LEGO_E_LIMIT, "node '%s' has over %d inputs or outputs",
+                         run.node->name, MAX_OPERANDS);
+    encode_workers_run(c->workers, c->images, run_example, &run);
+    if (run.status != LEGO_OK)
+        return lego_fail(diag, run.status, "calibrating: %s",
+                         lego_diag_text(&run.diag, run.status));
+    return LEGO_OK;
+}
+
+static void linear_example(void *context, size_t image)
+{
+    struct run *run = context;
+    const struct layer *layer = &run->layer->layer;
+    const struct lego_array input = value_array(run->c, run->node->inputs[0], image, run->student);
+    const float *weights =
+        run->student && run->layer->student_t ? run->layer->student_t : run->layer->teacher_t;
+    float *scratch = malloc(layer_scratch(layer) * sizeof(float));
+
+    if (!scratch) {
+        fail_once(run, LEGO_E_NOMEM, &(struct lego_diag)LEGO_DIAG_INIT);
+        return;
+    }
+    layer_forward(layer, weights, input.data, scratch, run->z + image * cal_layer_elems(layer));
+    free(scratch);
+}
+
+int cal_linear(struct calibration *c, const struct cal_layer *layer, bool student, float *z,
+               struct lego_diag *diag)
+{
+    struct run run = {.c = c,
+                      .node = &c->graph->nodes[layer->layer.node],
+                      .student = student,
+                      .layer = layer,
+                      .z = z};
+
+    encode_workers_run(c->workers, c->images, linear_example, &run);
+    if (run.status != LEGO_OK)
+        return lego_fail(diag, run.status, "out of memory for layer '%s'", run.node->name);
+    return LEGO_OK;
+}
+
+static float activate(const struct lego_node *node, float x)
+{
+    const double wide = (double)x;
+
+    switch (node->activation) {
+    case LEGO_ACT_CLAMP:
+        return fminf(fmaxf(x, node->act_lo), node->act_hi);
+    case LEGO_ACT_LEAKY_RELU:
+        return x < 0 ? node->act_lo * x : x;
+    case LEGO_ACT_SIGMOID:
+        return (float)(1 / (1 + portable_exp(-wide)));
+    case LEGO_ACT_TANH:
+        return (float)(1 - 2 / (1 + portable_exp(2 * wide)));
+    case LEGO_ACT_HARD_SIGMOID:
+        return fminf(fmaxf(node->act_lo * x + node->act_hi, 0), 1);
+    case LEGO_ACT_HARD_SWISH:
+        return x * fminf(fmaxf(x / 6 + 0.5f, 0), 1);
+    case LEGO_ACT_SILU:
+        return (float)(wide / (1 + portable_exp(-wide)));
+    case LEGO_ACT_GELU:
+        return (float)(wide * (1 + erf(wide * 0.7071067811865476)) / 2);
+    case LEGO_ACT_NONE:
+        break;
+    }
+    return x;
+}
+
+static void finish_example(void *context, size_t image)
+{
+    struct run *run = context;
+    const struct cal_layer *layer = run->layer;
+    const struct layer *l = &layer->layer;
+    const float *offset = run->student ? layer->student_offset : layer->offset;
+    const float *z = run->z + image * cal_layer_elems(l);
+    float *out = value_array(run->c, run->node->outputs[0], image, run->student).data;
+    const float *add = NULL;
+
+    if (l->residual >= 0)
+        add = value_array(run->c, l->residual, image, run->student).data;
+    for (uint32_t row = 0; row < l->rows; row++) {
+        const float ratio = layer->ratio[row], shift = offset[row];
+
+        for (uint32_t p = 0; p < l->positions; p++) {
+            const size_t at = layer_output_index(l, row, p);
+            const float x = ratio * z[at] + shift;
+
+            out[at] = activate(run->node, add ? x + add[at] : x);
+        }
+    }
+}
+
+void cal_finish(struct calibration *c, const struct cal_layer *layer, bool student, const float *z)
+{
+    struct run run = {.c = c,
+                      .node = &c->graph->nodes[layer->layer.node],
+                      .student = student,
+                      .layer = layer,
+                      .z = (float *)z};
+
+    encode_workers_run(c->workers, c->images, finish_example, &run);
+}
+
+/* Statistics of each row of the teacher's z. */
+struct adapt {
+    struct calibration *c;
+    struct cal_layer *layer;
+    const float *z, *bias, *scale, *shift;
+};
+
+static void adapt_row(void *context, size_t row)
+{
+    const struct adapt *a = context;
+    const struct layer *l = &a->layer->layer;
+    const double count = (double)a->c->images * l->positions;
+    double sum = 0, squares = 0;
+
+    a->layer->ratio[row] = 1;
+    a->layer->offset[row] = a->bias ? a->bias[row] : 0;
+    if (!a->scale)
+        return;
+    for (uint32_t image = 0; image < a->c->images; image++) {
+        const float *z = a->z + image * cal_layer_elems(l);
+
+        for (uint32_t p = 0; p < l->positions; p++) {
+            const double x = (double)z[layer_output_index(l, (uint32_t)row, p)];
+            sum += x;
+            squares += x * x;
+        }
+    }
+    const double mean = sum / count, variance = squares / count - mean * mean;
+    const double spread = sqrt(fmax(variance, 1e-10));
+    const double ratio = fmin(fmax(fabs((double)a->scale[row]) / spread, 0.2), 5);
+    a->layer->ratio[row] = (float)ratio;
+    a->layer->offset[row] = (float)((double)a->shift[row] - ratio * mean);
+}
+
+static const float *floats_attr(const struct lego_node *node, const char *name, uint32_t count)
+{
+    const struct lego_attr *attr = lego_node_attr(node, name);
+
+    return attr && attr->type == LEGO_ATTR_FLOATS && attr->count == count ? attr->floats : NULL;
+}
+
+void cal_adapt(struct calibration *c, struct cal_layer *layer, const float *z)
+{
+    const struct lego_node *node = &c->graph->nodes[layer->layer.node];
+    struct adapt a = {.c = c, .layer = layer, .z = z};
+
+    if (layer->layer.bias >= 0)
+        a.bias = c->graph->tensors[c->graph->values[layer->layer.bias].tensor].data;
+    a.scale = floats_attr(node, "lego.bn_scale", layer->layer.rows);
+    a.shift = floats_attr(node, "lego.bn_bias", layer->layer.rows);
+    if (!a.shift)
+        a.scale = NULL;
+    encode_workers_run(c->workers, layer->layer.rows, adapt_row, &a);
+}
+
+void cal_transpose(const struct layer *layer, const float *weights, float *ret_transposed)
+{
+    for (uint32_t row = 0; row < layer->rows; row++) {
+        const uint32_t group = row / layer->group_rows, r = row % layer->group_rows;
+        float *to = ret_transposed + (size_t)group * layer->columns * layer->group_rows + r;
+
+        for (uint32_t column = 0; column < layer->columns; column++)
+            to[(size_t)column * layer->group_rows] = weights[(size_t)row * layer->columns + column];
+    }
+}

@@ -1,0 +1,217 @@
+#include "codec/encode/calibrate_internal.h"
+#include "codec/encode/portable.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PERTURBATION 0.3 /* of the weights' deviation */
+#define MEMORY_BYTES ((uint64_t)512 << 20)
+#define MAX_IMAGES   32
+#define MIN_IMAGES   4
+
+/* Runs the teacher through the whole graph, keeping every value. */
+static int run_teacher(struct calibration *c, struct lego_diag *diag)
+{
+    int status = LEGO_OK;
+
+    for (uint32_t n = 0; status == LEGO_OK && n < c->graph->node_count; n++) {
+        const struct lego_node *node = &c->graph->nodes[n];
+
+        for (uint32_t i = 0; status == LEGO_OK && i < node->output_count; i++) {
+            if (node->outputs[i] >= 0) {
+                cal_free(c, node->outputs[i]);
+                status = cal_allocate(c, node->outputs[i], false, diag);
+            }
+        }
+        if (status != LEGO_OK)
+            break;
+        if (c->layer_of[n] == NO_LAYER) {
+            status = cal_run_node(c, n, false, diag);
+            continue;
+        }
+        struct cal_layer *layer = &c->layers[c->layer_of[n]];
+        float *z = malloc(cal_layer_elems(&layer->layer) * c->images * sizeof(float));
+        status = z ? cal_linear(c, layer, false, z, diag)
+                   : lego_fail(diag, LEGO_E_NOMEM, "out of memory for a layer's output");
+        if (status == LEGO_OK) {
+            cal_adapt(c, layer, z);
+            memcpy(layer->student_offset, layer->offset, layer->layer.rows * sizeof(float));
+            cal_finish(c, layer, false, z);
+        }
+        free(z);
+    }
+    return status;
+}
+
+/* One layer's change, centred per row: adds it to the student's output; its energy. */
+static double add_change(const struct calibration *c, const struct cal_layer *layer,
+                         const float *teacher_z, float *z)
+{
+    const struct layer *l = &layer->layer;
+    const double count = (double)c->images * l->positions;
+    double energy = 0;
+
+    for (uint32_t row = 0; row < l->rows; row++) {
+        double sum = 0, squares = 0;
+
+        for (uint32_t image = 0; image < c->images; image++) {
+            const size_t base = image * cal_layer_elems(l);
+            for (uint32_t p = 0; p < l->positions; p++) {
+                const size_t at = base + layer_output_index(l, row, p);
+                const double change = (double)z[at] - (double)teacher_z[at];
+                sum += change;
+                squares += change * change;
+            }
+        }
+        const float mean = (float)(sum / count);
+        energy += fmax(squares / count - (double)mean * (double)mean, 0);
+        for (uint32_t image = 0; image < c->images; image++) {
+            const size_t base = image * cal_layer_elems(l);
+            for (uint32_t p = 0; p < l->positions; p++)
+                z[base + layer_output_index(l, row, p)] -= mean;
+        }
+    }
+    return energy;
+}
+
+/* Weights plus noise, transposed as layer_forward wants them. */
+static void perturb(struct calibration *c, const struct cal_layer *layer, float *ret_t)
+{
+    const size_t elems = (size_t)layer->layer.rows * layer->layer.columns;
+    struct encode_random random;
+    double sum = 0, squares = 0;
+
+    for (size_t i = 0; i < elems; i++) {
+        sum += (double)layer->teacher_t[i];
+        squares += (double)layer->teacher_t[i] * (double)layer->teacher_t[i];
+    }
+    const double mean = sum / (double)elems;
+    const double spread = PERTURBATION * sqrt(fmax(squares / (double)elems - mean * mean, 1e-20));
+    encode_random_seed(&random, c->seed ^ (0xa0761d64u + (uint64_t)layer->layer.node));
+    for (size_t i = 0; i < elems; i++)
+        ret_t[i] = layer->teacher_t[i] + (float)(spread * random_normal(&random));
+}
+
+/* Runs the student through what depends on values that differ. */
+static int run_changed(struct calibration *c, uint32_t first, struct lego_diag *diag)
+{
+    int status = LEGO_OK;
+
+    for (uint32_t n = first; status == LEGO_OK && n < c->graph->node_count; n++) {
+        const struct lego_node *node = &c->graph->nodes[n];
+
+        if (!cal_node_differs(c, n))
+            continue;
+        for (uint32_t i = 0; status == LEGO_OK && i < node->output_count; i++) {
+            if (node->outputs[i] >= 0)
+                status = cal_allocate(c, node->outputs[i], true, diag);
+        }
+        if (status == LEGO_OK && c->layer_of[n] == NO_LAYER) {
+            status = cal_run_node(c, n, true, diag);
+        } else if (status == LEGO_OK) {
+            const struct cal_layer *layer = &c->layers[c->layer_of[n]];
+            float *z = malloc(cal_layer_elems(&layer->layer) * c->images * sizeof(float));
+
+            status = z ? cal_linear(c, layer, true, z, diag)
+                       : lego_fail(diag, LEGO_E_NOMEM, "out of memory for a layer's output");
+            if (status == LEGO_OK)
+                cal_finish(c, layer, true, z);
+            free(z);
+        }
+    }
+    return status;
+}
+
+/* Mean squared change of the logits, centred over the classes of each example. */
+static double logit_change(const struct calibration *c)
+{
+    const struct cal_value *v = &c->values[c->logits];
+    const size_t elems = v->bytes / sizeof(float);
+    double total = 0;
+
+    for (uint32_t image = 0; image < c->images; image++) {
+        const float *a = (const float *)(v->teacher + image * v->bytes);
+        const float *b = (const float *)(v->student + image * v->bytes);
+        double sum = 0, squares = 0;
+
+        for (size_t i = 0; i < elems; i++) {
+            const double e = (double)b[i] - (double)a[i];
+            sum += e;
+            squares += e * e;
+        }
+        total += squares - sum * sum / (double)elems;
+    }
+    return total / c->images;
+}
+
+static int sense_layer(struct calibration *c, struct cal_layer *layer, double *ret_sensitivity,
+                       struct lego_diag *diag)
+{
+    const struct layer *l = &layer->layer;
+    const size_t elems = cal_layer_elems(l) * c->images;
+    float *teacher_z = malloc(elems * sizeof(float)), *z = malloc(elems * sizeof(float));
+    float *perturbed = malloc((size_t)l->rows * l->columns * sizeof(float));
+    const int32_t output = c->graph->nodes[l->node].outputs[0];
+    double energy = 0;
+    int status = LEGO_E_NOMEM;
+
+    if (teacher_z && z && perturbed) {
+        perturb(c, layer, perturbed);
+        status = cal_linear(c, layer, false, teacher_z, diag);
+        layer->student_t = perturbed;
+        if (status == LEGO_OK)
+            status = cal_linear(c, layer, true, z, diag);
+        layer->student_t = NULL;
+    }
+    if (status == LEGO_OK) {
+        energy = add_change(c, layer, teacher_z, z);
+        status = cal_allocate(c, output, true, diag);
+    }
+    if (status == LEGO_OK) {
+        cal_finish(c, layer, true, z);
+        status = run_changed(c, l->node + 1, diag);
+    }
+    if (status == LEGO_OK)
+        *ret_sensitivity = fmax(logit_change(c), 1e-20) / fmax(energy, 1e-20);
+    for (uint32_t v = 0; v < c->graph->value_count; v++)
+        cal_free_student(c, (int32_t)v);
+    free(teacher_z);
+    free(z);
+    free(perturbed);
+    return status;
+}
+
+/* How many examples all values of the teacher may be kept for. */
+static uint32_t choose_images(const struct calibration *c)
+{
+    uint64_t bytes = 1;
+
+    for (uint32_t v = 0; v < c->graph->value_count; v++)
+        bytes += c->values[v].bytes;
+    const uint64_t images = MEMORY_BYTES / (2 * bytes);
+    const uint64_t bounded = images > MAX_IMAGES   ? MAX_IMAGES
+                             : images < MIN_IMAGES ? MIN_IMAGES
+                                                   : images;
+    return bounded < c->images ? (uint32_t)bounded : c->images;
+}
+
+int calibrate_sensitivity(struct calibration *c, double *ret_sensitivity, struct lego_diag *diag)
+{
+    const uint32_t all = c->images;
+    double logs = 0;
+    int status;
+
+    c->images = choose_images(c);
+    status = run_teacher(c, diag);
+    for (uint32_t i = 0; status == LEGO_OK && i < c->layer_count; i++) {
+        status = sense_layer(c, &c->layers[i], &ret_sensitivity[i], diag);
+        if (status == LEGO_OK)
+            logs += portable_log(ret_sensitivity[i]);
+    }
+    const double mean = c->layer_count > 0 ? portable_exp(logs / c->layer_count) : 1;
+    for (uint32_t i = 0; status == LEGO_OK && i < c->layer_count; i++)
+        ret_sensitivity[i] /= mean;
+    c->images = all;
+    return status;
+}

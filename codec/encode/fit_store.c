@@ -1,0 +1,268 @@
+#include "codec/base/half.h"
+#include "codec/encode/fit.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The catalogue of each format and stage that is in use. */
+struct store {
+    struct fit *fit;
+    struct lego_catalogue *catalogues;
+    uint32_t catalogue_count;
+    uint32_t first[FIT_FORMATS]; /* index of the first stage's */
+};
+
+static int store_catalogues(struct store *s, struct lego_diag *diag)
+{
+    struct lego_arena *arena = s->fit->package->graph->arena;
+    bool used[FIT_FORMATS] = {false};
+
+    s->catalogues =
+        lego_arena_calloc(arena, (size_t)FIT_FORMATS * GPTQ_MAX_STAGES, sizeof(*s->catalogues));
+    for (uint32_t i = 0; i < s->fit->weight_count; i++)
+        used[s->fit->layers[i].format] = true;
+    for (uint32_t f = 0; s->catalogues && f < FIT_FORMATS; f++) {
+        const struct gptq_format *format = &fit_formats[f];
+
+        s->first[f] = s->catalogue_count;
+        for (uint32_t stage = 0; used[f] && stage < format->stages; stage++) {
+            const struct fit_catalogue *from = &s->fit->catalogues[f];
+            struct lego_catalogue *to = &s->catalogues[s->catalogue_count];
+
+            to->id = s->catalogue_count++;
+            to->dtype = LEGO_DTYPE_INT8;
+            to->brick_rows = format->rows;
+            to->brick_columns = format->columns;
+            to->entries = format->entries;
+            to->scale = from->stage_scale[stage];
+            to->data = lego_arena_memdup(arena, from->data[stage],
+                                         (size_t)format->entries * format->rows * format->columns);
+            if (!to->data)
+                return lego_fail(diag, LEGO_E_NOMEM, "out of memory for catalogues");
+        }
+    }
+    return s->catalogues ? LEGO_OK : lego_fail(diag, LEGO_E_NOMEM, "out of memory for catalogues");
+}
+
+/* Packs the indices of one stage, tile by tile. */
+static void pack(const struct fit_layer *layer, const struct lego_coded *coded, uint32_t which)
+{
+    const struct lego_stage *stage = &coded->stages[which];
+    const uint32_t wide = lego_coded_brick_columns(coded);
+    const uint32_t channels = coded->columns / coded->taps;
+    const uint32_t in_tile = coded->tile_rows / coded->brick_rows;
+
+    for (uint32_t tile = 0; tile < lego_coded_tiles(coded); tile++) {
+        const uint32_t high = lego_coded_tile_brick_rows(coded, tile);
+        uint8_t *bytes = (uint8_t *)stage->stream + tile * stage->tile_stride_bytes;
+
+        for (uint32_t bc = 0; bc < wide; bc++) {
+            uint32_t from = bc;
+
+            if (coded->column_order == LEGO_COLUMNS_TAP_MAJOR)
+                from = bc % channels * coded->taps + bc / channels;
+            for (uint32_t br = 0; br < high; br++)
+                lego_index_put(bytes, stage->index_bits, (uint64_t)bc * high + br,
+                               layer->index[which][(size_t)(tile * in_tile + br) * wide + from]);
+        }
+    }
+}
+
+static int store_layer(const struct store *s, const struct fit_layer *layer,
+                       struct lego_coded *coded, struct lego_diag *diag)
+{
+    const struct lego_graph *graph = s->fit->package->graph;
+    const struct gptq_format *format = &fit_formats[layer->format];
+    const struct encode_weight *weight = layer->weight;
+
+    *coded = (struct lego_coded){
+        .view = weight->view,
+        .column_order = format->columns > 1 ? LEGO_COLUMNS_CHANNEL_MAJOR : LEGO_COLUMNS_TAP_MAJOR,
+        .groups = weight->groups,
+        .stage_count = format->stages,
+        .scale_kind = fit_scales_layer(layer->format) ? LEGO_SCALE_LAYER : LEGO_SCALE_ROW,
+        .layer_scale = layer->scales[0],
+    };
+    if (coded->scale_kind == LEGO_SCALE_ROW) {
+        uint16_t *halves = lego_arena_calloc(graph->arena, weight->rows, sizeof(*halves));
+
+        if (!halves)
+            return lego_fail(diag, LEGO_E_NOMEM, "out of memory for scales");
+        for (uint32_t r = 0; r < weight->rows; r++)
+            halves[r] = lego_half_from_float(layer->scales[r]);
+        coded->row_scales = halves;
+        coded->layer_scale = 1;
+    }
+    for (uint32_t i = 0; i < format->stages; i++)
+        coded->stages[i].catalogue = &s->catalogues[s->first[layer->format] + i];
+    const int status = lego_coded_layout(coded, &graph->tensors[weight->tensor].shape);
+    if (status != LEGO_OK)
+        return lego_fail(diag, status, "weight '%s' cannot be stored", weight->name);
+    for (uint32_t i = 0; i < format->stages; i++) {
+        struct lego_stage *stage = &coded->stages[i];
+
+        stage->stream =
+            lego_arena_calloc(graph->arena, stage->stream_bytes + LEGO_STREAM_TAIL_BYTES, 1);
+        if (!stage->stream)
+            return lego_fail(diag, LEGO_E_NOMEM, "out of memory for indices");
+        pack(layer, coded, i);
+    }
+    return LEGO_OK;
+}
+
+static uint32_t count_uses(const struct lego_graph *graph, int32_t tensor)
+{
+    uint32_t uses = 0;
+
+    for (uint32_t n = 0; n < graph->node_count; n++) {
+        for (uint32_t i = 0; i < graph->nodes[n].input_count; i++) {
+            const int32_t value = graph->nodes[n].inputs[i];
+            uses += value >= 0 && graph->values[value].tensor == tensor;
+        }
+    }
+    return uses;
+}
+
+/* Gives a node an input 2 of its own with these values. */
+static int set_bias(struct lego_graph *graph, uint32_t n, const float *values, uint32_t count,
+                    const char *weight)
+{
+    const struct lego_shape shape = {.rank = 1, .dim = {count}};
+    const float *data = lego_arena_memdup(graph->arena, values, count * sizeof(float));
+    struct lego_node *node = &graph->nodes[n];
+    const int32_t old = node->input_count > 2 ? node->inputs[2] : -1;
+
+    if (!data)
+        return LEGO_E_NOMEM;
+    if (old >= 0 && count_uses(graph, graph->values[old].tensor) == 1) {
+        graph->tensors[graph->values[old].tensor].data = data;
+        return LEGO_OK;
+    }
+    const char *name = lego_arena_printf(graph->arena, "%s.bias.%u", weight, n);
+    int32_t *inputs = lego_arena_calloc(graph->arena, node->input_count + 3, sizeof(*inputs));
+    if (!name || !inputs)
+        return LEGO_E_NOMEM;
+    const int32_t tensor = lego_graph_add_tensor(graph, name, LEGO_DTYPE_FLOAT32, &shape);
+    const int32_t value = lego_graph_add_value(graph, name, LEGO_DTYPE_FLOAT32, &shape);
+    if (tensor < 0 || value < 0)
+        return LEGO_E_NOMEM;
+    graph->tensors[tensor].data = data;
+    graph->values[value].tensor = tensor;
+    memcpy(inputs, node->inputs, node->input_count * sizeof(*inputs));
+    inputs[2] = value;
+    node->inputs = inputs;
+    node->input_count = node->input_count > 3 ? node->input_count : 3;
+    return LEGO_OK;
+}
+
+/* The n-th node (from 0) that multiplies with a tensor. */
+static uint32_t find_user(const struct lego_graph *graph, int32_t tensor, uint32_t nth)
+{
+    for (uint32_t n = 0; n < graph->node_count; n++) {
+        const struct lego_node *node = &graph->nodes[n];
+
+        if (node->input_count > 1 && node->inputs[1] >= 0 &&
+            graph->values[node->inputs[1]].tensor == tensor && nth-- == 0)
+            return n;
+    }
+    return UINT32_MAX;
+}
+
+/* Adds what the walk found to each layer's bias, as numbers that fp16 holds. */
+static int store_biases(const struct store *s, struct lego_diag *diag)
+{
+    struct lego_graph *graph = s->fit->package->graph;
+    uint32_t count;
+    const struct layer *layers = calibrate_layers(s->fit->calibration, &count);
+    int status = LEGO_OK;
+
+    for (uint32_t i = 0; status == LEGO_OK && i < count; i++) {
+        const struct encode_weight *weight = &s->fit->weights[layers[i].weight];
+        uint32_t nth = 0;
+
+        if (!layers[i].can_bias)
+            continue;
+        for (uint32_t k = 0; k < i; k++)
+            nth += layers[k].weight == layers[i].weight;
+        const uint32_t n = find_user(graph, weight->tensor, nth);
+        float *values = calloc(layers[i].rows, sizeof(float));
+        const struct lego_tensor *old =
+            n != UINT32_MAX ? lego_node_constant(graph, &graph->nodes[n], 2) : NULL;
+        status = values && n != UINT32_MAX ? LEGO_OK : LEGO_E_NOMEM;
+        for (uint32_t r = 0; status == LEGO_OK && r < layers[i].rows; r++) {
+            const float sum = (old ? ((const float *)old->data)[r] : 0) + s->fit->bias[i][r];
+            values[r] = fabsf(sum) < 65000 ? lego_half_to_float(lego_half_from_float(sum)) : sum;
+        }
+        if (status == LEGO_OK)
+            status = set_bias(graph, n, values, layers[i].rows, weight->name);
+        free(values);
+    }
+    return status == LEGO_OK ? LEGO_OK : lego_fail(diag, status, "out of memory for biases");
+}
+
+static void describe(const struct fit *fit, const struct fit_layer *layer,
+                     const struct lego_coded *coded, struct encode_layer *entry)
+{
+    const struct encode_weight *w = layer->weight;
+    double error = 0, energy = 0;
+
+    entry->name = w->name;
+    entry->weights = (uint64_t)w->rows * w->columns;
+    entry->bytes =
+        coded->scale_kind == LEGO_SCALE_ROW ? coded->rows * sizeof(uint16_t) : sizeof(float);
+    for (uint32_t i = 0; i < coded->stage_count; i++)
+        entry->bytes += coded->stages[i].stream_bytes;
+    entry->bits_per_weight = 8.0 * (double)entry->bytes / (double)entry->weights;
+    for (size_t i = 0; i < (size_t)w->rows * w->columns; i++) {
+        const double exact =
+            (double)
+                w->data[encode_weight_elem(fit->package->graph, w, LEGO_COLUMNS_CHANNEL_MAJOR,
+                                           (uint32_t)(i / w->columns), (uint32_t)(i % w->columns))];
+        const double e = exact - (double)layer->decoded[i];
+
+        error += e * e;
+        energy += exact * exact;
+    }
+    entry->mse = energy > 0 ? error / energy : 0;
+}
+
+int fit_store(struct fit *fit, struct encode_report *report, struct lego_diag *diag)
+{
+    struct lego_graph *graph = fit->package->graph;
+    struct store s = {.fit = fit};
+    struct lego_coded *coded = lego_arena_calloc(graph->arena, fit->weight_count, sizeof(*coded));
+    int status =
+        coded ? store_catalogues(&s, diag) : lego_fail(diag, LEGO_E_NOMEM, "out of memory");
+
+    for (uint32_t i = 0; status == LEGO_OK && i < fit->weight_count; i++) {
+        status = store_layer(&s, &fit->layers[i], &coded[i], diag);
+        if (status != LEGO_OK)
+            break;
+        describe(fit, &fit->layers[i], &coded[i], &report->layers[i]);
+        report->weights += report->layers[i].weights;
+        report->bytes += report->layers[i].bytes;
+    }
+    if (status == LEGO_OK)
+        status = store_biases(&s, diag);
+    if (status != LEGO_OK)
+        return status;
+    for (uint32_t f = 0; f < FIT_FORMATS; f++) {
+        for (uint32_t i = 0; i < fit->weight_count; i++) {
+            if (fit->layers[i].format == f) {
+                report->catalogue_bytes += fit_catalogue_bytes(f);
+                break;
+            }
+        }
+    }
+    report->bytes += report->catalogue_bytes;
+    for (uint32_t i = 0; i < fit->weight_count; i++) {
+        struct lego_tensor *tensor = &graph->tensors[fit->weights[i].tensor];
+
+        tensor->coded = &coded[i];
+        tensor->data = NULL;
+    }
+    fit->package->catalogues = s.catalogues;
+    fit->package->catalogue_count = s.catalogue_count;
+    return LEGO_OK;
+}

@@ -1,0 +1,285 @@
+#include "codec/encode/gptq.h"
+#include "codec/base/arith.h"
+#include "codec/base/status.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CHUNK_ROWS  16 /* a task; a multiple of every brick's rows */
+#define MAX_COLUMNS 16
+#define MAX_DIM     128
+#define MAX_ENTRIES 256
+#define BEST_FIRST  12 /* entries of the first stage that are tried with all of the second */
+
+/* What all tasks share. */
+struct solver {
+    const struct gptq_problem *problem;
+    const struct gptq_format *format;
+    const struct gptq_catalogues *catalogues;
+    const float *scales;
+    struct gptq_result *result;
+    uint32_t dim, blocks;
+    float *whitening; /* [blocks][columns][columns]: inverse of the block of U, upper */
+    float *tables;    /* [blocks or 1][stages][dim][entries]: whitened catalogues, entries last */
+    size_t table_elems;
+    double *sums; /* [tasks] */
+    bool failed;
+};
+
+static const float *block_table(const struct solver *s, uint32_t block, uint32_t stage)
+{
+    const size_t which = s->format->columns > 1 ? block : 0;
+
+    return s->tables + (which * s->format->stages + stage) * s->table_elems;
+}
+
+/* a = inverse of the C x C block of U on the diagonal at `at`. */
+static void invert_block(const float *u, size_t n, size_t at, uint32_t columns, float *a)
+{
+    memset(a, 0, (size_t)columns * columns * sizeof(*a));
+    for (uint32_t c = 0; c < columns; c++) {
+        a[c * columns + c] = 1 / u[(at + c) * n + at + c];
+        for (uint32_t r = c; r-- > 0;) {
+            float sum = 0;
+
+            for (uint32_t m = r; m < c; m++)
+                sum += a[r * columns + m] * u[(at + m) * n + at + c];
+            a[r * columns + c] = -sum * a[c * columns + c];
+        }
+    }
+}
+
+/* x A for one row of a brick. */
+static void whiten_row(const float *x, const float *a, uint32_t columns, float *ret)
+{
+    for (uint32_t c = 0; c < columns; c++) {
+        float sum = 0;
+
+        for (uint32_t r = 0; r <= c; r++)
+            sum += x[r] * a[r * columns + c];
+        ret[c] = sum;
+    }
+}
+
+static void make_table(void *context, size_t block)
+{
+    struct solver *s = context;
+    const struct gptq_format *f = s->format;
+    float *a = s->whitening + block * f->columns * f->columns;
+
+    invert_block(s->problem->u, s->problem->columns, block * f->columns, f->columns, a);
+    if (f->levels > 0 || (f->columns == 1 && block > 0))
+        return;
+    for (uint32_t stage = 0; stage < f->stages; stage++) {
+        float *table = (float *)block_table(s, (uint32_t)block, stage);
+
+        for (uint32_t k = 0; k < f->entries; k++) {
+            const float *entry = s->catalogues->stage[stage] + (size_t)k * s->dim;
+            float whitened[MAX_DIM];
+
+            for (uint32_t r = 0; r < f->rows; r++) {
+                if (f->columns > 1)
+                    whiten_row(entry + r * f->columns, a, f->columns, whitened + r * f->columns);
+                else
+                    whitened[r] = entry[r]; /* one factor for all: it changes no choice */
+            }
+            for (uint32_t d = 0; d < s->dim; d++)
+                table[(size_t)d * f->entries + k] = whitened[d];
+        }
+    }
+}
+
+static void distances(const float *x, const float *table, uint32_t dim, uint32_t entries,
+                      float *ret_distance)
+{
+    memset(ret_distance, 0, entries * sizeof(*ret_distance));
+    for (uint32_t d = 0; d < dim; d++) {
+        const float *row = table + (size_t)d * entries;
+
+        for (uint32_t k = 0; k < entries; k++) {
+            const float e = x[d] - row[k];
+            ret_distance[k] += e * e;
+        }
+    }
+}
+
+static uint32_t smallest(const float *distance, uint32_t entries)
+{
+    uint32_t best = 0;
+
+    for (uint32_t k = 1; k < entries; k++) {
+        if (distance[k] < distance[best])
+            best = k;
+    }
+    return best;
+}
+
+/* The best sum of two entries: the nearest of the first stage, each with all of the second. */
+static void choose_two(const struct solver *s, uint32_t block, const float *x, float *distance,
+                       uint32_t *ret_index)
+{
+    const uint32_t entries = s->format->entries;
+    const float *first = block_table(s, block, 0), *second = block_table(s, block, 1);
+    float best = FLT_MAX, rest[MAX_DIM], other[MAX_ENTRIES];
+
+    for (int trial = 0; trial < BEST_FIRST; trial++) {
+        const uint32_t k = smallest(distance, entries);
+
+        distance[k] = FLT_MAX;
+        for (uint32_t d = 0; d < s->dim; d++)
+            rest[d] = x[d] - first[(size_t)d * entries + k];
+        distances(rest, second, s->dim, entries, other);
+        const uint32_t m = smallest(other, entries);
+        if (other[m] < best) {
+            best = other[m];
+            ret_index[0] = k;
+            ret_index[1] = m;
+        }
+    }
+}
+
+/* Chooses the brick for w [brick rows][columns] (already divided by the scales). */
+static void choose(const struct solver *s, uint32_t block, const float *w, uint32_t *ret_index)
+{
+    const struct gptq_format *f = s->format;
+    const float *a = s->whitening + (size_t)block * f->columns * f->columns;
+    float x[MAX_DIM], distance[MAX_ENTRIES];
+
+    for (uint32_t r = 0; r < f->rows; r++) {
+        if (f->columns > 1)
+            whiten_row(w + r * f->columns, a, f->columns, x + r * f->columns);
+        else
+            x[r] = w[r];
+    }
+    distances(x, block_table(s, block, 0), s->dim, f->entries, distance);
+    if (f->stages == 2)
+        choose_two(s, block, x, distance, ret_index);
+    else
+        ret_index[0] = smallest(distance, f->entries);
+}
+
+static void choose_level(const struct solver *s, float w, uint32_t *ret_index, float *ret_value)
+{
+    const float limit = (float)s->format->levels;
+    const float level = fminf(fmaxf(rintf(w), -limit), limit - 1);
+
+    ret_index[0] = (uint32_t)((int32_t)level + s->format->levels);
+    *ret_value = level;
+}
+
+/* Quantises one brick: w are the working weights of its rows at this block. */
+static void take_brick(const struct solver *s, uint32_t block, uint32_t row, uint32_t rows,
+                       const float *work, float *error)
+{
+    const struct gptq_format *f = s->format;
+    const struct gptq_problem *p = s->problem;
+    const uint32_t n = p->columns, at = block * f->columns, column = p->order[at];
+    const size_t brick = (size_t)(row / f->rows) * (n / f->columns) + column / f->columns;
+    float scaled[MAX_DIM] = {0}, value[MAX_DIM];
+    uint32_t index[GPTQ_MAX_STAGES] = {0};
+
+    for (uint32_t r = 0; r < rows; r++) {
+        for (uint32_t c = 0; c < f->columns; c++)
+            scaled[r * f->columns + c] = work[(size_t)r * n + at + c] / s->scales[row + r];
+    }
+    if (f->levels > 0) {
+        choose_level(s, scaled[0], index, value);
+    } else {
+        choose(s, block, scaled, index);
+        memcpy(value, s->catalogues->stage[0] + (size_t)index[0] * s->dim, s->dim * sizeof(float));
+        for (uint32_t d = 0; f->stages == 2 && d < s->dim; d++)
+            value[d] += s->catalogues->stage[1][(size_t)index[1] * s->dim + d];
+    }
+    for (uint32_t stage = 0; stage < f->stages; stage++)
+        s->result->index[stage][brick] = index[stage];
+    for (uint32_t r = 0; r < rows; r++) {
+        float *compensated = s->result->compensated + (size_t)(row + r) * n + column;
+        float *decoded = s->result->decoded + (size_t)(row + r) * n + column;
+        float difference[MAX_COLUMNS];
+
+        for (uint32_t c = 0; c < f->columns; c++) {
+            const float v = value[r * f->columns + c];
+
+            compensated[c] = scaled[r * f->columns + c];
+            decoded[c] = v;
+            difference[c] = work[(size_t)r * n + at + c] - v * s->scales[row + r];
+        }
+        whiten_row(difference, s->whitening + (size_t)block * f->columns * f->columns, f->columns,
+                   error + r * f->columns);
+    }
+}
+
+/* Some rows through all blocks. */
+static void solve_chunk(void *context, size_t chunk)
+{
+    struct solver *s = context;
+    const struct gptq_problem *p = s->problem;
+    const uint32_t n = p->columns, columns = s->format->columns,
+                   first = (uint32_t)chunk * CHUNK_ROWS;
+    const uint32_t rows = (uint32_t)lego_min_size(CHUNK_ROWS, p->rows - first);
+    float *work = malloc((size_t)rows * n * sizeof(float));
+    float error[CHUNK_ROWS * MAX_COLUMNS];
+    double sum = 0;
+
+    if (!work) {
+        __atomic_store_n(&s->failed, true, __ATOMIC_RELAXED);
+        return;
+    }
+    for (uint32_t r = 0; r < rows; r++) {
+        for (uint32_t i = 0; i < n; i++)
+            work[(size_t)r * n + i] = p->target[(size_t)(first + r) * n + p->order[i]];
+    }
+    for (uint32_t block = 0; block < s->blocks; block++) {
+        for (uint32_t r = 0; r < rows; r += s->format->rows)
+            take_brick(s, block, first + r, (uint32_t)lego_min_size(s->format->rows, rows - r),
+                       work + (size_t)r * n, error + r * columns);
+        for (uint32_t r = 0; r < rows; r++) {
+            for (uint32_t c = 0; c < columns; c++) {
+                const float e = error[r * columns + c];
+                const float *u = p->u + (size_t)(block * columns + c) * n;
+                float *w = work + (size_t)r * n;
+
+                sum += (double)e * (double)e;
+                for (uint32_t i = (block + 1) * columns; i < n; i++)
+                    w[i] -= e * u[i];
+            }
+        }
+    }
+    s->sums[chunk] = sum;
+    free(work);
+}
+
+int gptq_solve(const struct gptq_problem *problem, const struct gptq_format *format,
+               const struct gptq_catalogues *catalogues, const float *scales,
+               struct encode_workers *workers, struct gptq_result *result)
+{
+    struct solver s = {.problem = problem,
+                       .format = format,
+                       .catalogues = catalogues,
+                       .scales = scales,
+                       .result = result,
+                       .dim = format->rows * format->columns,
+                       .blocks = problem->columns / format->columns};
+    const size_t chunks = lego_div_up(problem->rows, CHUNK_ROWS);
+    const size_t tables = format->columns > 1 ? s.blocks : 1;
+
+    s.table_elems = (size_t)s.dim * format->entries;
+    s.whitening = malloc((size_t)s.blocks * format->columns * format->columns * sizeof(float));
+    s.tables =
+        malloc((format->levels > 0 ? 1 : tables * format->stages * s.table_elems) * sizeof(float));
+    s.sums = calloc(chunks, sizeof(*s.sums));
+    s.failed = !s.whitening || !s.tables || !s.sums;
+    if (!s.failed) {
+        encode_workers_run(workers, s.blocks, make_table, &s);
+        encode_workers_run(workers, chunks, solve_chunk, &s);
+        result->distortion = 0;
+        for (size_t i = 0; i < chunks; i++)
+            result->distortion += s.sums[i];
+    }
+    free(s.whitening);
+    free(s.tables);
+    free(s.sums);
+    return s.failed ? LEGO_E_NOMEM : LEGO_OK;
+}

@@ -1,0 +1,237 @@
+#include "codec/encode/layer.h"
+#include "codec/base/arith.h"
+#include "codec/encode/linear.h"
+
+#include <string.h>
+
+#define POSITIONS_AT_ONCE 256
+
+static const struct lego_shape *value_shape(const struct lego_graph *graph, int32_t value)
+{
+    return &graph->values[value].shape;
+}
+
+static int32_t node_input(const struct lego_node *node, uint32_t index)
+{
+    return index < node->input_count ? node->inputs[index] : -1;
+}
+
+/* Padding in front for auto_pad, or as given. */
+static int32_t pad_before(const struct lego_node *node, int axis, int axes, int64_t in, int64_t out,
+                          int64_t kernel, int64_t stride, int64_t dilation)
+{
+    const char *automatic = lego_node_string(node, "auto_pad", "NOTSET");
+    size_t count;
+    const int64_t *pads = lego_node_ints(node, "pads", &count);
+    const int64_t needed = (out - 1) * stride + (kernel - 1) * dilation + 1 - in;
+
+    if (strcmp(automatic, "SAME_UPPER") == 0)
+        return (int32_t)(needed > 0 ? needed / 2 : 0);
+    if (strcmp(automatic, "SAME_LOWER") == 0)
+        return (int32_t)(needed > 0 ? (needed + 1) / 2 : 0);
+    if (strcmp(automatic, "VALID") == 0 || !pads || count != 2 * (size_t)axes)
+        return 0;
+    return (int32_t)pads[axis];
+}
+
+static int64_t axis_int(const struct lego_node *node, const char *name, int axis)
+{
+    size_t count;
+    const int64_t *values = lego_node_ints(node, name, &count);
+
+    return values && (size_t)axis < count ? values[axis] : 1;
+}
+
+static bool describe_window(const struct lego_graph *graph, const struct lego_node *node,
+                            const struct encode_weight *weight, struct layer *layer)
+{
+    const struct lego_shape *x = value_shape(graph, node->inputs[0]);
+    const struct lego_shape *y = value_shape(graph, node->outputs[0]);
+    const struct lego_shape *w = &graph->tensors[graph->values[node->inputs[1]].tensor].shape;
+    const int axes = x->rank - 2;
+    const int last = x->rank - 1;
+
+    if ((axes != 1 && axes != 2) || x->dim[0] != 1 || y->rank != x->rank)
+        return false;
+    layer->window = true;
+    layer->in_w = (uint32_t)x->dim[last];
+    layer->out_w = (uint32_t)y->dim[last];
+    layer->k_w = (uint32_t)w->dim[last];
+    layer->stride_w = (uint32_t)axis_int(node, "strides", axes - 1);
+    layer->dilation_w = (uint32_t)axis_int(node, "dilations", axes - 1);
+    layer->pad_left = pad_before(node, axes - 1, axes, layer->in_w, layer->out_w, layer->k_w,
+                                 layer->stride_w, layer->dilation_w);
+    layer->in_h = layer->k_h = layer->stride_h = layer->dilation_h = 1;
+    layer->positions = layer->out_w;
+    if (axes == 2) {
+        layer->in_h = (uint32_t)x->dim[2];
+        layer->k_h = (uint32_t)w->dim[2];
+        layer->stride_h = (uint32_t)axis_int(node, "strides", 0);
+        layer->dilation_h = (uint32_t)axis_int(node, "dilations", 0);
+        layer->pad_top = pad_before(node, 0, axes, layer->in_h, y->dim[2], layer->k_h,
+                                    layer->stride_h, layer->dilation_h);
+        layer->positions *= (uint32_t)y->dim[2];
+    }
+    layer->groups = weight->groups;
+    layer->residual = node_input(node, 3);
+    return true;
+}
+
+static bool describe_product(const struct lego_graph *graph, const struct lego_node *node,
+                             struct layer *layer)
+{
+    size_t elems;
+
+    if (node->op == LEGO_OP_Gemm &&
+        (lego_node_float(node, "alpha", 1) != 1 || lego_node_float(node, "beta", 1) != 1 ||
+         lego_node_int(node, "transA", 0)))
+        return false;
+    if (lego_shape_elems(value_shape(graph, node->outputs[0]), &elems) != LEGO_OK)
+        return false;
+    layer->groups = 1;
+    layer->positions = (uint32_t)(elems / layer->rows);
+    layer->residual = -1;
+    return layer->positions > 0;
+}
+
+bool layer_describe(const struct lego_graph *graph, uint32_t node_index,
+                    const struct encode_weight *weight, uint32_t index, struct layer *ret_layer)
+{
+    const struct lego_node *node = &graph->nodes[node_index];
+    struct layer layer = {.node = node_index,
+                          .weight = index,
+                          .rows = weight->rows,
+                          .columns = weight->columns,
+                          .taps = weight->taps,
+                          .bias = node->op == LEGO_OP_MatMul ? -1 : node_input(node, 2),
+                          .can_bias = node->op != LEGO_OP_MatMul};
+    bool good = false;
+
+    if (!lego_shape_is_static(value_shape(graph, node->inputs[0])) ||
+        !lego_shape_is_static(value_shape(graph, node->outputs[0])))
+        return false;
+    if (node->op == LEGO_OP_Conv)
+        good = describe_window(graph, node, weight, &layer);
+    else if (node->op == LEGO_OP_Gemm || node->op == LEGO_OP_MatMul)
+        good = describe_product(graph, node, &layer);
+    if (!good || layer.positions == 0)
+        return false;
+    if (layer.bias >= 0) { /* one constant for each row */
+        const struct lego_value *bias = &graph->values[layer.bias];
+        size_t elems;
+
+        if (bias->tensor < 0 || bias->dtype != LEGO_DTYPE_FLOAT32 ||
+            lego_shape_elems(&bias->shape, &elems) != LEGO_OK || elems != layer.rows)
+            return false;
+    }
+    layer.group_rows = layer.rows / layer.groups;
+    *ret_layer = layer;
+    return true;
+}
+
+/* One column (channel, tap) at one position of a convolution; 0 in the padding. */
+static float window_at(const struct layer *layer, const float *plane, uint32_t tap,
+                       uint32_t position)
+{
+    const int64_t y = (int64_t)(position / layer->out_w) * layer->stride_h +
+                      (int64_t)(tap / layer->k_w) * layer->dilation_h - layer->pad_top;
+    const int64_t x = (int64_t)(position % layer->out_w) * layer->stride_w +
+                      (int64_t)(tap % layer->k_w) * layer->dilation_w - layer->pad_left;
+
+    if (y < 0 || x < 0 || y >= layer->in_h || x >= layer->in_w)
+        return 0;
+    return plane[y * layer->in_w + x];
+}
+
+/* Columns of `count` neighbouring positions: whole runs of an output line at a time. */
+static void window_run(const struct layer *layer, const float *plane, uint32_t tap, uint32_t first,
+                       uint32_t count, float *to)
+{
+    uint32_t line = first / layer->out_w, x = first % layer->out_w;
+
+    for (uint32_t done = 0; done < count; line++, x = 0) {
+        const uint32_t run = (uint32_t)lego_min_size(layer->out_w - x, count - done);
+        const int64_t in_y = (int64_t)line * layer->stride_h +
+                             (int64_t)(tap / layer->k_w) * layer->dilation_h - layer->pad_top;
+        const int64_t in_x = (int64_t)x * layer->stride_w +
+                             (int64_t)(tap % layer->k_w) * layer->dilation_w - layer->pad_left;
+
+        if (in_y < 0 || in_y >= layer->in_h) {
+            memset(to + done, 0, run * sizeof(*to));
+        } else {
+            const float *from = plane + in_y * layer->in_w;
+
+            for (uint32_t i = 0; i < run; i++) {
+                const int64_t at = in_x + (int64_t)i * layer->stride_w;
+                to[done + i] = at >= 0 && at < layer->in_w ? from[at] : 0;
+            }
+        }
+        done += run;
+    }
+}
+
+void layer_columns(const struct layer *layer, const float *input, uint32_t group, uint32_t first,
+                   const uint32_t *places, uint32_t count, float *out, size_t stride)
+{
+    const uint32_t taps = layer->window ? layer->k_h * layer->k_w : 1;
+    const uint32_t channels = layer->columns / taps;
+    const size_t plane_elems = (size_t)layer->in_h * layer->in_w;
+
+    for (uint32_t column = 0; column < layer->columns; column++) {
+        const float *plane = input + (group * channels + column / taps) * plane_elems;
+        float *to = out + column * stride;
+
+        if (layer->window && !places) {
+            window_run(layer, plane, column % taps, first, count, to);
+            continue;
+        }
+        for (uint32_t i = 0; i < count; i++) {
+            const uint32_t position = places ? places[i] : first + i;
+
+            to[i] = layer->window ? window_at(layer, plane, column % taps, position)
+                                  : input[(size_t)position * layer->columns + column];
+        }
+    }
+}
+
+size_t layer_scratch(const struct layer *layer)
+{
+    return (size_t)POSITIONS_AT_ONCE * layer->columns +
+           (layer->window ? 0 : (size_t)POSITIONS_AT_ONCE * layer->rows);
+}
+
+/* z is [row][position] for a convolution; a product's output has its rows last. */
+static void store_transposed(const struct layer *layer, const float *part, uint32_t first,
+                             uint32_t count, float *z)
+{
+    for (uint32_t p = 0; p < count; p++) {
+        for (uint32_t row = 0; row < layer->rows; row++)
+            z[(size_t)(first + p) * layer->rows + row] = part[(size_t)row * POSITIONS_AT_ONCE + p];
+    }
+}
+
+void layer_forward(const struct layer *layer, const float *weights_t, const float *input,
+                   float *scratch, float *z)
+{
+    const size_t depth = layer->columns, rows = layer->group_rows;
+    float *part = scratch + (size_t)POSITIONS_AT_ONCE * depth;
+
+    for (uint32_t first = 0; first < layer->positions; first += POSITIONS_AT_ONCE) {
+        const uint32_t count = (uint32_t)lego_min_size(POSITIONS_AT_ONCE, layer->positions - first);
+
+        for (uint32_t group = 0; group < layer->groups; group++) {
+            const float *w = weights_t + group * depth * rows;
+
+            layer_columns(layer, input, group, first, NULL, count, scratch, POSITIONS_AT_ONCE);
+            if (layer->window)
+                linear_gemm(rows, count, depth, w, rows, scratch, POSITIONS_AT_ONCE,
+                            z + (size_t)group * rows * layer->positions + first, layer->positions,
+                            false);
+            else
+                linear_gemm(rows, count, depth, w, rows, scratch, POSITIONS_AT_ONCE, part,
+                            POSITIONS_AT_ONCE, false);
+        }
+        if (!layer->window)
+            store_transposed(layer, part, first, count, z);
+    }
+}

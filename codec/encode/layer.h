@@ -1,0 +1,60 @@
+/*
+ * A weighted node as what it does to one example: a matrix that multiplies columns of its input.
+ *
+ * Output element (row, position) = sum over columns of W[row][column] * input(column, position):
+ * positions are output pixels of a convolution, rows of the left factor of a Gemm or MatMul.
+ * Columns count channel-major, as the tensor's own order, within the row's group.
+ */
+#ifndef LEGO_ENCODE_LAYER_H
+#define LEGO_ENCODE_LAYER_H
+
+#include "codec/encode/weights.h"
+
+struct layer {
+    uint32_t node;                /* in the (specialised) graph */
+    uint32_t weight;              /* in the list of encode_weight */
+    bool window;                  /* Conv; else Gemm or MatMul */
+    uint32_t groups, group_rows;  /* rows = groups * group_rows */
+    uint32_t rows, columns, taps; /* columns of one group */
+    uint32_t positions;
+    uint32_t in_h, in_w, out_w; /* window: spatial sizes (1-D: height 1) */
+    uint32_t k_h, k_w, stride_h, stride_w, dilation_h, dilation_w;
+    int32_t pad_top, pad_left;
+    int32_t bias;     /* value of the (constant) bias, -1: none */
+    bool can_bias;    /* a bias may be added where there is none */
+    int32_t residual; /* value that is added to the output before the activation, -1: none */
+};
+
+/*
+ * Describes node `node` of a graph with known shapes (a batch of one) whose input 1 is weight
+ * number `index`, `weight`. False where this is no layer of the kind above (transposed or 3-D
+ * convolution, alpha or transA of a Gemm, a computed bias): it can run, but not be calibrated.
+ */
+bool layer_describe(const struct lego_graph *graph, uint32_t node,
+                    const struct encode_weight *weight, uint32_t index, struct layer *ret_layer);
+
+/*
+ * Gathers input columns of one group of one example at `count` positions, k-major:
+ * out[column * stride + i] for position first + i (places NULL) or places[i].
+ */
+void layer_columns(const struct layer *layer, const float *input, uint32_t group, uint32_t first,
+                   const uint32_t *places, uint32_t count, float *out, size_t stride);
+
+/* Floats of scratch that layer_forward needs. */
+size_t layer_scratch(const struct layer *layer);
+
+/*
+ * Runs one example: z[row][position] = W x, with `weights_t` [group][column][group_rows], the
+ * matrix transposed. No bias, no activation.
+ */
+void layer_forward(const struct layer *layer, const float *weights_t, const float *input,
+                   float *scratch, float *z);
+
+/* Index of z[row][position] in the node's output tensor. */
+static inline size_t layer_output_index(const struct layer *layer, uint32_t row, uint32_t position)
+{
+    return layer->window ? (size_t)row * layer->positions + position
+                         : (size_t)position * layer->rows + row;
+}
+
+#endif
