@@ -16,13 +16,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
-/* A self-test may take this much of the file, or 1/64 of what the bricks take. */
+/* A self-test may take this much, or 1/64 of the bricks or of the file that is asked for. */
 #define SELFTEST_BYTES 1024
+
+/* What several catalogues add to the graph and to the alignment of sections. */
+#define SLACK_BYTES 256
 
 struct compress_options {
     const char *output, *codec, *brick, *scope, *scales, *type, *labels, *preprocess;
     uint64_t entries, iterations, seed, threads;
+    double ratio;
     bool no_selftest, quiet, json;
 };
 
@@ -44,6 +49,16 @@ static const struct cli_option OPTIONS[] = {
      .help = "bricks: plain brick clustering, the options below;\n"
              "legonet: the paper's method to the letter (4x4 bricks, one catalogue for the\n"
              "model): the smallest file, but accuracy falls to chance on the networks tried"},
+    {.name = "ratio",
+     .letter = 'r',
+     .type = CLI_DOUBLE,
+     OPTION(ratio),
+     .value = "R",
+     .min = 1,
+     .max = 1000,
+     .help = "bricks: keep as much accuracy as a file R times smaller allows: bricks are fitted\n"
+             "by calibration on synthetic pictures, their shapes chosen for each layer; of the\n"
+             "options below only seed, threads, labels and preprocess then count"},
     {.name = "catalogue",
      .letter = 'k',
      .type = CLI_UINT,
@@ -217,10 +232,10 @@ static int read_options(struct compress *c)
     if (code == CLI_GO_ON)
         code = read_brick(c);
     if (code == CLI_GO_ON && c->encode.codec == ENCODE_CODEC_LEGONET &&
-        (c->options.brick || c->encode.scope != ENCODE_SCOPE_MODEL ||
+        (c->options.brick || c->options.ratio > 0 || c->encode.scope != ENCODE_SCOPE_MODEL ||
          c->encode.scales != LEGO_SCALE_NONE))
-        code = cli_usage(&SPEC, "--codec legonet has 4x4 bricks, one catalogue for the model and "
-                                "no scales; --codec bricks takes others");
+        code = cli_usage(&SPEC, "--codec legonet has 4x4 bricks, one catalogue for the model, no "
+                                "scales and no --ratio; --codec bricks takes others");
     c->encode.catalogue_entries = (uint32_t)c->options.entries;
     c->encode.max_iterations = (uint32_t)c->options.iterations;
     c->encode.seed = c->options.seed;
@@ -280,7 +295,10 @@ static int add_metadata(struct compress *c, const char *path)
 static int add_selftest(struct compress *c, struct lego_diag *diag)
 {
     struct lego_diag why = LEGO_DIAG_INIT;
-    const uint64_t part = c->report.bytes / 64;
+    const double whole = c->options.ratio > 0
+                             ? (double)c->package->graph->original_bytes / c->options.ratio
+                             : (double)c->report.bytes;
+    const size_t part = (size_t)(whole / 64);
     /* By the reference kernels: the file's bytes must not depend on the machine's instruction set.
      */
     const struct lego_model_options options = {.resident = LEGO_RESIDENT_CODED, .cpu = "c"};
@@ -307,7 +325,9 @@ static int add_selftest(struct compress *c, struct lego_diag *diag)
     return LEGO_OK;
 }
 
-static int compress(struct compress *c, const char *path, struct lego_diag *diag)
+/* From the imported model to the written file. */
+static int write_coded(struct compress *c, const char *path, const char *output,
+                       struct lego_diag *diag)
 {
     int status = import_onnx(path, NULL, &c->package, diag);
 
@@ -320,7 +340,62 @@ static int compress(struct compress *c, const char *path, struct lego_diag *diag
     if (status == LEGO_OK)
         status = add_selftest(c, diag);
     if (status == LEGO_OK)
-        status = lego_package_write(c->package, c->options.output, &c->file_bytes, diag);
+        status = lego_package_write(c->package, output, &c->file_bytes, diag);
+    return status;
+}
+
+static void clear_coded(struct compress *c)
+{
+    encode_report_clear(&c->report);
+    if (c->model)
+        lego_model_close(c->model);
+    else
+        lego_package_destroy(c->package);
+    c->model = NULL;
+    c->package = NULL;
+    c->selftest[0] = '\0';
+}
+
+/* How many bytes the weights may take: what the ratio leaves, less what a file of this model takes
+ * beside its weights, which a quick plain encoding shows. */
+static int find_budget(struct compress *c, const char *path, struct lego_diag *diag)
+{
+    const struct encode_options asked = c->encode;
+    char *trial = NULL;
+
+    if (asprintf(&trial, "%s.%d.trial", c->options.output, (int)getpid()) < 0)
+        return lego_fail(diag, LEGO_E_NOMEM, "out of memory");
+    c->encode.max_iterations = 1;
+    c->encode.progress = NULL;
+    c->encode.scales = LEGO_SCALE_ROW;
+    const int status = write_coded(c, path, trial, diag);
+    uint64_t beside = c->file_bytes > c->report.bytes ? c->file_bytes - c->report.bytes : 0;
+    const double whole =
+        status == LEGO_OK ? (double)c->package->graph->original_bytes / c->options.ratio : 0;
+    const uint64_t saving = status == LEGO_OK ? encode_bias_saving(c->package) : 0;
+    unlink(trial);
+    free(trial);
+    clear_coded(c);
+    c->encode = asked;
+    if (status != LEGO_OK)
+        return status;
+    beside -= saving < beside ? saving : beside;
+    beside += SLACK_BYTES;
+    if (whole <= (double)beside)
+        return lego_fail(diag, LEGO_E_INVALID,
+                         "a ratio of %g leaves %.0f bytes, but the graph and what else is not "
+                         "weights take %" PRIu64,
+                         c->options.ratio, whole, beside);
+    c->encode.weight_bytes = (uint64_t)(whole - (double)beside);
+    return LEGO_OK;
+}
+
+static int compress(struct compress *c, const char *path, struct lego_diag *diag)
+{
+    int status = c->options.ratio > 0 ? find_budget(c, path, diag) : LEGO_OK;
+
+    if (status == LEGO_OK)
+        status = write_coded(c, path, c->options.output, diag);
     return status;
 }
 
@@ -394,11 +469,7 @@ int cmd_compress(int argc, char **argv)
         else
             code = c.options.json ? print_json(&c) : print_text(&c);
     }
-    encode_report_clear(&c.report);
-    if (c.model)
-        lego_model_close(c.model);
-    else
-        lego_package_destroy(c.package);
+    clear_coded(&c);
     cli_list_clear(&files);
     return code;
 }
