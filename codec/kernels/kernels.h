@@ -61,6 +61,43 @@ struct kern_brick_decode {
 };
 
 /*
+ * Decodes one tile of entropy-coded trellis levels (FORMAT.md, section 8) into the same panel.
+ *
+ * The stream begins with the first state of each of `lanes` rANS decoders, 4 bytes each; then words
+ * of 16 bits follow, which the decoders take in turn: in each row of each group of `lanes` columns
+ * the lanes in order. Whatever the bytes are, nothing beyond `stream_bytes` is read and every level
+ * is one that a table holds.
+ *
+ * A slot is level << 24 | frequency << 12 | (slot - the level's first slot). A column's table is
+ * that of its tap (column % taps): table[2 * tap] in even states of the trellis,
+ * table[2 * tap + 1] in odd ones, as offsets in `slots`.
+ *
+ * With a rotation, the columns (channel, tap) of a channel are coefficients:
+ *   element(channel, tap) = sum over j of coefficient(channel, j) * rotation[j * taps + tap]
+ * Rows of the last row block beyond `rows` become 0.
+ */
+#define KERN_TRELLIS_SLOTS     4096 /* of a table: probabilities are multiples of 1 / 4096 */
+#define KERN_TRELLIS_MAX_LANES 32
+#define KERN_TRELLIS_MAX_TAPS  25 /* with a rotation */
+
+struct kern_trellis_decode {
+    const uint8_t *stream;
+    size_t stream_bytes; /* at least 4 * lanes */
+    uint32_t lanes;      /* 1, 2, 4, 8, 16 or 32 */
+    uint32_t rows;       /* matrix rows in this tile, 1 to 256 */
+    uint32_t columns;    /* a multiple of taps */
+    uint32_t taps;
+    const uint32_t *slots;    /* tables of KERN_TRELLIS_SLOTS, 64-byte aligned */
+    const uint32_t *table;    /* [taps][2] */
+    const float *row_scale;   /* [rows] a level's worth, with the step */
+    const float *rotation;    /* [taps][taps], NULL: none */
+    const uint32_t *column_k; /* [columns], NULL: k = column */
+    float *panel;             /* 64-byte aligned */
+    uint32_t panel_nr;        /* a multiple of 8 (any for the reference) */
+    uint32_t panel_k;
+};
+
+/*
  * Packs dense fp32 weights into the same panel: element (r, k) of the tile from
  * source[r * row_stride + channel * channel_stride + tap * tap_stride] with k = tap * channels +
  * channel. Rows beyond `rows` in the last row block become 0.
@@ -137,6 +174,7 @@ struct kern_gemm_variant {
 };
 
 typedef void (*kern_brick_decode_fn)(const struct kern_brick_decode *args);
+typedef void (*kern_trellis_decode_fn)(const struct kern_trellis_decode *args);
 typedef void (*kern_panel_pack_fn)(const struct kern_panel_pack *args);
 typedef void (*kern_dwconv_f32_fn)(const struct kern_dwconv_f32 *args);
 typedef void (*kern_pool_f32_fn)(const struct kern_pool_f32 *args);
