@@ -5,6 +5,7 @@
 #include "agent/cli/options.h"
 #include "agent/cli/output.h"
 #include "codec/format/package.h"
+#include "codec/format/trellis.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -49,12 +50,14 @@ static uint64_t scale_bytes(const struct lego_coded *coded)
 {
     if (coded->scale_kind == LEGO_SCALE_ROW)
         return (uint64_t)coded->rows * sizeof(uint16_t);
+    if (coded->scale_kind == LEGO_SCALE_LOG)
+        return ((uint64_t)coded->rows * 5 + 7) / 8 + sizeof(float);
     return coded->scale_kind == LEGO_SCALE_LAYER ? sizeof(float) : 0;
 }
 
 static uint64_t index_bytes(const struct lego_coded *coded)
 {
-    uint64_t bytes = 0;
+    uint64_t bytes = coded->trellis ? coded->trellis->stream_bytes : 0;
 
     for (uint32_t i = 0; i < coded->stage_count; i++)
         bytes += coded->stages[i].stream_bytes;
@@ -91,7 +94,7 @@ static struct bytes_by_kind count_bytes(const struct lego_package *package)
 
 static const char *scale_name(enum lego_scale_kind kind)
 {
-    static const char *const names[] = {"none", "layer", "row"};
+    static const char *const names[] = {"none", "layer", "row", "log"};
 
     return names[kind];
 }
@@ -186,17 +189,21 @@ static void print_tables(const struct lego_package *package)
            "BRICKS", "CATALOGUE", "BYTES", "BITS/W", "SCALES");
     for (uint32_t i = 0; i < graph->tensor_count; i++) {
         const struct lego_coded *coded = graph->tensors[i].coded;
-        char matrix[32];
+        char matrix[32], brick[16], catalogue[16] = "-";
 
         if (!coded)
             continue;
+        snprintf(brick, sizeof(brick), "%2ux%-3u", coded->brick_rows, coded->brick_columns);
+        if (coded->trellis)
+            snprintf(brick, sizeof(brick), "level");
+        else
+            snprintf(catalogue, sizeof(catalogue), "%u", coded->stages[0].catalogue->id);
         snprintf(matrix, sizeof(matrix), "%ux%u", coded->rows, coded->columns);
-        printf("%-36s %-13s %11s %2ux%-3u %9" PRIu64 " %9u %9" PRIu64 " %6.2f %s\n",
-               graph->tensors[i].name, used_by(graph, i), matrix, coded->brick_rows,
-               coded->brick_columns,
-               (uint64_t)lego_coded_brick_rows(coded) * lego_coded_brick_columns(coded),
-               coded->stages[0].catalogue->id, index_bytes(coded) + scale_bytes(coded),
-               bits_per_weight(coded), scale_name(coded->scale_kind));
+        printf("%-36s %-13s %11s %-6s %9" PRIu64 " %9s %9" PRIu64 " %6.2f %s\n",
+               graph->tensors[i].name, used_by(graph, i), matrix, brick,
+               (uint64_t)lego_coded_brick_rows(coded) * lego_coded_brick_columns(coded), catalogue,
+               index_bytes(coded) + scale_bytes(coded), bits_per_weight(coded),
+               scale_name(coded->scale_kind));
     }
 }
 
@@ -261,14 +268,16 @@ static json_t *json_layers(const struct lego_package *package)
             continue;
         json_array_append_new(
             list,
-            json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:s,s:s}", "name",
-                      graph->tensors[i].name, "operator", used_by(graph, i), "rows",
-                      (json_int_t)coded->rows, "columns", (json_int_t)coded->columns, "brick_rows",
-                      (json_int_t)coded->brick_rows, "brick_columns",
-                      (json_int_t)coded->brick_columns, "stages", (json_int_t)coded->stage_count,
-                      "catalogue", (json_int_t)coded->stages[0].catalogue->id, "bytes",
-                      (json_int_t)(index_bytes(coded) + scale_bytes(coded)), "bits_per_weight",
-                      cli_json_real(bits_per_weight(coded)), "scales",
+            json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:o,s:I,s:o,s:s,s:s}", "name",
+                      graph->tensors[i].name, "coding", coded->trellis ? "trellis" : "bricks",
+                      "operator", used_by(graph, i), "rows", (json_int_t)coded->rows, "columns",
+                      (json_int_t)coded->columns, "brick_rows", (json_int_t)coded->brick_rows,
+                      "brick_columns", (json_int_t)coded->brick_columns, "stages",
+                      (json_int_t)coded->stage_count, "catalogue",
+                      coded->trellis ? json_null()
+                                     : json_integer((json_int_t)coded->stages[0].catalogue->id),
+                      "bytes", (json_int_t)(index_bytes(coded) + scale_bytes(coded)),
+                      "bits_per_weight", cli_json_real(bits_per_weight(coded)), "scales",
                       scale_name(coded->scale_kind), "columns_order",
                       coded->column_order == LEGO_COLUMNS_TAP_MAJOR ? "tap-major"
                                                                     : "channel-major"));

@@ -1,5 +1,7 @@
 #include "agent/runtime/model.h"
 
+#include "agent/runtime/weights_trellis.h"
+
 #include "agent/runtime/kern_init.h"
 #include "agent/runtime/plan.h"
 
@@ -84,6 +86,8 @@ int lego_model_from_package(struct lego_package *package, const struct lego_mode
     if (!status)
         status = weights_catalogues_make(&model->catalogues, package->catalogues,
                                          package->catalogue_count, diag);
+    if (!status)
+        status = weights_slots_make(&model->catalogues, package, diag);
     if (!status && fault_guard_faulted(model->guard))
         status = lego_fail(diag, LEGO_E_FAULT, "the model's file became shorter while it was read");
     if (status) {

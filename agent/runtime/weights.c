@@ -1,4 +1,5 @@
 #include "agent/runtime/weights.h"
+#include "agent/runtime/weights_trellis.h"
 
 #include "codec/base/arith.h"
 #include "codec/base/half.h"
@@ -68,6 +69,7 @@ void weights_catalogues_clear(struct weights_catalogues *catalogues)
     for (uint32_t i = 0; i < catalogues->count; i++)
         free(catalogues->entries[i]);
     free(catalogues->entries);
+    free(catalogues->slots);
     *catalogues = (struct weights_catalogues){0};
 }
 
@@ -82,9 +84,7 @@ static int weights_scales(struct weights *weights)
     if (!scale)
         return LEGO_E_NOMEM;
     for (uint32_t row = 0; row < weights->rows; row++)
-        scale[row] = coded->scale_kind == LEGO_SCALE_ROW
-                         ? lego_half_to_float(coded->row_scales[row])
-                         : coded->layer_scale;
+        scale[row] = lego_coded_row_scale(coded, row);
     weights->row_scale = scale;
     return LEGO_OK;
 }
@@ -194,7 +194,7 @@ static int weights_split_columns(struct weights *weights)
     uint32_t columns = weights->channels * weights->taps, width = coded->brick_columns, step;
     bool by_taps = coded->column_order == LEGO_COLUMNS_TAP_MAJOR && weights->taps > 1;
 
-    if (!weights->key.nr || weights->groups > 1 || coded->permutation ||
+    if (!weights->key.nr || weights->groups > 1 || coded->permutation || coded->trellis ||
         columns * k_bytes <= 2 * WEIGHTS_PANEL_BYTES)
         return weights_split_none(weights);
     if (by_taps) {
@@ -220,6 +220,10 @@ static void weights_decode_tile(const struct kern_table *kernels, const struct w
     uint32_t row = tile * weights->tile_rows, width = coded->brick_columns;
     uint32_t tile_brick_rows = lego_coded_tile_brick_rows(coded, tile);
 
+    if (coded->trellis) {
+        weights_trellis_tile(kernels, weights, tile, split, panel);
+        return;
+    }
     for (uint32_t s = 0; s < coded->stage_count; s++) {
         const struct lego_stage *stage = &coded->stages[s];
         size_t stream_bytes;
@@ -410,6 +414,8 @@ static int weights_make_coded(const struct kern_table *kernels, struct weights *
             return LEGO_E_FORMAT;
     }
     if (weights_scales(weights))
+        return LEGO_E_NOMEM;
+    if (coded->trellis && weights_trellis_make(weights, catalogues))
         return LEGO_E_NOMEM;
     if (resident ? weights_split_none(weights) : weights_split_columns(weights))
         return LEGO_E_NOMEM;

@@ -12,7 +12,8 @@
 #define LEGO_RUNTIME_WEIGHTS_H
 
 #include "codec/base/diag.h"
-#include "codec/format/bricks.h"
+#include "codec/format/package.h"
+#include "codec/format/trellis.h"
 #include "codec/kernels/kernels.h"
 
 /* Panels are kept at most this large where they can be cut: they have to stay in a core's L2. */
@@ -47,6 +48,9 @@ struct weights {
     const struct lego_coded *coded;
     const float *catalogues[LEGO_MAX_STAGES]; /* column-major fp32, borrowed from the model */
     const float *row_scale;                   /* NULL: 1 */
+    const uint32_t *slots;                    /* of trellis tables, borrowed from the model */
+    const uint32_t *table;                    /* [taps][2] offsets in slots */
+    const float *rotation;                    /* NULL: none */
     uint32_t split_count;
     const struct weights_split *splits;
     struct lego_arena *memory;
@@ -54,11 +58,14 @@ struct weights {
     size_t bytes; /* private memory that this holds */
 };
 
-/* The catalogues of a model, dequantised once and shared by all its weights. */
+/* The catalogues of a model, dequantised, and the slots of its trellis tables: made once and shared
+ * by all its weights. */
 struct weights_catalogues {
     uint32_t count;
     const struct lego_catalogue *source;
     float **entries; /* column-major, 64-byte aligned, 16 floats behind */
+    const struct lego_trellis_table *tables;
+    uint32_t *slots; /* [table][KERN_TRELLIS_SLOTS] */
     size_t bytes;
 };
 

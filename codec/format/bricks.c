@@ -6,11 +6,20 @@
 #include "codec/base/arith.h"
 #include "codec/base/half.h"
 #include "codec/base/status.h"
+#include "codec/format/trellis.h"
 
 #include <string.h>
 
 #define BRICK_MAX_ELEMS (LEGO_BRICK_MAX_SIDE * LEGO_BRICK_MAX_SIDE)
-#define TILE_MAX_ROWS   256
+
+const float lego_log_scale[LEGO_LOG_SCALES] = {
+    0x1.57343p-1f,  0x1.5fe462p-1f, 0x1.68ccep-1f,  0x1.71ef1ap-1f, 0x1.7b4c86p-1f, 0x1.84e6a4p-1f,
+    0x1.8ebefap-1f, 0x1.98d71ep-1f, 0x1.a330aep-1f, 0x1.adcd5p-1f,  0x1.b8aeb8p-1f, 0x1.c3d6a2p-1f,
+    0x1.cf46dap-1f, 0x1.db0132p-1f, 0x1.e7078cp-1f, 0x1.f35bd2p-1f, 0x1p+0f,        0x1.067b0ep+0f,
+    0x1.0d201ap+0f, 0x1.13f038p+0f, 0x1.1aec7cp+0f, 0x1.221604p+0f, 0x1.296df8p+0f, 0x1.30f584p+0f,
+    0x1.38addap+0f, 0x1.409838p+0f, 0x1.48b5e4p+0f, 0x1.510828p+0f, 0x1.599058p+0f, 0x1.624fd6p+0f,
+    0x1.6b4802p+0f, 0x1.747a52p+0f,
+};
 
 static uint64_t dims_product(const struct lego_shape *shape, int first, int end)
 {
@@ -141,9 +150,11 @@ static int layout_stage(const struct lego_coded *coded, struct lego_stage *stage
 
 int lego_coded_layout(struct lego_coded *coded, const struct lego_shape *shape)
 {
-    if (coded->stage_count < 1 || coded->stage_count > LEGO_MAX_STAGES)
+    static const struct lego_catalogue single = {.brick_rows = 1, .brick_columns = 1};
+    if (coded->trellis ? coded->stage_count != 0
+                       : coded->stage_count < 1 || coded->stage_count > LEGO_MAX_STAGES)
         return LEGO_E_FORMAT;
-    const struct lego_catalogue *first = coded->stages[0].catalogue;
+    const struct lego_catalogue *first = coded->trellis ? &single : coded->stages[0].catalogue;
     if (first->brick_rows < 1 || first->brick_rows > LEGO_BRICK_MAX_SIDE ||
         first->brick_columns < 1 || first->brick_columns > LEGO_BRICK_MAX_SIDE)
         return LEGO_E_FORMAT;
@@ -152,7 +163,7 @@ int lego_coded_layout(struct lego_coded *coded, const struct lego_shape *shape)
     if (status != LEGO_OK)
         return status;
     /* Sizes are rounded up to whole bricks in 32 bits. */
-    if (rows > UINT32_MAX - TILE_MAX_ROWS || columns > UINT32_MAX - TILE_MAX_ROWS)
+    if (rows > UINT32_MAX - LEGO_TILE_MAX_ROWS || columns > UINT32_MAX - LEGO_TILE_MAX_ROWS)
         return LEGO_E_OVERFLOW;
 
     coded->rows = rows;
@@ -162,7 +173,7 @@ int lego_coded_layout(struct lego_coded *coded, const struct lego_shape *shape)
     coded->brick_columns = first->brick_columns;
     if (coded->tile_rows == 0)
         coded->tile_rows = lego_default_tile_rows(coded->brick_rows);
-    if (coded->tile_rows % coded->brick_rows != 0 || coded->tile_rows > TILE_MAX_ROWS)
+    if (coded->tile_rows % coded->brick_rows != 0 || coded->tile_rows > LEGO_TILE_MAX_ROWS)
         return LEGO_E_FORMAT;
     for (uint32_t i = 0; status == LEGO_OK && i < coded->stage_count; i++)
         status = layout_stage(coded, &coded->stages[i]);
@@ -219,13 +230,15 @@ static uint32_t source_column(const struct lego_coded *coded, uint32_t stored)
     return column % channels * coded->taps + column / channels;
 }
 
-static float row_scale(const struct lego_coded *coded, uint32_t row)
+float lego_coded_row_scale(const struct lego_coded *coded, uint32_t row)
 {
     switch (coded->scale_kind) {
     case LEGO_SCALE_LAYER:
         return coded->layer_scale;
     case LEGO_SCALE_ROW:
         return lego_half_to_float(coded->row_scales[row]);
+    case LEGO_SCALE_LOG:
+        return coded->layer_scale * lego_log_scale[coded->row_codes[row]];
     default:
         return 1.0f;
     }
@@ -259,6 +272,8 @@ int lego_coded_decode(const struct lego_tensor *tensor, float *ret_dense, size_t
         return lego_fail(diag, LEGO_E_INVALID, "tensor '%s': not coded, or not of %zu elements",
                          tensor->name, elems);
 
+    if (coded->trellis)
+        return lego_trellis_decode(tensor, ret_dense, diag);
     uint32_t brick_rows = coded->brick_rows, brick_columns = coded->brick_columns;
     float brick[BRICK_MAX_ELEMS];
     for (uint32_t r0 = 0; r0 < coded->rows; r0 += brick_rows) {
@@ -270,7 +285,7 @@ int lego_coded_decode(const struct lego_tensor *tensor, float *ret_dense, size_t
                 uint32_t r = i / columns, c = i % columns;
                 size_t at = lego_matrix_elem(&tensor->shape, coded->view, coded->groups, r0 + r,
                                              source_column(coded, c0 + c));
-                ret_dense[at] = brick[r * brick_columns + c] * row_scale(coded, r0 + r);
+                ret_dense[at] = brick[r * brick_columns + c] * lego_coded_row_scale(coded, r0 + r);
             }
         }
     }

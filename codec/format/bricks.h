@@ -17,6 +17,9 @@
  * starts at a byte boundary of the stage's stream. Fixed-width indices are `index_bits` wide,
  * packed from the least significant bit of the first byte on.
  *
+ * Or the weights are levels that a trellis chose and an entropy coder wrote: trellis.h. Tiles,
+ * matrix and scales are the same.
+ *
  * FORMAT.md has the bytes; this header has what the reader returns: const, validated, safe to use.
  */
 #ifndef LEGO_FORMAT_BRICKS_H
@@ -28,6 +31,7 @@
 #define LEGO_CATALOGUE_MAX_ENTRIES 65536
 #define LEGO_MAX_STAGES            4
 #define LEGO_TILE_ROWS             32 /* what the writer uses unless brick_rows does not divide it */
+#define LEGO_TILE_MAX_ROWS         256
 
 enum lego_matrix_view {
     LEGO_VIEW_OUT_FIRST = 0, /* [O][everything else], the tensor's own order: Conv, Gemm transB=1 */
@@ -42,15 +46,20 @@ enum lego_column_order {
     LEGO_COLUMNS_TAP_MAJOR = 1, /* stored column = tap * channels + channel */
 };
 
+/* What 5 bits of LEGO_SCALE_LOG mean: exp((code - 16) / 40). */
+#define LEGO_LOG_SCALES 32
+extern const float lego_log_scale[LEGO_LOG_SCALES];
+
 enum lego_scale_kind {
     LEGO_SCALE_NONE = 0,  /* scale(r) = 1 */
     LEGO_SCALE_LAYER = 1, /* one fp32 */
     LEGO_SCALE_ROW = 2,   /* one fp16 a row */
+    LEGO_SCALE_LOG = 3,   /* layer_scale times one of lego_log_scale a row */
 };
 
 enum lego_index_coding {
     LEGO_INDEX_FIXED = 0, /* index_bits a brick */
-    /* 1 and up: entropy-coded streams, defined by FORMAT.md with their feature bit */
+    /* 1 and up: reserved */
 };
 
 struct lego_catalogue {
@@ -73,6 +82,8 @@ struct lego_stage {
     size_t tile_stride_bytes; /* fixed-width: bytes from one (full) tile to the next */
 };
 
+struct lego_trellis; /* codec/format/trellis.h */
+
 struct lego_coded {
     enum lego_matrix_view view;
     enum lego_column_order column_order;
@@ -81,11 +92,13 @@ struct lego_coded {
     uint32_t taps;   /* kernel elements: columns = channels a group * taps */
     uint32_t brick_rows, brick_columns; /* the same in every stage */
     uint32_t tile_rows;
+    const struct lego_trellis *trellis; /* NULL: bricks. Else no stages, bricks of 1x1 */
     uint32_t stage_count;
     struct lego_stage stages[LEGO_MAX_STAGES];
     enum lego_scale_kind scale_kind;
     float layer_scale;
     const uint16_t *row_scales;  /* [rows] fp16, LEGO_SCALE_ROW only */
+    const uint8_t *row_codes;    /* [rows] below LEGO_LOG_SCALES, LEGO_SCALE_LOG only */
     const uint32_t *permutation; /* stored column -> column in column_order, NULL: identity */
 };
 
@@ -118,6 +131,9 @@ uint32_t lego_index_get(const uint8_t *tile, uint32_t index_bits, uint64_t posit
 
 /* Stores it; the bits must have been zero. Does not write beyond the index's last byte. */
 void lego_index_put(uint8_t *tile, uint32_t index_bits, uint64_t position, uint32_t index);
+
+/* What row `row` is multiplied by. */
+float lego_coded_row_scale(const struct lego_coded *coded, uint32_t row);
 
 /* Derived sizes, all computed with overflow checks by the reader when the file is opened. */
 static inline uint32_t lego_coded_brick_rows(const struct lego_coded *coded)

@@ -21,7 +21,9 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 #define FORMAT_MAX_FILE_BYTES      (UINT64_C(64) << 30)
 
 /* What a reader must understand; the bits that this library does. */
-#define FORMAT_FEATURES_KNOWN UINT64_C(0)
+#define FORMAT_FEATURE_TRELLIS UINT64_C(1) /* entropy-coded trellis levels, log scales */
+#define FORMAT_FEATURE_PACKED  UINT64_C(2) /* dense tensors as bytes with an fp16 step */
+#define FORMAT_FEATURES_KNOWN  (FORMAT_FEATURE_TRELLIS | FORMAT_FEATURE_PACKED)
 
 struct format_header {
     uint8_t magic[8];
@@ -100,6 +102,7 @@ enum format_storage {
     FORMAT_STORAGE_RAW = 0,    /* as in memory */
     FORMAT_STORAGE_HALF = 1,   /* FLOAT32 elements stored as FLOAT16 */
     FORMAT_STORAGE_INLINE = 2, /* integers in the message itself */
+    FORMAT_STORAGE_PACKED = 3, /* FLOAT32 elements stored as INT8 after their FLOAT16 step */
 };
 
 /* Alignment of raw bytes within their section: small parts are packed, large ones on cache lines.
@@ -123,6 +126,8 @@ static inline size_t format_align(size_t bytes, size_t small_align)
 #define FORMAT_ARENA_BYTES \
     ((size_t)256 << 20) /* of a graph read from a file, without its tensors */
 #define FORMAT_MAX_CATALOGUES  65536
+#define FORMAT_MAX_TABLES      4096
+#define FORMAT_MAX_ROTATIONS   64
 #define FORMAT_MAX_CODED_ELEMS (UINT64_C(1) << 32)
 /* A front-coded name's first byte: how much of an earlier name it keeps, and of which. */
 #define FORMAT_MAX_SHARED    127

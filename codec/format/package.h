@@ -60,6 +60,11 @@ struct lego_package {
     struct lego_metadata_entry *metadata; /* "producer", "codec", "source", ... */
     uint32_t catalogue_count;
     struct lego_catalogue *catalogues;
+    uint32_t trellis_table_count, rotation_count;
+    struct lego_trellis_table *trellis_tables; /* codec/format/trellis.h; tensors point to them */
+    struct lego_rotation *rotations;
+    /* Writing: FP32 constants that are whole multiples (up to 127) of an fp16 take a byte each. */
+    bool pack_dense;
     uint64_t file_bytes; /* of the file that was opened or written; 0 for a package in the making */
     uint64_t peak_bytes; /* what the writer says that running it takes at most; 0: not known */
     const void *signature; /* carried, not interpreted (FORMAT.md); NULL: none */

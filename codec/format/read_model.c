@@ -355,6 +355,8 @@ static int read_parts(struct reader *reader)
     struct lego_package *package = &reader->self->package;
     int status = read_catalogues(reader);
     if (status == LEGO_OK)
+        status = read_trellis_parts(reader);
+    if (status == LEGO_OK)
         status = read_graphs(reader);
     if (status == LEGO_OK)
         status = read_labels(reader);

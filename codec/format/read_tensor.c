@@ -65,6 +65,40 @@ static int read_half(struct reader *reader, enum format_kind section, struct leg
     return status;
 }
 
+/* An fp16 step, then a byte an element. */
+static int read_packed(struct reader *reader, enum format_kind section, struct lego_tensor *tensor)
+{
+    size_t elems = tensor->bytes / sizeof(float), bytes;
+    const void *stored;
+    if (tensor->dtype != LEGO_DTYPE_FLOAT32 ||
+        !(reader->head.header.features & FORMAT_FEATURE_PACKED))
+        return lego_fail(reader->diag, LEGO_E_FORMAT,
+                         "only FP32 can be stored as bytes, with their feature bit");
+    if (!lego_add_size(elems, sizeof(uint16_t), &bytes))
+        return lego_fail(reader->diag, LEGO_E_OVERFLOW, "the shape's size overflows");
+    int status = read_take(reader, section, bytes, format_align(bytes, sizeof(uint16_t)), &stored);
+    if (status != LEGO_OK)
+        return status;
+    float *data = lego_arena_calloc(arena_of(reader), elems, sizeof(*data));
+    if (!data)
+        return read_nomem(reader);
+    uint16_t half;
+    int8_t levels[256];
+    status = read_copy(reader, stored, &half, sizeof(half));
+    float step = lego_half_to_float(half);
+    if (status == LEGO_OK && !isfinite(step))
+        status = lego_fail(reader->diag, LEGO_E_FORMAT, "its step is not finite");
+    for (size_t i = 0; status == LEGO_OK && i < elems;) {
+        size_t some = lego_min_size(elems - i, sizeof(levels));
+        status = read_copy(reader, (const int8_t *)stored + sizeof(half) + i, levels, some);
+        for (size_t k = 0; status == LEGO_OK && k < some; k++)
+            data[i + k] = (float)levels[k] * step;
+        i += some;
+    }
+    tensor->data = data;
+    return status;
+}
+
 static int read_inline(struct reader *reader, const LegoPb__Tensor *message,
                        struct lego_tensor *tensor)
 {
@@ -98,6 +132,8 @@ static int read_dense(struct reader *reader, const LegoPb__Tensor *message,
         return read_half(reader, section, tensor);
     case FORMAT_STORAGE_INLINE:
         return read_inline(reader, message, tensor);
+    case FORMAT_STORAGE_PACKED:
+        return read_packed(reader, section, tensor);
     default:
         return lego_fail(reader->diag, LEGO_E_VERSION, "unknown storage %u", message->storage);
     }
@@ -134,10 +170,11 @@ static int read_scales(struct reader *reader, const LegoPb__Tensor *message,
     case LEGO_SCALE_NONE:
         return LEGO_OK;
     case LEGO_SCALE_LAYER:
+    case LEGO_SCALE_LOG:
         coded->layer_scale = message->has_layer_scale ? message->layer_scale : 1.0f;
         if (!isfinite(coded->layer_scale))
             return lego_fail(reader->diag, LEGO_E_FORMAT, "its scale is not finite");
-        return LEGO_OK;
+        return coded->scale_kind == LEGO_SCALE_LOG ? read_log_scales(reader, coded) : LEGO_OK;
     case LEGO_SCALE_ROW: {
         const void *scales;
         size_t bytes = (size_t)coded->rows * sizeof(uint16_t);
@@ -172,6 +209,8 @@ static int read_layout(struct reader *reader, const LegoPb__Tensor *message,
     coded->scale_kind = (enum lego_scale_kind)layout->scale_kind;
     coded->layer_scale = 1.0f;
     coded->groups = message->has_groups ? message->groups : 1;
+    if (layout->has_lanes)
+        return read_trellis_layout(reader, message, layout, coded);
     coded->stage_count = stages;
     for (uint32_t i = 0; i < stages; i++) {
         uint32_t catalogue = message->n_catalogues > 0 ? message->catalogues[i] : 0;
@@ -231,7 +270,10 @@ static int read_coded(struct reader *reader, const LegoPb__Tensor *message,
         if (status != LEGO_OK)
             return status;
     }
-    status = read_scales(reader, message, coded);
+    if (coded->trellis)
+        status = read_trellis_stream(reader, message, coded);
+    if (status == LEGO_OK)
+        status = read_scales(reader, message, coded);
     if (status == LEGO_OK && message->permuted)
         status = read_permutation(reader, coded);
     tensor->coded = coded;

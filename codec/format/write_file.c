@@ -131,8 +131,9 @@ static int out_file(struct writer *writer, struct out *out)
     struct {
         struct format_header header;
         struct format_section table[FORMAT_KIND_COUNT];
-    } head = {
-        .header = {.version_major = FORMAT_VERSION_MAJOR, .version_minor = FORMAT_VERSION_MINOR}};
+    } head = {.header = {.version_major = FORMAT_VERSION_MAJOR,
+                         .version_minor = FORMAT_VERSION_MINOR,
+                         .features = writer->features}};
     memcpy(head.header.magic, format_magic, sizeof(format_magic));
     for (size_t i = 0; i < sizeof(section_order) / sizeof(section_order[0]); i++)
         head.header.section_count += writer->sections[section_order[i]].count > 0;

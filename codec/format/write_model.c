@@ -302,6 +302,8 @@ int write_model(struct writer *writer)
     for (uint32_t i = 0; status == LEGO_OK && i < package->catalogue_count; i++)
         status = write_catalogue(writer, &package->catalogues[i]);
     if (status == LEGO_OK)
+        status = write_trellis_parts(writer);
+    if (status == LEGO_OK)
         status = write_graphs(writer);
     if (status == LEGO_OK)
         status = write_labels(writer);

@@ -1,6 +1,7 @@
 /*
  * Writing tensors: shapes, dense elements, bricks.
  */
+#include "codec/format/trellis.h"
 #include "codec/format/writer.h"
 
 #include "codec/base/arith.h"
@@ -91,6 +92,36 @@ bool format_is_inline(const struct lego_tensor *tensor)
            tensor->bytes / lego_dtype_bytes(tensor->dtype) <= FORMAT_MAX_INLINE_ELEMS;
 }
 
+/*
+ * Stores a tensor as a byte an element behind an fp16 step where that loses nothing; *ret_part NULL
+ * where it does, or saves nothing.
+ */
+static int pack_dense(struct writer *writer, const struct lego_tensor *tensor, uint8_t **ret_part)
+{
+    const float *data = tensor->data;
+    size_t elems = tensor->bytes / sizeof(float);
+    float most = 0.0f;
+    *ret_part = NULL;
+    for (size_t i = 0; i < elems; i++)
+        most = fmaxf(most, fabsf(data[i]));
+    uint16_t half = lego_half_from_float(most / 127);
+    float step = lego_half_to_float(half);
+    if (elems <= sizeof(half) || !isfinite(step))
+        return LEGO_OK;
+    uint8_t *part = write_alloc(writer, elems + sizeof(half), 1);
+    if (!part)
+        return LEGO_E_NOMEM;
+    memcpy(part, &half, sizeof(half));
+    for (size_t i = 0; i < elems; i++) {
+        float level = step > 0.0f ? rintf(data[i] / step) : 0.0f;
+        if (!(fabsf(level) <= 127) || level * step != data[i])
+            return LEGO_OK;
+        part[sizeof(half) + i] = (uint8_t)(int8_t)level;
+    }
+    *ret_part = part;
+    return LEGO_OK;
+}
+
 static int write_dense(struct writer *writer, const struct lego_tensor *tensor,
                        enum format_kind section, LegoPb__Tensor *message)
 {
@@ -99,6 +130,20 @@ static int write_dense(struct writer *writer, const struct lego_tensor *tensor,
         return refuse(writer, tensor, "it has no data");
     if (format_is_inline(tensor))
         return write_inline(writer, tensor, message);
+    if (writer->package->pack_dense && tensor->dtype == LEGO_DTYPE_FLOAT32 && bytes > 0) {
+        uint8_t *part;
+        int status = pack_dense(writer, tensor, &part);
+        if (status != LEGO_OK)
+            return status;
+        if (part) {
+            message->has_storage = true;
+            message->storage = FORMAT_STORAGE_PACKED;
+            writer->features |= FORMAT_FEATURE_PACKED;
+            bytes = bytes / sizeof(float) + sizeof(uint16_t);
+            return write_add_part(writer, section, part, bytes,
+                                  format_align(bytes, sizeof(uint16_t)), false);
+        }
+    }
     bool half = tensor->dtype == LEGO_DTYPE_FLOAT32 && fits_half(tensor);
     if (half) {
         bytes /= 2;
@@ -126,7 +171,8 @@ static bool layouts_equal(const LegoPb__Layout *a, const LegoPb__Layout *b)
 {
     return a->view == b->view && a->column_order == b->column_order &&
            a->tile_rows == b->tile_rows && a->scale_kind == b->scale_kind &&
-           a->n_codings == b->n_codings &&
+           a->n_codings == b->n_codings && a->has_lanes == b->has_lanes && a->lanes == b->lanes &&
+           a->rotation == b->rotation &&
            (a->n_codings == 0 ||
             memcmp(a->codings, b->codings, a->n_codings * sizeof(*a->codings)) == 0);
 }
@@ -135,7 +181,7 @@ static bool layouts_equal(const LegoPb__Layout *a, const LegoPb__Layout *b)
 static int write_layout(struct writer *writer, const struct lego_coded *coded, uint32_t *ret_number)
 {
     LegoPb__Layout layout = LEGO_PB__LAYOUT__INIT;
-    uint32_t codings[LEGO_MAX_STAGES];
+    uint32_t codings[LEGO_MAX_STAGES] = {0};
     layout.view = coded->view;
     layout.has_view = layout.view != 0;
     layout.column_order = coded->column_order;
@@ -147,7 +193,14 @@ static int write_layout(struct writer *writer, const struct lego_coded *coded, u
     layout.has_scale_kind = layout.scale_kind != 0;
     for (uint32_t i = 0; i < coded->stage_count; i++)
         codings[i] = coded->stages[i].coding;
-    layout.n_codings = coded->stage_count > 1 || codings[0] != 0 ? coded->stage_count : 0;
+    if (coded->trellis) {
+        layout.has_lanes = true;
+        layout.lanes = coded->trellis->lanes;
+        layout.rotation = write_rotation_number(writer, coded);
+        layout.has_rotation = layout.rotation != 0;
+    }
+    bool plain = coded->stage_count <= 1 && codings[0] == 0;
+    layout.n_codings = plain ? 0 : coded->stage_count;
     layout.codings = codings;
 
     LegoPb__Model *model = &writer->model;
@@ -189,12 +242,14 @@ static int write_scales(struct writer *writer, const struct lego_tensor *tensor,
                         LegoPb__Tensor *message)
 {
     const struct lego_coded *coded = tensor->coded;
-    if (coded->scale_kind == LEGO_SCALE_LAYER) {
+    if (coded->scale_kind == LEGO_SCALE_LAYER || coded->scale_kind == LEGO_SCALE_LOG) {
         if (!isfinite(coded->layer_scale))
             return refuse(writer, tensor, "its scale is not finite");
         message->has_layer_scale = coded->layer_scale != 1.0f;
         message->layer_scale = coded->layer_scale;
     }
+    if (coded->scale_kind == LEGO_SCALE_LOG)
+        return write_log_scales(writer, tensor);
     if (coded->scale_kind != LEGO_SCALE_ROW)
         return LEGO_OK;
     if (!coded->row_scales)
@@ -211,9 +266,12 @@ static int check_coded(struct writer *writer, const struct lego_tensor *tensor)
         return refuse(writer, tensor, "bricks of a type that is not FP32");
     if (tensor->bytes / sizeof(float) > FORMAT_MAX_CODED_ELEMS)
         return refuse(writer, tensor, "more than 2^32 coded elements");
-    if (coded->stage_count < 1 || coded->stage_count > LEGO_MAX_STAGES || coded->tile_rows == 0 ||
-        coded->scale_kind < LEGO_SCALE_NONE || coded->scale_kind > LEGO_SCALE_ROW)
+    if ((coded->stage_count < 1 && !coded->trellis) || coded->stage_count > LEGO_MAX_STAGES ||
+        coded->tile_rows == 0 || coded->scale_kind < LEGO_SCALE_NONE ||
+        coded->scale_kind > LEGO_SCALE_LOG)
         return refuse(writer, tensor, "stages, tile rows or scales are out of range");
+    if (coded->trellis)
+        return write_check_trellis(writer, tensor);
     uint32_t number;
     for (uint32_t i = 0; i < coded->stage_count; i++) {
         if (find_catalogue(writer, coded->stages[i].catalogue, &number) != LEGO_OK)
@@ -265,7 +323,8 @@ static int write_coded(struct writer *writer, const struct lego_tensor *tensor,
     if (status == LEGO_OK)
         status = write_layout(writer, coded, &message->layout);
     if (status == LEGO_OK)
-        status = write_stages(writer, coded, message);
+        status = coded->trellis ? write_trellis(writer, tensor, message)
+                                : write_stages(writer, coded, message);
     if (status == LEGO_OK)
         status = write_scales(writer, tensor, message);
     if (status == LEGO_OK && coded->permutation)

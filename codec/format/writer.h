@@ -29,7 +29,8 @@ struct writer {
     const struct lego_graph **graphs; /* in the file's order: parents before children */
     size_t graph_count;
     size_t names_left_bytes;
-    bool keep_names; /* subgraphs see values by name: all names are stored */
+    uint64_t features; /* that the file needs */
+    bool keep_names;   /* subgraphs see values by name: all names are stored */
     struct lego_diag *diag;
 };
 
@@ -62,6 +63,13 @@ void *write_alloc(struct writer *writer, size_t count, size_t size);
  * Returns the array or NULL (diag written).
  */
 void *write_append(struct writer *writer, void *array, size_t *count, void *item);
+
+/* write_trellis.c: tables and rotations of the model; a coded tensor's share of them. */
+int write_trellis_parts(struct writer *writer);
+int write_check_trellis(struct writer *writer, const struct lego_tensor *tensor);
+int write_trellis(struct writer *writer, const struct lego_tensor *tensor, LegoPb__Tensor *message);
+uint32_t write_rotation_number(const struct writer *writer, const struct lego_coded *coded);
+int write_log_scales(struct writer *writer, const struct lego_tensor *tensor);
 
 /* Writes header, table and sections to `fd`. */
 int write_sections(struct writer *writer, int fd, uint64_t *ret_bytes);

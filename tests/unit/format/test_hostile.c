@@ -122,7 +122,7 @@ static const struct {
     {12, {0}, 1, LEGO_E_FORMAT, "0 sections"},
     {12, {33}, 1, LEGO_E_FORMAT, "33 sections"},
     {12, {0xff, 0xff, 0xff, 0xff}, 4, LEGO_E_FORMAT, "sections"},
-    {16, {1}, 1, LEGO_E_VERSION, "0x1"},
+    {16, {4}, 1, LEGO_E_VERSION, "0x4"},
     {23, {0x80}, 1, LEGO_E_VERSION, "0x8000000000000000"},
     {32, {0xff, 0xff}, 2, LEGO_E_FORMAT, "truncated"},
     {64 + 8, {1}, 1, LEGO_E_FORMAT, "offset"},
@@ -195,7 +195,7 @@ CHANGE(vast, weight_of(model)->n_dims = 2; weight_of(model)->dims = vast_dims)
 CHANGE(overflowing, weight_of(model)->n_dims = 2; weight_of(model)->dims = overflowing_dims)
 CHANGE(negative, weight_of(model)->n_dims = 1; weight_of(model)->dims = negative_dims)
 CHANGE(int_bricks, weight_of(model)->has_dtype = true; weight_of(model)->dtype = LEGO_DTYPE_INT32)
-CHANGE(odd_storage, model->graphs[0]->tensors[1]->storage = 3)
+CHANGE(odd_storage, model->graphs[0]->tensors[1]->storage = 4)
 CHANGE(more_inline, model->graphs[0]->tensors[2]->dims[0] = 3)
 CHANGE(no_operator, model->graphs[0]->nodes[0]->op = 1000)
 CHANGE(odd_operator, model->strings[model->graphs[0]->nodes[0]->op][0] = 'X')
@@ -273,7 +273,7 @@ static const struct {
     {overflowing, LEGO_E_OVERFLOW, "overflows"},
     {negative, LEGO_E_FORMAT, "dimension 0"},
     {int_bricks, LEGO_E_FORMAT, "FP32"},
-    {odd_storage, LEGO_E_VERSION, "storage 3"},
+    {odd_storage, LEGO_E_VERSION, "storage 4"},
     {more_inline, LEGO_E_FORMAT, "inline"},
     {no_operator, LEGO_E_FORMAT, "operator"},
     {odd_operator, LEGO_E_UNSUPPORTED, "'Xonv'"},

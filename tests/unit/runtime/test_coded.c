@@ -2,6 +2,7 @@
  * Coded weights: every brick shape, order, scale and stage count gives what the decoded dense
  * weights give.
  */
+#include "tests/support/sample_trellis.h"
 #include "tests/unit/runtime/support.h"
 
 #include "agent/runtime/kern_init.h"
@@ -118,6 +119,52 @@ static void check_kind(enum node_kind kind)
         check_build(build_case, &test, NULL, seed, 1e-5, what);
     }
 }
+
+/* The same graphs with an entropy-coded weight. */
+struct trellis_case {
+    struct coded_case coded;
+    struct sample_trellis trellis;
+};
+
+static struct lego_package *build_trellis(struct random *random, const void *argument)
+{
+    const struct trellis_case *test = argument;
+    struct lego_package *package = build_case(random, &test->coded);
+    struct lego_graph *graph = package->graph;
+
+    for (uint32_t i = 0; i < graph->tensor_count; i++) {
+        if (!graph->tensors[i].coded)
+            continue;
+        package->catalogue_count = 0;
+        sample_trellis_code(package, (int32_t)i, &test->trellis);
+    }
+    return package;
+}
+
+static void check_trellis(uint64_t seed)
+{
+    struct random random = {seed};
+    const enum node_kind kind = (enum node_kind)random_below(&random, NODE_MATMUL + 1);
+    struct trellis_case test = {.coded = random_case(&random, kind)};
+    char what[64];
+
+    test.trellis = (struct sample_trellis){
+        .view = test.coded.coding.view,
+        .groups = test.coded.coding.groups,
+        .lanes = 1u << random_below(&random, 6),
+        .tile_rows = random_below(&random, 2) ? 32 : between(&random, 1, 256),
+        .scale_kind = (enum lego_scale_kind)between(&random, LEGO_SCALE_LAYER, LEGO_SCALE_LOG),
+        .rotated = test.coded.kernel > 1 && kind < NODE_GEMM && random_below(&random, 2)};
+    snprintf(what, sizeof(what), "trellis, kind %d, seed %d", kind, (int)seed);
+    check_build(build_trellis, &test, NULL, seed, 1e-5, what);
+}
+
+START_TEST(test_trellis)
+{
+    for (uint64_t seed = 1; seed <= 120; seed++)
+        check_trellis(seed);
+}
+END_TEST
 
 START_TEST(test_kind)
 {
@@ -239,6 +286,7 @@ int main(void)
 
     suite_add_tcase(suite, tests);
     tcase_set_timeout(tests, 300);
+    tcase_add_test(tests, test_trellis);
     tcase_add_loop_test(tests, test_kind, NODE_CONV, NODE_MATMUL + 1);
     tcase_add_test(tests, test_split_columns);
     tcase_add_test(tests, test_padding_rows_are_zero);
