@@ -16,8 +16,8 @@ int picture_decode_jpeg(const uint8_t *data, size_t bytes, const char *name,
 int picture_check_size(uint32_t width, uint32_t height, const char *name, struct lego_diag *diag);
 
 /*
- * Checks the size as picture_check_size and allocates `picture->pixels`, rows without gaps. On failure
- * the picture is unchanged.
+ * Checks the size as picture_check_size and allocates `picture->pixels`, rows without gaps. On
+ * failure the picture is unchanged.
  */
 int picture_allocate(struct lego_picture *picture, uint32_t width, uint32_t height,
                      uint32_t channels, const char *name, struct lego_diag *diag);
