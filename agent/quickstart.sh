@@ -25,10 +25,10 @@ stop() {
 }
 trap stop EXIT
 
-echo "compressing the demo model"
+echo "compressing the demo model (half a minute: it is calibrated on synthetic pictures)"
 mkdir "$work/models"
-"$legonet" compress agent/demo/cifar10_resnet20.onnx -o "$work/models/demo.lego" --codec bricks --brick 1x1 \
-    --catalogue 16 --labels agent/demo/labels.txt --json >"$work/report.json" 2>"$work/compress.log" ||
+"$legonet" compress agent/demo/cifar10_resnet20.onnx -o "$work/models/demo.lego" --ratio 16 \
+    --labels agent/demo/labels.txt --json >"$work/report.json" 2>"$work/compress.log" ||
     { cat "$work/compress.log" >&2; exit 1; }
 
 echo "starting the agent"
