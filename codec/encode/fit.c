@@ -7,7 +7,7 @@
 
 #define IMAGES       256
 #define IMAGE_BYTES  ((uint64_t)640 << 20) /* of the largest value of all examples, times 8 */
-#define REFINE_WALKS 3
+#define REFINE_WALKS 5
 
 /* In falling size. Vectors only where the kernels decode them fast; those of less than a bit have
  * one scale for the layer. */
