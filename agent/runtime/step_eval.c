@@ -61,8 +61,10 @@ static int eval_open(const struct plan_step *step, struct plan_run *run, struct 
         if (value->storage == PLAN_DYNAMIC) {
             run->dynamic[output] = call->outputs[i];
             run->address[output] = call->outputs[i].data;
-        } else if (!lego_shape_equal(&call->outputs[i].shape, &value->shape)) {
-            status = lego_fail(diag, LEGO_E_SHAPE, "output %u has another shape than planned", i);
+        } else if (call->outputs[i].dtype != value->dtype ||
+                   !lego_shape_equal(&call->outputs[i].shape, &value->shape)) {
+            status = lego_fail(diag, LEGO_E_SHAPE,
+                               "output %u has another type or shape than planned", i);
         } else if (value->bytes) {
             memcpy(run->address[output], call->outputs[i].data, value->bytes);
         }

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHECK_MAX_DEPTH 16 /* of subgraphs in subgraphs */
+#define CHECK_MAX_DEPTH 8 /* of subgraphs in subgraphs */
 
 #define LEGO_MANY UINT32_MAX
 static const struct {

@@ -210,6 +210,17 @@ static bool copy_graph(const struct lego_graph *from, struct lego_graph *to)
     return enough;
 }
 
+struct lego_graph *fold_copy(const struct lego_graph *graph)
+{
+    struct lego_graph *made;
+    if (lego_graph_create(0, &made) != LEGO_OK)
+        return NULL;
+    if (copy_graph(graph, made))
+        return made;
+    lego_graph_destroy(made);
+    return NULL;
+}
+
 /* Binds the symbols of a declared shape to the sizes given; the first binding counts. */
 static bool bind_shape(const struct lego_shape *declared, const struct lego_shape *given,
                        int64_t *symbols)
@@ -258,14 +269,10 @@ static int set_inputs(struct lego_graph *graph, const struct lego_shape *inputs,
 int lego_graph_specialise(const struct lego_graph *graph, const struct lego_shape *inputs,
                           struct lego_graph **ret_graph, struct lego_diag *diag)
 {
-    struct lego_graph *made;
-    int status = lego_graph_create(0, &made);
-    if (status != LEGO_OK)
-        return lego_fail(diag, status, "no memory for a copy of graph '%s'", graph->name);
-    if (!copy_graph(graph, made))
-        status = lego_fail(diag, LEGO_E_NOMEM, "no memory for a copy of graph '%s'", graph->name);
-    if (status == LEGO_OK)
-        status = set_inputs(made, inputs, diag);
+    struct lego_graph *made = fold_copy(graph);
+    if (!made)
+        return lego_fail(diag, LEGO_E_NOMEM, "no memory for a copy of graph '%s'", graph->name);
+    int status = set_inputs(made, inputs, diag);
     if (status == LEGO_OK)
         status = fold_run(made, diag);
     if (status != LEGO_OK) {

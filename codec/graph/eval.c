@@ -262,7 +262,7 @@ int lego_eval_node(const struct lego_graph *graph, const struct lego_node *node,
                    const struct lego_array *const *inputs, struct lego_array *outputs,
                    struct lego_arena *scratch, struct lego_diag *diag)
 {
-    struct eval_context c = {graph, node, inputs, outputs, scratch, diag};
+    struct eval_context c = {graph, node, inputs, outputs, scratch, diag, NULL};
     enum lego_dtype *dtypes = eval_scratch(&c, node->output_count, sizeof(*dtypes));
     struct lego_shape *shapes = eval_scratch(&c, node->output_count, sizeof(*shapes));
     if (!dtypes || !shapes)
@@ -273,39 +273,69 @@ int lego_eval_node(const struct lego_graph *graph, const struct lego_node *node,
     return status == LEGO_OK ? evaluate(&c) : status;
 }
 
+int eval_new_array(struct lego_arena *arena, enum lego_dtype dtype, const struct lego_shape *shape,
+                   struct lego_array *ret_array)
+{
+    size_t elems, bytes;
+    int status = lego_shape_elems(shape, &elems);
+    if (status != LEGO_OK || !lego_mul_size(elems, lego_dtype_bytes(dtype), &bytes) ||
+        !lego_add_size(bytes, 64, &bytes))
+        return status ? status : LEGO_E_OVERFLOW;
+    char *memory = lego_arena_calloc(arena, 1, bytes);
+    if (!memory)
+        return LEGO_E_NOMEM;
+    uintptr_t address = ((uintptr_t)memory + 63) & ~(uintptr_t)63;
+    *ret_array = (struct lego_array){dtype, *shape,
+                                     elems > 0 ? memory + (address - (uintptr_t)memory) : NULL};
+    return LEGO_OK;
+}
+
+/* Infers the outputs and makes arrays for them. */
+static int make_outputs(const struct eval_context *c, struct lego_array *outputs,
+                        struct lego_arena *arena)
+{
+    enum lego_dtype *dtypes = eval_scratch(c, c->node->output_count, sizeof(*dtypes));
+    struct lego_shape *shapes = eval_scratch(c, c->node->output_count, sizeof(*shapes));
+    if (!dtypes || !shapes)
+        return LEGO_E_NOMEM;
+    int status = infer_again(c, dtypes, shapes);
+    for (uint32_t i = 0; i < c->node->output_count && status == LEGO_OK; i++) {
+        if (c->node->outputs[i] < 0)
+            continue;
+        status = eval_new_array(arena, dtypes[i], &shapes[i], &outputs[i]);
+        if (status == LEGO_E_NOMEM)
+            eval_fail(c, status, "no memory for output %u", i);
+        else if (status != LEGO_OK)
+            eval_fail(c, status, "output %u has no size that can be computed", i);
+    }
+    return status;
+}
+
+int eval_node_within(const struct lego_graph *graph, const struct lego_node *node,
+                     const struct lego_array *const *inputs, struct lego_array *ret_outputs,
+                     struct lego_arena *arena, struct lego_arena *scratch,
+                     struct flow_budget *budget, struct lego_diag *diag)
+{
+    struct eval_context c = {graph, node, inputs, NULL, scratch, diag, budget};
+    struct lego_array *outputs = eval_scratch(&c, node->output_count, sizeof(*outputs));
+    int status = outputs ? LEGO_OK : LEGO_E_NOMEM;
+    c.outputs = outputs;
+    if (status == LEGO_OK && flow_is(node->op)) {
+        status = eval_flow_alloc(&c, arena, outputs);
+    } else if (status == LEGO_OK) {
+        status = make_outputs(&c, outputs, arena);
+        if (status == LEGO_OK)
+            status = evaluate(&c);
+    }
+    if (status == LEGO_OK)
+        memcpy(ret_outputs, outputs, node->output_count * sizeof(*outputs));
+    return status;
+}
+
 int lego_eval_node_alloc(const struct lego_graph *graph, const struct lego_node *node,
                          const struct lego_array *const *inputs, struct lego_array *ret_outputs,
                          struct lego_arena *arena, struct lego_arena *scratch,
                          struct lego_diag *diag)
 {
-    struct eval_context c = {graph, node, inputs, NULL, scratch, diag};
-    struct lego_array *outputs = eval_scratch(&c, node->output_count, sizeof(*outputs));
-    enum lego_dtype *dtypes = eval_scratch(&c, node->output_count, sizeof(*dtypes));
-    struct lego_shape *shapes = eval_scratch(&c, node->output_count, sizeof(*shapes));
-    if (!outputs || !dtypes || !shapes)
-        return LEGO_E_NOMEM;
-    int status = infer_again(&c, dtypes, shapes);
-    if (status != LEGO_OK)
-        return status;
-    for (uint32_t i = 0; i < node->output_count; i++) {
-        size_t elems = 0, bytes;
-        if (node->outputs[i] < 0)
-            continue;
-        status = lego_shape_elems(&shapes[i], &elems);
-        if (status != LEGO_OK || !lego_mul_size(elems, lego_dtype_bytes(dtypes[i]), &bytes) ||
-            !lego_add_size(bytes, 64, &bytes))
-            return eval_fail(&c, status ? status : LEGO_E_OVERFLOW,
-                             "output %u has no size that can be computed", i);
-        char *memory = lego_arena_calloc(arena, 1, bytes);
-        if (!memory)
-            return eval_fail(&c, LEGO_E_NOMEM, "no memory for output %u of %zu bytes", i, bytes);
-        uintptr_t address = ((uintptr_t)memory + 63) & ~(uintptr_t)63;
-        outputs[i] = (struct lego_array){dtypes[i], shapes[i],
-                                         elems > 0 ? memory + (address - (uintptr_t)memory) : NULL};
-    }
-    c.outputs = outputs;
-    status = evaluate(&c);
-    if (status == LEGO_OK)
-        memcpy(ret_outputs, outputs, node->output_count * sizeof(*outputs));
-    return status;
+    return eval_node_within(graph, node, inputs, ret_outputs, arena, scratch, NULL, diag);
 }

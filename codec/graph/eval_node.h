@@ -13,6 +13,7 @@
 
 #include "codec/base/arith.h"
 #include "codec/base/status.h"
+#include "codec/graph/flow.h"
 #include "codec/graph/infer.h"
 
 struct eval_context {
@@ -22,7 +23,25 @@ struct eval_context {
     struct lego_array *outputs;
     struct lego_arena *scratch;
     struct lego_diag *diag;
+    struct flow_budget *budget; /* of the Loop or Scan around; NULL: none */
 };
+
+/* lego_eval_node_alloc and lego_graph_evaluate inside a Loop, Scan or If. */
+int eval_node_within(const struct lego_graph *graph, const struct lego_node *node,
+                     const struct lego_array *const *inputs, struct lego_array *ret_outputs,
+                     struct lego_arena *arena, struct lego_arena *scratch,
+                     struct flow_budget *budget, struct lego_diag *diag);
+int eval_graph_within(const struct lego_graph *graph, const struct lego_array *inputs,
+                      struct lego_array *ret_outputs, struct lego_arena *arena,
+                      struct flow_budget *budget, struct lego_diag *diag);
+
+/* An If, Loop or Scan: allocates the outputs that are there from `arena`. */
+int eval_flow_alloc(const struct eval_context *c, struct lego_arena *arena,
+                    struct lego_array *ret_outputs);
+
+/* A zeroed array, 64-byte aligned; E_NOMEM, E_OVERFLOW without a sentence. */
+int eval_new_array(struct lego_arena *arena, enum lego_dtype dtype, const struct lego_shape *shape,
+                   struct lego_array *ret_array);
 
 /* Fails with "node 'name' (Op): ..." */
 int eval_fail(const struct eval_context *c, int status, const char *format, ...)

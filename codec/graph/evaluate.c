@@ -19,6 +19,7 @@ struct slot {
 struct evaluation {
     const struct lego_graph *graph;
     struct slot *slots;
+    struct flow_budget *budget; /* NULL: not inside a Loop */
     struct lego_diag *diag;
 };
 
@@ -52,7 +53,7 @@ static void drop_use(struct evaluation *e, int32_t value)
         if (e->slots[v].owner >= 0 && &e->slots[e->slots[v].owner] == owner)
             return;
     }
-    lego_arena_destroy(owner->arena);
+    flow_arena_close(e->budget, owner->arena);
     owner->arena = NULL;
 }
 
@@ -89,7 +90,7 @@ static int take_inputs(const struct evaluation *e, const struct lego_array *inpu
 
 static int run_node(struct evaluation *e, const struct lego_node *node)
 {
-    struct lego_arena *arena = lego_arena_create(0), *scratch = lego_arena_create(0);
+    struct lego_arena *arena = flow_arena_open(e->budget), *scratch = flow_arena_open(e->budget);
     const struct lego_array **inputs = NULL;
     struct lego_array *outputs = NULL;
     int status = LEGO_OK;
@@ -108,7 +109,10 @@ static int run_node(struct evaluation *e, const struct lego_node *node)
                                node->name, i);
     }
     if (status == LEGO_OK)
-        status = lego_eval_node_alloc(e->graph, node, inputs, outputs, arena, scratch, e->diag);
+        status = flow_step(e->budget, node, e->diag);
+    if (status == LEGO_OK)
+        status =
+            eval_node_within(e->graph, node, inputs, outputs, arena, scratch, e->budget, e->diag);
     int32_t owner = -1;
     for (uint32_t i = 0; i < node->output_count && status == LEGO_OK; i++) {
         if (node->outputs[i] < 0)
@@ -119,10 +123,12 @@ static int run_node(struct evaluation *e, const struct lego_node *node)
         slot->known = true;
         slot->owner = slot->uses > 0 ? owner : -1;
     }
-    if (owner >= 0)
+    if (owner >= 0) {
+        flow_arena_keep(e->budget, arena);
         e->slots[owner].arena = arena;
-    else
+    } else {
         lego_arena_destroy(arena);
+    }
     lego_arena_destroy(scratch);
     for (uint32_t i = 0; i < node->input_count && status == LEGO_OK; i++) {
         if (node->inputs[i] >= 0)
@@ -153,11 +159,11 @@ static int give_outputs(const struct evaluation *e, struct lego_arena *arena,
     return LEGO_OK;
 }
 
-int lego_graph_evaluate(const struct lego_graph *graph, const struct lego_array *inputs,
-                        struct lego_array *ret_outputs, struct lego_arena *arena,
-                        struct lego_diag *diag)
+int eval_graph_within(const struct lego_graph *graph, const struct lego_array *inputs,
+                      struct lego_array *ret_outputs, struct lego_arena *arena,
+                      struct flow_budget *budget, struct lego_diag *diag)
 {
-    struct evaluation e = {.graph = graph, .diag = diag};
+    struct evaluation e = {.graph = graph, .budget = budget, .diag = diag};
     e.slots = calloc(graph->value_count + 1u, sizeof(*e.slots));
     struct lego_array *outputs =
         lego_arena_calloc(arena, graph->output_count + 1u, sizeof(*outputs));
@@ -174,7 +180,14 @@ int lego_graph_evaluate(const struct lego_graph *graph, const struct lego_array 
     if (status == LEGO_OK)
         memcpy(ret_outputs, outputs, graph->output_count * sizeof(*outputs));
     for (uint32_t v = 0; v < graph->value_count; v++)
-        lego_arena_destroy(e.slots[v].arena);
+        flow_arena_close(budget, e.slots[v].arena);
     free(e.slots);
     return status;
+}
+
+int lego_graph_evaluate(const struct lego_graph *graph, const struct lego_array *inputs,
+                        struct lego_array *ret_outputs, struct lego_arena *arena,
+                        struct lego_diag *diag)
+{
+    return eval_graph_within(graph, inputs, ret_outputs, arena, NULL, diag);
 }

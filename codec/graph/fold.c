@@ -8,6 +8,7 @@
 #include "codec/graph/fold.h"
 
 #include "codec/graph/eval_node.h"
+#include "codec/graph/flow.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -332,7 +333,7 @@ static void drop_removed(struct fold_pass *pass)
     graph->node_count = kept;
 }
 
-int fold_run(struct lego_graph *graph, struct lego_diag *diag)
+static int fold_once(struct lego_graph *graph, struct lego_diag *diag)
 {
     struct fold_pass pass = {.graph = graph, .diag = diag};
     uint32_t values = graph->value_count;
@@ -362,6 +363,21 @@ out:
     free(pass.facts);
     free(pass.removed);
     lego_arena_destroy(pass.arena);
+    return status;
+}
+
+/* Deciding an If may decide others: those in its branch, and those that its outputs lead to. Each
+ * round removes one at least. */
+int fold_run(struct lego_graph *graph, struct lego_diag *diag)
+{
+    bool again = true;
+    int status = LEGO_OK;
+    while (again && status == LEGO_OK) {
+        again = false;
+        status = fold_once(graph, diag);
+        if (status == LEGO_OK)
+            status = flow_inline(graph, &again, diag);
+    }
     return status;
 }
 

@@ -91,7 +91,7 @@ enum lego_attr_type {
     LEGO_ATTR_INT = 2,
     LEGO_ATTR_STRING = 3,
     LEGO_ATTR_TENSOR = 4, /* `tensor` indexes graph->tensors */
-    LEGO_ATTR_GRAPH = 5,  /* `graph` is a subgraph; it sees the outer values by name */
+    LEGO_ATTR_GRAPH = 5,  /* `graph` is a subgraph; what it needs are its inputs */
     LEGO_ATTR_FLOATS = 6,
     LEGO_ATTR_INTS = 7,
     LEGO_ATTR_STRINGS = 8,
@@ -152,6 +152,11 @@ enum lego_activation {
  * weight and bias have changed, and its gamma and beta, which calibration wants, are kept as the
  * attributes "lego.bn_scale" and "lego.bn_bias" (FLOATS, per output channel) of the Conv where they
  * were known.
+ *
+ * Subgraphs: what ONNX lets them see by name are inputs here, of the subgraph behind those that
+ * ONNX gives it and of the node behind those that ONNX gives the node. If: the condition, then the
+ * inputs of then_branch, then those of else_branch. Loop and Scan: the last "lego.captures" (INT,
+ * default 0) inputs of the node are the last inputs of the body, the same in every iteration.
  */
 struct lego_node {
     const char *name; /* never NULL; made up ("Conv_12") where the model gives none */

@@ -114,6 +114,7 @@ static enum lego_attr_type attr_type(const Onnx__Attribute *attr)
            : attr->has_i     ? LEGO_ATTR_INT
            : attr->has_s     ? LEGO_ATTR_STRING
            : attr->t         ? LEGO_ATTR_TENSOR
+           : attr->g         ? LEGO_ATTR_GRAPH
            : attr->n_floats  ? LEGO_ATTR_FLOATS
            : attr->n_strings ? LEGO_ATTR_STRINGS
                              : LEGO_ATTR_INTS;
@@ -151,7 +152,7 @@ static int read_list(struct lego_arena *arena, const Onnx__Attribute *from, stru
     return 0;
 }
 
-static int read_attribute(struct import_builder *builder, const struct import_draft *draft,
+static int read_attribute(struct import_builder *builder, struct import_draft *draft,
                           const Onnx__Attribute *from, struct lego_attr *to)
 {
     struct lego_arena *arena = builder->graph->arena;
@@ -189,6 +190,11 @@ static int read_attribute(struct import_builder *builder, const struct import_dr
     case LEGO_ATTR_STRINGS:
         status = read_strings(arena, from, to);
         break;
+    case LEGO_ATTR_GRAPH:
+        if (!from->g)
+            return lego_fail(builder->diag, LEGO_E_FORMAT, "node '%s': attribute '%s' has no graph",
+                             draft->name, to->name);
+        return import_read_subgraph(builder, draft, to->name, from->g, &to->graph);
     default:
         return lego_fail(builder->diag, LEGO_E_UNSUPPORTED,
                          "node '%s' (%s): attribute '%s' has type %d, which is not supported",

@@ -120,8 +120,9 @@ static int add_inputs(struct import_builder *builder, const Onnx__Graph *graph)
         if (known >= 0 && builder->graph->values[known].tensor >= 0)
             continue; /* the older way: an initialiser is also listed as input, its default */
         enum lego_dtype dtype = LEGO_DTYPE_UNKNOWN;
-        struct lego_shape shape;
-        int status = read_shape(builder, graph->input[i], &dtype, &shape);
+        struct lego_shape shape = shape_open;
+        /* A subgraph's inputs are what the node gives it, whatever is written there. */
+        int status = builder->outer ? 0 : read_shape(builder, graph->input[i], &dtype, &shape);
         if (status)
             return status;
         if (!*name)
@@ -186,10 +187,15 @@ static int sort_step(struct sorter *sorter)
     if (!*name || names_find(&sorter->builder->values, name) >= 0)
         return 0;
     int32_t producer = names_find(&sorter->producers, name);
-    if (producer < 0)
+    bool found = false;
+    if (producer < 0) {
+        int status = import_capture(sorter->builder, name, &found);
+        if (status || found)
+            return status;
         return lego_fail(sorter->builder->diag, LEGO_E_FORMAT,
                          "node '%.200s' (%.100s): nothing computes its input '%.200s'",
                          text_of(node->name), text_of(node->op_type), name);
+    }
     if (sorter->state[producer] == OPEN)
         return lego_fail(sorter->builder->diag, LEGO_E_FORMAT,
                          "the graph has a cycle: node '%.200s' (%.100s) needs '%.200s', which "
@@ -333,6 +339,8 @@ static int add_node(struct import_builder *builder, const Onnx__Node *node)
         status = read_outputs(builder, node, &draft);
     if (!status)
         status = import_upgrade(builder, &draft);
+    if (!status)
+        status = import_append_captures(builder, &draft);
     return status ? status : commit(builder, &draft);
 }
 
@@ -343,7 +351,7 @@ static int add_nodes(struct import_builder *builder, const Onnx__Graph *graph)
     names_clear(&sorter.producers);
     for (size_t i = 0; !status && i < graph->n_node; i++)
         status = add_node(builder, graph->node[sorter.order[i]]);
-    if (!status && builder->refused_count)
+    if (!status && builder->refused_count && !builder->outer)
         status = lego_fail(builder->diag, LEGO_E_UNSUPPORTED, "%u not supported: %s",
                            builder->refused_count, builder->refused);
     return status;
@@ -352,9 +360,14 @@ static int add_nodes(struct import_builder *builder, const Onnx__Graph *graph)
 static int add_outputs(struct import_builder *builder, const Onnx__Graph *graph)
 {
     if (graph->n_output == 0)
-        return lego_fail(builder->diag, LEGO_E_FORMAT, "the model has no outputs");
+        return lego_fail(builder->diag, LEGO_E_FORMAT, "%s has no outputs",
+                         builder->outer ? "a subgraph" : "the model");
     for (size_t i = 0; i < graph->n_output; i++) {
         const char *name = text_of(graph->output[i]->name);
+        bool found = names_find(&builder->values, name) >= 0;
+        int status = found ? 0 : import_capture(builder, name, &found);
+        if (status)
+            return status;
         int32_t value = names_find(&builder->values, name);
         if (value < 0)
             return lego_fail(builder->diag, LEGO_E_FORMAT, "nothing computes the output '%.200s'",
@@ -393,10 +406,15 @@ int import_build(struct import_builder *builder, const Onnx__Model *model)
         status = import_check_supported(graph, builder->opset, builder->diag);
     if (status)
         return status;
+    return import_build_graph(builder, graph);
+}
+
+int import_build_graph(struct import_builder *builder, const Onnx__Graph *graph)
+{
     builder->graph->name = lego_arena_strdup(builder->graph->arena, text_of(graph->name));
     if (!builder->graph->name)
         return no_memory(builder);
-    status = add_initialisers(builder, graph);
+    int status = add_initialisers(builder, graph);
     if (!status)
         status = add_inputs(builder, graph);
     if (!status)

@@ -13,7 +13,16 @@
 #define IMPORT_OPSET_MIN 1
 #define IMPORT_OPSET_MAX 21
 
+/* Subgraphs of a whole model: as many as a `.lego` takes. */
+#define IMPORT_MAX_SUBGRAPHS 1023
+
+/* One graph in the making; a subgraph has a builder of its own, which knows the one around it. */
 struct import_builder {
+    struct import_builder *outer; /* NULL: the model's graph */
+    int32_t *captured;            /* values of `outer` that are the last inputs here, in order */
+    uint32_t captured_count, captured_capacity;
+    uint32_t subgraph_count; /* of the model; counted in its graph's builder, as `refused` is */
+    size_t limit_bytes;      /* of each graph's arena */
     struct lego_graph *graph;
     struct import_source *source; /* adopted by the graph */
     struct lego_arena *scratch;   /* lives as long as the import */
@@ -31,6 +40,13 @@ struct import_builder {
  * upgrades add; names, texts and lists of attributes lie in the graph's arena already.
  */
 #define DRAFT_SPARE 8
+
+/* What a subgraph of a draft captures: values of the draft's graph. */
+struct import_captures {
+    const int32_t *values;
+    uint32_t count;
+};
+
 struct import_draft {
     const char *name;
     const char *type; /* ONNX's operator name */
@@ -39,10 +55,33 @@ struct import_draft {
     uint32_t input_count, output_count;
     struct lego_attr *attrs;
     uint32_t attr_count;
+    struct import_captures captures[2]; /* of its subgraphs, as import_subgraphs names them */
 };
 
 /* Builds the whole graph of a model (build.c). */
 int import_build(struct import_builder *builder, const Onnx__Model *model);
+
+/* Builds a graph's constants, inputs, nodes and outputs. */
+int import_build_graph(struct import_builder *builder, const Onnx__Graph *graph);
+
+/* The builder of the model's graph. */
+struct import_builder *import_root(struct import_builder *builder);
+
+/*
+ * The operators with subgraphs (subgraph.c): which attributes, in the order in which their captured
+ * values become inputs. NULL for all other operators.
+ */
+const char *const *import_subgraphs(enum lego_op op);
+
+/* Reads the subgraph of a draft's attribute; the draft's graph owns it. */
+int import_read_subgraph(struct import_builder *builder, struct import_draft *draft,
+                         const char *attr, const Onnx__Graph *graph, struct lego_graph **ret_graph);
+
+/* Makes a value of a graph around this one an input of this one, if there is one of that name. */
+int import_capture(struct import_builder *builder, const char *name, bool *ret_found);
+
+/* Adds what the subgraphs captured to the draft's inputs. */
+int import_append_captures(struct import_builder *builder, struct import_draft *draft);
 
 /*
  * Checks what can be seen without any work: every node's operator, every type that is no tensor.

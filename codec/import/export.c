@@ -28,9 +28,10 @@ void export_tensor_header(struct wire_out *out, const char *name, enum lego_dtyp
 }
 
 /* ValueInfoProto{name = 1, type = 2{tensor_type = 1{elem_type = 1, shape = 2{dim = 1{...}}}}} */
-static void put_value_info(struct wire_out *graph_out, uint32_t field,
-                           const struct lego_graph *graph, int32_t index)
+void export_value_info(struct wire_out *graph_out, uint32_t field, const struct exporter *exporter,
+                       int32_t index)
 {
+    const struct lego_graph *graph = exporter->graph;
     const struct lego_value *value = &graph->values[index];
     struct wire_out shape = {0}, tensor = {0}, type = {0}, info = {0};
     for (int i = 0; i < value->shape.rank; i++) {
@@ -48,8 +49,9 @@ static void put_value_info(struct wire_out *graph_out, uint32_t field,
     if (value->shape.rank != LEGO_RANK_UNKNOWN)
         wire_put_bytes(&tensor, 2, shape.data, shape.bytes);
     wire_put_bytes(&type, 1, tensor.data, tensor.bytes);
-    wire_put_text(&info, 1, value->name);
-    wire_put_bytes(&info, 2, type.data, type.bytes);
+    wire_put_text(&info, 1, export_value_name(exporter, index));
+    if (value->dtype != LEGO_DTYPE_UNKNOWN) /* a subgraph need not say */
+        wire_put_bytes(&info, 2, type.data, type.bytes);
     wire_put_bytes(graph_out, field, info.data, info.bytes);
     graph_out->failed |= shape.failed || tensor.failed || type.failed || info.failed;
     wire_out_clear(&shape);
@@ -116,7 +118,7 @@ static int write_weights(const struct exporter *exporter, struct file_out *file)
         if (!tensor)
             continue;
         struct wire_out header = {0};
-        put_weight_header(&header, exporter->graph->values[i].name, tensor);
+        put_weight_header(&header, export_value_name(exporter, (int32_t)i), tensor);
         int status = header.failed ? lego_fail(exporter->diag, LEGO_E_NOMEM, "out of memory") : 0;
         file_out_write(file, header.data, header.bytes);
         wire_out_clear(&header);
@@ -124,6 +126,21 @@ static int write_weights(const struct exporter *exporter, struct file_out *file)
             status = write_weight(file, tensor, exporter->diag);
         if (status)
             return status;
+    }
+    return 0;
+}
+
+int export_weights(const struct exporter *exporter, struct wire_out *out)
+{
+    for (uint32_t i = 0; i < exporter->graph->value_count; i++) {
+        const struct lego_tensor *tensor = needed_weight(exporter, i);
+        if (!tensor)
+            continue;
+        if (tensor->coded)
+            return lego_fail(exporter->diag, LEGO_E_UNSUPPORTED,
+                             "'%s': coded weights of a subgraph cannot be written", tensor->name);
+        put_weight_header(out, export_value_name(exporter, (int32_t)i), tensor);
+        wire_put(out, tensor->data, tensor->bytes);
     }
     return 0;
 }
@@ -140,7 +157,7 @@ static int count_weights(const struct exporter *exporter, size_t *ret_bytes)
         size_t bytes;
         struct wire_out header = {0};
         weight_form(tensor, &dtype, &bytes);
-        put_weight_header(&header, exporter->graph->values[i].name, tensor);
+        put_weight_header(&header, export_value_name(exporter, (int32_t)i), tensor);
         bool ok = !header.failed && lego_add_size(total, header.bytes, &total) &&
                   lego_add_size(total, bytes, &total);
         wire_out_clear(&header);
@@ -159,9 +176,9 @@ static int put_frame(struct exporter *exporter, struct wire_out *model)
     size_t weights = 0, total = 0;
     wire_put_text(&head, GRAPH_NAME, *graph->name ? graph->name : "graph");
     for (uint32_t i = 0; i < graph->input_count; i++)
-        put_value_info(&head, GRAPH_INPUT, graph, graph->inputs[i]);
+        export_value_info(&head, GRAPH_INPUT, exporter, graph->inputs[i]);
     for (uint32_t i = 0; i < graph->output_count; i++)
-        put_value_info(&head, GRAPH_OUTPUT, graph, graph->outputs[i]);
+        export_value_info(&head, GRAPH_OUTPUT, exporter, graph->outputs[i]);
     int status = count_weights(exporter, &weights);
     if (!status && (!lego_add_size(head.bytes + exporter->nodes.bytes + exporter->constants.bytes,
                                    weights, &total) ||
@@ -210,7 +227,7 @@ static int export_graph(struct exporter *exporter, const char *path)
     exporter->used = lego_arena_calloc(exporter->scratch, graph->value_count, sizeof(bool));
     int status = exporter->used ? 0 : LEGO_E_NOMEM;
     for (uint32_t i = 0; !status && i < graph->value_count; i++)
-        status = names_set(&exporter->names, graph->values[i].name, (int32_t)i);
+        status = names_set(exporter->names, graph->values[i].name, (int32_t)i);
     if (status)
         return lego_fail(exporter->diag, status, "out of memory");
     for (uint32_t i = 0; i < graph->output_count; i++)
@@ -222,7 +239,8 @@ static int export_graph(struct exporter *exporter, const char *path)
 
 int export_onnx(const struct lego_package *package, const char *path, struct lego_diag *diag)
 {
-    struct exporter exporter = {.graph = package->graph, .diag = diag};
+    struct names names = {0};
+    struct exporter exporter = {.graph = package->graph, .names = &names, .diag = diag};
     int status = export_choose_opset(package->graph, &exporter.opset, diag);
     if (status)
         return status;
@@ -231,7 +249,7 @@ int export_onnx(const struct lego_package *package, const char *path, struct leg
                               : lego_fail(diag, LEGO_E_NOMEM, "out of memory");
     wire_out_clear(&exporter.nodes);
     wire_out_clear(&exporter.constants);
-    names_clear(&exporter.names);
+    names_clear(&names);
     lego_arena_destroy(exporter.scratch);
     return status;
 }

@@ -4,6 +4,7 @@
 #include "codec/import/export.h"
 
 #include "codec/base/arena.h"
+#include "codec/graph/flow.h"
 
 #include <math.h>
 #include <string.h>
@@ -49,13 +50,12 @@ static void finish(struct exporter *exporter, struct step *step)
     wire_out_clear(&step->out);
 }
 
-/* A name that no value has. NULL when out of memory. */
-static const char *fresh_name(struct exporter *exporter, const char *base)
+const char *export_fresh_name(struct exporter *exporter, const char *base)
 {
     for (unsigned i = 0;; i++) {
         const char *name = lego_arena_printf(exporter->scratch, "%s.%u", base, i);
-        if (!name || names_find(&exporter->names, name) < 0)
-            return name && names_set(&exporter->names, name, 0) == 0 ? name : NULL;
+        if (!name || names_find(exporter->names, name) < 0)
+            return name && names_set(exporter->names, name, 0) == 0 ? name : NULL;
     }
 }
 
@@ -63,7 +63,7 @@ static const char *fresh_name(struct exporter *exporter, const char *base)
 static const char *put_scalar(struct exporter *exporter, const char *base, float number)
 {
     const struct lego_shape scalar = {.rank = 0};
-    const char *name = fresh_name(exporter, base);
+    const char *name = export_fresh_name(exporter, base);
     struct wire_out tensor = {0};
     if (!name)
         return NULL;
@@ -115,7 +115,7 @@ static void put_attr(const struct exporter *exporter, struct step *step,
         for (size_t i = 0; i < attr->count; i++)
             wire_put_text(&out, ATTR_STRINGS, attr->strings[i]);
         break;
-    case LEGO_ATTR_GRAPH: /* no operator of the graph has one */
+    case LEGO_ATTR_GRAPH: /* export_subgraphs writes it */
         break;
     }
     wire_put_int(&out, ATTR_TYPE, attr->type);
@@ -124,12 +124,12 @@ static void put_attr(const struct exporter *exporter, struct step *step,
     wire_out_clear(&out);
 }
 
-static const char *value_name(const struct exporter *exporter, int32_t value)
+const char *export_value_name(const struct exporter *exporter, int32_t value)
 {
     if (value < 0)
         return "";
     exporter->used[value] = true;
-    return exporter->graph->values[value].name;
+    return exporter->renamed ? exporter->renamed[value] : exporter->graph->values[value].name;
 }
 
 /* A node of up to three inputs and one output, without attributes. */
@@ -177,7 +177,7 @@ static int put_gelu(struct exporter *exporter, const char *input, const char *ou
 {
     const char *names[7];
     for (size_t i = 0; i < 4; i++)
-        names[i] = fresh_name(exporter, output);
+        names[i] = export_fresh_name(exporter, output);
     names[4] = put_scalar(exporter, output, (float)M_SQRT1_2);
     names[5] = put_scalar(exporter, output, 1);
     names[6] = put_scalar(exporter, output, 0.5f);
@@ -219,7 +219,7 @@ static int put_activation(struct exporter *exporter, const struct lego_node *nod
         put_unary(exporter, "HardSwish", input, output, NULL, 0);
         return 0;
     case LEGO_ACT_SILU:
-        gate = fresh_name(exporter, output);
+        gate = export_fresh_name(exporter, output);
         if (!gate)
             return no_memory(exporter);
         put_unary(exporter, "Sigmoid", input, gate, NULL, 0);
@@ -237,10 +237,11 @@ static int put_activation(struct exporter *exporter, const struct lego_node *nod
 /* Softmax on a matrix, as before opset 13: flattened, computed, brought back. */
 static int put_coerced(struct exporter *exporter, const struct lego_node *node)
 {
-    const char *input = value_name(exporter, node->inputs[0]);
-    const char *output = value_name(exporter, node->outputs[0]);
-    const char *shape = fresh_name(exporter, output), *flat = fresh_name(exporter, output);
-    const char *result = fresh_name(exporter, output);
+    const char *input = export_value_name(exporter, node->inputs[0]);
+    const char *output = export_value_name(exporter, node->outputs[0]);
+    const char *shape = export_fresh_name(exporter, output),
+               *flat = export_fresh_name(exporter, output);
+    const char *result = export_fresh_name(exporter, output);
     if (!shape || !flat || !result)
         return no_memory(exporter);
     struct lego_attr axis = {
@@ -284,7 +285,7 @@ static void put_attrs(const struct exporter *exporter, const struct lego_node *n
     bool old = exporter->opset < EXPORT_OPSET_NEWEST;
     for (uint32_t i = 0; i < node->attr_count; i++) {
         struct lego_attr attr = node->attrs[i];
-        if (drops_attr(exporter, node, &attr))
+        if (attr.type == LEGO_ATTR_GRAPH || drops_attr(exporter, node, &attr))
             continue;
         if (old && node->op == LEGO_OP_GridSample)
             attr = renamed_mode(&attr);
@@ -301,40 +302,48 @@ static void put_attrs(const struct exporter *exporter, const struct lego_node *n
 }
 
 /* The node itself; what is fused to it reads `first` (its own output if nothing is). */
-static void put_bare(struct exporter *exporter, const struct lego_node *node, const char *first)
+static int put_bare(struct exporter *exporter, const struct lego_node *node, const char *first)
 {
     bool axes_as_attr = exporter->opset < EXPORT_OPSET_NEWEST && export_is_reduce_18(node->op);
     uint32_t inputs = node->input_count;
     if ((node->op == LEGO_OP_Conv && inputs > 3) || axes_as_attr)
         inputs = axes_as_attr ? 1 : 3;
+    if (flow_is(node->op))
+        inputs = export_own_inputs(node);
     while (inputs > 0 && node->inputs[inputs - 1] < 0)
         inputs--;
     struct step step;
     begin(&step, lego_op_name(node->op), node->name);
     for (uint32_t i = 0; i < inputs; i++)
-        wire_put_text(&step.out, NODE_INPUT, value_name(exporter, node->inputs[i]));
+        wire_put_text(&step.out, NODE_INPUT, export_value_name(exporter, node->inputs[i]));
     for (uint32_t i = 0; i < node->output_count; i++)
         wire_put_text(&step.out, NODE_OUTPUT,
-                      i == 0 ? first : value_name(exporter, node->outputs[i]));
+                      i == 0 ? first : export_value_name(exporter, node->outputs[i]));
     put_attrs(exporter, node, &step);
+    int status = flow_is(node->op) ? export_subgraphs(exporter, node, &step.out) : 0;
     finish(exporter, &step);
+    return status;
 }
 
 int export_node(struct exporter *exporter, const struct lego_node *node)
 {
     if (lego_node_int(node, "lego.coerce_2d", 0))
         return put_coerced(exporter, node);
-    const char *output = value_name(exporter, node->outputs[0]);
+    const char *output = export_value_name(exporter, node->outputs[0]);
     if (node->op == LEGO_OP_Gelu && exporter->opset < EXPORT_OPSET_NEWEST)
-        return put_gelu(exporter, value_name(exporter, node->inputs[0]), output);
+        return put_gelu(exporter, export_value_name(exporter, node->inputs[0]), output);
     bool residual = node->op == LEGO_OP_Conv && node->input_count > 3 && node->inputs[3] >= 0;
     bool active = node->activation != LEGO_ACT_NONE;
-    const char *first = residual || active ? fresh_name(exporter, output) : output;
-    const char *sum = residual && active ? fresh_name(exporter, output) : residual ? output : first;
+    const char *first = residual || active ? export_fresh_name(exporter, output) : output;
+    const char *sum = residual && active ? export_fresh_name(exporter, output)
+                      : residual         ? output
+                                         : first;
     if (!first || !sum)
         return no_memory(exporter);
-    put_bare(exporter, node, first);
+    int status = put_bare(exporter, node, first);
+    if (status)
+        return status;
     if (residual)
-        put_simple(exporter, "Add", sum, first, value_name(exporter, node->inputs[3]), NULL);
+        put_simple(exporter, "Add", sum, first, export_value_name(exporter, node->inputs[3]), NULL);
     return active ? put_activation(exporter, node, sum, output) : 0;
 }

@@ -119,6 +119,15 @@ int export_choose_opset(const struct lego_graph *graph, int64_t *ret_opset, stru
                              node->name, EXPORT_OPSET_NEWEST, lego_op_name(node->op));
         if (needs_newest(graph, node))
             opset = EXPORT_OPSET_NEWEST;
+        for (uint32_t a = 0; a < node->attr_count; a++) {
+            int64_t inner = opset;
+            int status = node->attrs[a].type == LEGO_ATTR_GRAPH
+                             ? export_choose_opset(node->attrs[a].graph, &inner, diag)
+                             : 0;
+            if (status)
+                return status;
+            opset = inner > opset ? inner : opset;
+        }
     }
     *ret_opset = opset;
     return 0;

@@ -48,12 +48,29 @@ static void add_node(struct missing *missing, const Onnx__Node *node, const char
         (long long)missing->opset, *what ? " " : "", what);
 }
 
+static bool is_standard(const Onnx__Node *node)
+{
+    const char *domain = text_of(node->domain);
+    return !*domain || strcmp(domain, "ai.onnx") == 0;
+}
+
+/* True where the operator has a subgraph of that name. */
+static bool has_subgraph(const Onnx__Node *node, const char *name)
+{
+    const char *const *names =
+        is_standard(node) ? import_subgraphs(lego_op_from_name("", text_of(node->op_type))) : NULL;
+    for (; names && *names; names++)
+        if (strcmp(name, *names) == 0)
+            return true;
+    return false;
+}
+
 /* Why a node's attributes cannot be read, "" where they can. */
 static const char *bad_attribute(const Onnx__Node *node)
 {
     for (size_t i = 0; i < node->n_attribute; i++) {
         const Onnx__Attribute *attr = node->attribute[i];
-        if (attr->g || attr->n_graphs)
+        if ((attr->g && !has_subgraph(node, text_of(attr->name))) || attr->n_graphs)
             return "with a subgraph";
         if (attr->sparse_tensor || attr->n_sparse_tensors)
             return "with a sparse tensor";
@@ -65,16 +82,21 @@ static const char *bad_attribute(const Onnx__Node *node)
     return "";
 }
 
+static void check_graph(struct missing *missing, const Onnx__Graph *graph);
+
 static void check_node(struct missing *missing, const Onnx__Node *node)
 {
     const char *domain = text_of(node->domain), *type = text_of(node->op_type);
-    bool constant = strcmp(type, "Constant") == 0 && (!*domain || strcmp(domain, "ai.onnx") == 0);
+    bool constant = strcmp(type, "Constant") == 0 && is_standard(node);
     const char *bad = bad_attribute(node);
     if (*bad || (!constant && import_target_op(domain, type) == LEGO_OP_NONE))
         add_node(missing, node, bad);
     for (size_t i = 0; constant && i < node->n_attribute; i++)
         if (strncmp(text_of(node->attribute[i]->name), "value_string", 12) == 0)
             add_node(missing, node, "with text");
+    for (size_t i = 0; !*bad && i < node->n_attribute; i++)
+        if (node->attribute[i]->g)
+            check_graph(missing, node->attribute[i]->g);
 }
 
 static void check_type(struct missing *missing, const Onnx__ValueInfo *info, const char *which)
@@ -97,18 +119,24 @@ static void check_type(struct missing *missing, const Onnx__ValueInfo *info, con
             type->tensor_type->elem_type == 8 ? " (text)" : "");
 }
 
+/* Subgraphs nest no deeper than SLIM_MAX_GRAPHS: the parser has seen to that. */
+static void check_graph(struct missing *missing, const Onnx__Graph *graph)
+{
+    for (size_t i = 0; i < graph->n_input; i++)
+        check_type(missing, graph->input[i], "input");
+    for (size_t i = 0; i < graph->n_output; i++)
+        check_type(missing, graph->output[i], "output");
+    if (graph->n_sparse_initializer)
+        add(missing, "%s%zu sparse initializers", missing->count ? ", " : "",
+            graph->n_sparse_initializer);
+    for (size_t i = 0; i < graph->n_node; i++)
+        check_node(missing, graph->node[i]);
+}
+
 int import_check_supported(const Onnx__Graph *graph, int64_t opset, struct lego_diag *diag)
 {
     struct missing missing = {.opset = opset};
-    for (size_t i = 0; i < graph->n_input; i++)
-        check_type(&missing, graph->input[i], "input");
-    for (size_t i = 0; i < graph->n_output; i++)
-        check_type(&missing, graph->output[i], "output");
-    if (graph->n_sparse_initializer)
-        add(&missing, "%s%zu sparse initializers", missing.count ? ", " : "",
-            graph->n_sparse_initializer);
-    for (size_t i = 0; i < graph->n_node; i++)
-        check_node(&missing, graph->node[i]);
+    check_graph(&missing, graph);
     if (missing.count == 0)
         return 0;
     return lego_fail(diag, LEGO_E_UNSUPPORTED, "%llu not supported: %s",

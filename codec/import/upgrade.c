@@ -15,13 +15,14 @@
 int upgrade_refuse(struct import_builder *builder, const struct import_draft *draft,
                    const char *what)
 {
-    size_t room = sizeof builder->refused - builder->refused_bytes;
-    int length = snprintf(builder->refused + builder->refused_bytes, room,
-                          "%s'%.200s' (%s, opset %lld): %s", builder->refused_count ? "; " : "",
+    struct import_builder *root = import_root(builder);
+    size_t room = sizeof root->refused - root->refused_bytes;
+    int length = snprintf(root->refused + root->refused_bytes, room,
+                          "%s'%.200s' (%s, opset %lld): %s", root->refused_count ? "; " : "",
                           draft->name, draft->type, (long long)builder->opset, what);
     if (length > 0)
-        builder->refused_bytes += (size_t)length < room ? (size_t)length : room - 1;
-    builder->refused_count++;
+        root->refused_bytes += (size_t)length < room ? (size_t)length : room - 1;
+    root->refused_count++;
     return 0;
 }
 

@@ -1,5 +1,5 @@
 /*
- * Upgrades from opsets 1 to 6, the years before ONNX 1.2: broadcasting by attributes, shapes and
+ * Upgrades from opsets 1 to 8, the first years of ONNX: broadcasting by attributes, shapes and
  * types as attributes, hints for memory planning.
  */
 #include "codec/import/upgrade.h"
@@ -160,6 +160,12 @@ int upgrade_selu_defaults(struct import_builder *builder, struct import_draft *d
 int upgrade_tile_axis(struct import_builder *builder, struct import_draft *draft)
 {
     return upgrade_refuse(builder, draft, "one axis and a count; convert the model to opset 6");
+}
+
+int upgrade_scan_8(struct import_builder *builder, struct import_draft *draft)
+{
+    return upgrade_refuse(builder, draft,
+                          "batches of sequences; convert the model to opset 9 or later");
 }
 
 /* It only said whether the first output is there. */

@@ -199,6 +199,14 @@ void node_tensor(struct model *model, const char *name, enum lego_dtype dtype, c
     put_attr(model, name, LEGO_ATTR_TENSOR, &attr);
 }
 
+void node_graph(struct model *model, const char *name, struct model *subgraph)
+{
+    struct wire_out attr = {0};
+    wire_put_bytes(&attr, 6, subgraph->graph.data, subgraph->graph.bytes);
+    put_attr(model, name, LEGO_ATTR_GRAPH, &attr);
+    model_free(subgraph);
+}
+
 void node_domain(struct model *model, const char *domain)
 {
     wire_put_text(&model->node, 7, domain);

@@ -43,6 +43,8 @@ void node_floats(struct model *model, const char *name, size_t count, const floa
 void node_string(struct model *model, const char *name, const char *value);
 void node_tensor(struct model *model, const char *name, enum lego_dtype dtype, const char *dims,
                  const void *data, size_t bytes);
+/* A subgraph, made as a model is; frees it. */
+void node_graph(struct model *model, const char *name, struct model *subgraph);
 void node_domain(struct model *model, const char *domain);
 void node_end(struct model *model);
 
