@@ -295,8 +295,12 @@ double trellis_step(const struct trellis_problem *problem, double gain)
     for (uint32_t g = 0; problem->u && g < problem->groups; g++)
         for (size_t j = 0; j < n; j++)
             sum -= 2 * trellis_log2((double)problem->u[(g * n + j) * n + j]);
-    for (size_t i = 0; i < (size_t)problem->rows * n; i++)
-        most = fmax(most, fabs((double)problem->target[i]));
+    for (size_t i = 0; i < (size_t)problem->rows * n; i++) {
+        /* Not fmax: gcc 12's arm64 vectoriser crashes on its reduction. */
+        const double size = fabs((double)problem->target[i]);
+        if (size > most)
+            most = size;
+    }
     const double importance = trellis_exp2(sum / ((double)problem->groups * (double)n));
     const double step = sqrt(6 * problem->price / (0.6931471805599453 * importance));
     const double least = 0.6 * most / (2.0 * problem->most);
