@@ -40,6 +40,9 @@ static bool node_is_fast(const struct plan_builder *b, const struct lego_node *n
 {
     const struct lego_value *output;
 
+    /* A Dropout that may be asked for training is no plain copy: the evaluation looks. */
+    if (node->op == LEGO_OP_Dropout && node->input_count > 2)
+        return false;
     if (!plan_nodes[node->op] || !node_is_static(b->graph, node) || node->inputs[0] < 0 ||
         node->outputs[0] < 0)
         return false;

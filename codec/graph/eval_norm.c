@@ -6,19 +6,62 @@
 #include <math.h>
 #include <string.h>
 
+/* Training mode: the input's own statistics, and what the running ones become. */
+static int batch_statistics(const struct eval_context *c, const float *parts[4])
+{
+    const struct lego_array *x = eval_in(c, 0);
+    double momentum = (double)lego_node_float(c->node, "momentum", 0.9f);
+    size_t channels = (size_t)x->shape.dim[1], plane = eval_extent(&x->shape, 2, x->shape.rank);
+    size_t batch = (size_t)x->shape.dim[0], count = batch * plane;
+    float *own[2] = {eval_scratch(c, channels, sizeof(float)),
+                     eval_scratch(c, channels, sizeof(float))};
+    if (!own[0] || !own[1])
+        return LEGO_E_NOMEM;
+    for (size_t ch = 0; ch < channels; ch++) {
+        double sum = 0, squares = 0;
+        for (size_t i = 0; i < count; i++)
+            sum +=
+                (double)((const float *)x->data)[(i / plane * channels + ch) * plane + i % plane];
+        double mean = sum / (double)count;
+        for (size_t i = 0; i < count; i++) {
+            double d =
+                (double)((const float *)x->data)[(i / plane * channels + ch) * plane + i % plane] -
+                mean;
+            squares += d * d;
+        }
+        own[0][ch] = (float)mean;
+        own[1][ch] = (float)(squares / (double)count);
+    }
+    for (uint32_t k = 0; k < 2; k++) {
+        struct lego_array *running = eval_out(c, k + 1);
+        for (size_t ch = 0; running && ch < channels; ch++)
+            ((float *)running->data)[ch] =
+                (float)((double)parts[k + 2][ch] * momentum + (double)own[k][ch] * (1 - momentum));
+        parts[k + 2] = own[k];
+    }
+    return LEGO_OK;
+}
+
 int eval_batch_norm(const struct eval_context *c)
 {
     const struct lego_array *x = eval_in(c, 0);
     struct lego_array *out = eval_out(c, 0);
     const float *parts[4];
     double epsilon = (double)lego_node_float(c->node, "epsilon", 1e-5f);
-    if (!out || eval_elems(out) == 0)
-        return LEGO_OK;
     for (uint32_t i = 0; i < 4; i++) {
         parts[i] = eval_floats(c, eval_in(c, i + 1));
         if (!parts[i])
             return LEGO_E_NOMEM;
     }
+    if (lego_node_int(c->node, "training_mode", 0) != 0) {
+        int status = eval_elems(x) > 0
+                         ? batch_statistics(c, parts)
+                         : eval_fail(c, LEGO_E_SHAPE, "an empty input has no statistics");
+        if (status != LEGO_OK)
+            return status;
+    }
+    if (!out || eval_elems(out) == 0)
+        return LEGO_OK;
     size_t channels = (size_t)x->shape.dim[1], plane = eval_extent(&x->shape, 2, x->shape.rank);
     const float *from = x->data;
     float *to = out->data;

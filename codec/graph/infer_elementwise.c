@@ -47,8 +47,11 @@ int infer_cast_like(const struct infer_context *c)
 int infer_dropout(const struct infer_context *c)
 {
     struct infer_elem training = infer_element(c, 2, 0);
-    if (training.kind == INFER_VALUE && training.value != 0)
-        return infer_fail(c, LEGO_E_UNSUPPORTED, "training mode is not supported");
+    double ratio = 0.5;
+    bool open = infer_has(c, 1) && infer_real(c, 1, 0, &ratio) == 0;
+    if (training.kind == INFER_VALUE && training.value != 0 && !open && ratio != 0)
+        return infer_fail(c, LEGO_E_UNSUPPORTED,
+                          "training mode drops at random; only a ratio of 0 is supported");
     infer_set(c, 1, LEGO_DTYPE_BOOL, infer_input(c, 0));
     return infer_same(c);
 }

@@ -21,18 +21,30 @@ static int want_channels(const struct infer_context *c, uint32_t first, uint32_t
     return LEGO_OK;
 }
 
+/* In training mode the running statistics, too. */
+static int infer_statistics(const struct infer_context *c)
+{
+    if (c->io->node->output_count > 3)
+        return infer_fail(c, LEGO_E_FORMAT, "%u outputs", c->io->node->output_count);
+    infer_set(c, 1, infer_dtype(c, 3), infer_input(c, 3));
+    infer_set(c, 2, infer_dtype(c, 4), infer_input(c, 4));
+    int status = infer_want_types(c, 3, LEGO_TYPES_FLOAT);
+    return status == LEGO_OK ? infer_want_types(c, 4, LEGO_TYPES_FLOAT) : status;
+}
+
 int infer_batch_norm(const struct infer_context *c)
 {
-    if (lego_node_int(c->io->node, "training_mode", 0))
-        return infer_fail(c, LEGO_E_UNSUPPORTED, "training mode is not supported");
+    bool training = lego_node_int(c->io->node, "training_mode", 0) != 0;
     const struct lego_shape *x = infer_input(c, 0);
     if (x->rank == 1) /* a vector is one channel */
         return infer_fail(c, LEGO_E_SHAPE, "the input has rank 1");
-    for (uint32_t i = 1; i < c->io->node->output_count; i++) {
+    for (uint32_t i = 1; i < c->io->node->output_count && !training; i++) {
         if (c->io->node->outputs[i] >= 0)
             return infer_fail(c, LEGO_E_UNSUPPORTED, "output %u belongs to training", i);
     }
     int status = want_channels(c, 1, 4);
+    if (status == LEGO_OK && training)
+        status = infer_statistics(c);
     infer_set(c, 0, infer_dtype(c, 0), x);
     return status == LEGO_OK ? infer_want_types(c, 1, LEGO_TYPES_FLOAT) : status;
 }

@@ -203,6 +203,8 @@ static bool affine_of_batch_norm(const struct passes *passes, const struct lego_
                                  struct affine *affine)
 {
     const float *vector[4];
+    if (lego_node_int(node, "training_mode", 0) != 0)
+        return false; /* its statistics are the input's */
     for (uint32_t i = 0; i < 4; i++) {
         const struct lego_tensor *tensor = passes_floats(passes, node, i + 1);
         if (!tensor || tensor->bytes != affine->channels * sizeof(float))

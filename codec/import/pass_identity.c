@@ -13,8 +13,8 @@ static bool does_nothing(const struct lego_graph *graph, const struct lego_node 
     switch (node->op) {
     case LEGO_OP_Identity:
         return true;
-    case LEGO_OP_Dropout: /* training mode was refused when the model was read */
-        return true;
+    case LEGO_OP_Dropout: /* where no input can ask for training */
+        return node->input_count < 3 || node->inputs[2] < 0;
     case LEGO_OP_Cast:
         return input->dtype != LEGO_DTYPE_UNKNOWN &&
                lego_node_int(node, "to", 0) == (int64_t)input->dtype;

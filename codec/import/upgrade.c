@@ -158,7 +158,7 @@ static int float_to_input(struct import_builder *builder, struct import_draft *d
 int upgrade_batch_normalization(struct import_builder *builder, struct import_draft *draft)
 {
     if (draft_int(draft, "training_mode", 0) != 0)
-        return upgrade_refuse(builder, draft, "training mode; export the model for inference");
+        return 0; /* the statistics of the input: the operator computes them */
     if (draft_int(draft, "spatial", 1) != 1)
         return upgrade_refuse(builder, draft, "statistics for each position (spatial=0)");
     if (draft->output_count > 1 && builder->opset >= 14)
@@ -177,18 +177,28 @@ int upgrade_clip(struct import_builder *builder, struct import_draft *draft)
     return status ? status : float_to_input(builder, draft, "max", 2);
 }
 
+static const struct lego_tensor *input_constant(const struct import_builder *builder,
+                                                const struct import_draft *draft, uint32_t index)
+{
+    int32_t value = index < draft->input_count ? draft->inputs[index] : -1;
+    int32_t tensor = value < 0 ? -1 : builder->graph->values[value].tensor;
+    return tensor < 0 ? NULL : &builder->graph->tensors[tensor];
+}
+
 int upgrade_dropout(struct import_builder *builder, struct import_draft *draft)
 {
-    if (draft->input_count > 2 && draft->inputs[2] >= 0) {
-        int32_t tensor = builder->graph->values[draft->inputs[2]].tensor;
-        const struct lego_tensor *mode = tensor < 0 ? NULL : &builder->graph->tensors[tensor];
-        if (!mode || mode->bytes != 1 || *(const uint8_t *)mode->data != 0)
-            return upgrade_refuse(builder, draft, "training mode; export the model for inference");
-    }
+    const struct lego_tensor *mode = input_constant(builder, draft, 2);
+    const struct lego_tensor *ratio = input_constant(builder, draft, 1);
+    if (draft->input_count > 2 && draft->inputs[2] >= 0 && !mode)
+        return 0; /* known when running: then training of a ratio but 0 is refused */
+    bool drops = !ratio || ratio->dtype != LEGO_DTYPE_FLOAT32 || ratio->bytes != sizeof(float) ||
+                 *(const float *)ratio->data != 0;
+    if (mode && (mode->bytes != 1 || *(const uint8_t *)mode->data != 0) && drops)
+        return upgrade_refuse(builder, draft, "training mode; export the model for inference");
+    draft->input_count = 1;
     if (draft->output_count > 1)
         return 0; /* somebody may want the mask: the operator makes it */
     draft->op = LEGO_OP_Identity;
-    draft->input_count = 1;
     draft->attr_count = 0;
     return 0;
 }

@@ -109,7 +109,7 @@ START_TEST(test_node_archive)
     }
     ck_assert_int_eq(removed, 0);
     ck_assert_int_eq(all.failed, 0);
-    ck_assert_int_ge(all.passed, 2 * 444);
+    ck_assert_int_ge(all.passed, 2 * 448);
 }
 END_TEST
 

@@ -52,6 +52,27 @@ START_TEST(batch_norm_into_conv)
 }
 END_TEST
 
+/* In training mode the statistics are the input's: there is nothing to fold. */
+START_TEST(batch_norm_in_training)
+{
+    struct model model;
+    model_open(&model, 15);
+    model_input(&model, "x", LEGO_DTYPE_FLOAT32, "2,3,6,6");
+    model_floats(&model, "w", "4,3,3,3", NULL);
+    model_node(&model, "Conv", "x,w", "c");
+    for (size_t i = 0; i < 4; i++)
+        model_positive(&model, ((const char *[]){"g", "b", "m", "v"})[i], "4");
+    node_begin(&model, "BatchNormalization", "c,g,b,m,v", "y");
+    node_int(&model, "training_mode", 1);
+    node_end(&model);
+    model_output(&model, "y");
+    struct lego_package *package = model_compare(&model);
+    ck_assert_uint_eq(count_nodes(package->graph, LEGO_OP_BatchNormalization), 1);
+    lego_package_destroy(package);
+    model_free(&model);
+}
+END_TEST
+
 START_TEST(batch_norm_into_shared_weight)
 {
     struct model model;
@@ -423,6 +444,7 @@ int main(void)
     TCase *tcase = tcase_create("passes");
     suite_add_tcase(suite, tcase);
     tcase_add_loop_test(tcase, batch_norm_into_conv, 0, 2);
+    tcase_add_test(tcase, batch_norm_in_training);
     tcase_add_test(tcase, batch_norm_into_shared_weight);
     tcase_add_loop_test(tcase, batch_norm_into_others, 0, 4);
     tcase_add_loop_test(tcase, batch_norm_stays, 0, 2);

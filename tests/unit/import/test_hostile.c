@@ -36,7 +36,7 @@ START_TEST(all_unsupported_forms_at_once)
     model_positive(&model, "k", "2");
     for (int i = 0; i < 2; i++) {
         node_begin(&model, "BatchNormalization", i ? "a,k,k,k,k" : "x,k,k,k,k", i ? "y" : "a");
-        node_int(&model, "training_mode", 1);
+        node_int(&model, "spatial", 0);
         node_end(&model);
     }
     model_output(&model, "y");
