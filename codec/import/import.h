@@ -13,9 +13,10 @@ struct import_options {
 };
 
 /*
- * Imports an ONNX model, opset 1 to 21. Weights are borrowed from the mapped file (and its external
- * data files, which must lie in the model's folder or below), but for those that folding changes
- * and those that lie misaligned in the file: these are copied, once.
+ * Imports an ONNX model, opset 1 to 21; codec/graph/OPERATORS.md says what it may use. Weights are
+ * borrowed from the mapped file (and its external data files, which must lie in the model's folder
+ * or below), but for those that folding changes and those that lie misaligned in the file: these
+ * are copied, once.
  *
  * Errors: E_IO, E_NOT_FOUND, E_FORMAT (malformed protobuf or graph), E_UNSUPPORTED (the diag lists
  * ALL nodes whose operator, opset, type or attribute is not supported: name, operator, opset),
