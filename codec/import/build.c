@@ -330,6 +330,7 @@ static int add_node(struct import_builder *builder, const Onnx__Node *node)
     struct import_draft draft = {
         .name = name,
         .type = node->op_type,
+        .domain = text_of(node->domain),
         .op = import_target_op(text_of(node->domain), node->op_type),
     };
     int status = read_inputs(builder, node, &draft);

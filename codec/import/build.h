@@ -50,6 +50,7 @@ struct import_captures {
 struct import_draft {
     const char *name;
     const char *type; /* ONNX's operator name */
+    const char *domain;
     enum lego_op op;
     int32_t *inputs, *outputs; /* values, -1: absent */
     uint32_t input_count, output_count;

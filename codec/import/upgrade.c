@@ -366,9 +366,32 @@ static const struct {
     int (*upgrade)(struct import_builder *builder, struct import_draft *draft);
 } upgrades[] = {
 #define IMPORT_UPGRADE(type, below, function) {#type, below, upgrade_##function},
+#define IMPORT_FOREIGN(domain, type, op, function)
 #include "codec/import/upgrade.def"
+#undef IMPORT_FOREIGN
 #undef IMPORT_UPGRADE
 };
+
+static const struct foreign {
+    const char *domain, *type;
+    enum lego_op op;
+    int (*upgrade)(struct import_builder *builder, struct import_draft *draft);
+} foreigners[] = {
+#define IMPORT_UPGRADE(type, below, function)
+#define IMPORT_FOREIGN(domain, type, op, function) \
+    {domain, #type, LEGO_OP_##op, upgrade_##function},
+#include "codec/import/upgrade.def"
+#undef IMPORT_FOREIGN
+#undef IMPORT_UPGRADE
+};
+
+static const struct foreign *find_foreign(const char *domain, const char *type)
+{
+    for (size_t i = 0; i < sizeof foreigners / sizeof *foreigners; i++)
+        if (strcmp(domain, foreigners[i].domain) == 0 && strcmp(type, foreigners[i].type) == 0)
+            return &foreigners[i];
+    return NULL;
+}
 
 /* Operators that have another name in opset 21. */
 static const struct {
@@ -381,12 +404,16 @@ enum lego_op import_target_op(const char *domain, const char *type)
         for (size_t i = 0; i < sizeof renamed / sizeof *renamed; i++)
             if (strcmp(type, renamed[i].from) == 0)
                 type = renamed[i].to;
-    enum lego_op op = lego_op_from_name(domain, type);
+    const struct foreign *foreign = find_foreign(domain, type);
+    enum lego_op op = foreign ? foreign->op : lego_op_from_name(domain, type);
     return op != LEGO_OP_NONE && lego_op_evaluates(op) ? op : LEGO_OP_NONE;
 }
 
 int import_upgrade(struct import_builder *builder, struct import_draft *draft)
 {
+    const struct foreign *foreign = find_foreign(draft->domain, draft->type);
+    if (foreign)
+        return foreign->upgrade(builder, draft);
     for (size_t i = 0; i < sizeof upgrades / sizeof *upgrades; i++) {
         bool any = strcmp(upgrades[i].type, "ANY") == 0;
         if (builder->opset >= upgrades[i].below ||

@@ -36,7 +36,9 @@ int32_t upgrade_emit(struct import_builder *builder, const struct import_draft *
 
 #define IMPORT_UPGRADE(type, below, function) \
     int upgrade_##function(struct import_builder *builder, struct import_draft *draft);
+#define IMPORT_FOREIGN(domain, type, op, function) IMPORT_UPGRADE(type, 0, function)
 #include "codec/import/upgrade.def"
+#undef IMPORT_FOREIGN
 #undef IMPORT_UPGRADE
 
 #endif
