@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# What takes longer than tests/run.sh: formatting, clang, ASan and UBSan, arm64 under emulation, packages.
-# usage: tests/checks.sh [format|clang|asan|arm64|packages ...]      all of them when none is named
+# What takes longer than tests/run.sh: formatting, another runtime's answers, clang, ASan and UBSan, arm64 under
+# emulation, packages.
+# usage: tests/checks.sh [format|peers|clang|asan|arm64|packages ...]      all of them when none is named
 set -euo pipefail
 cd "$(dirname "$0")/.."
 ./tests/support/dependencies.sh build test checks
@@ -14,6 +15,17 @@ build() {
 
 check_format() {
     git ls-files '*.c' '*.h' | xargs clang-format --dry-run --Werror
+}
+
+check_peers() {
+    local modules=$PWD/build/peers/node_modules
+    if [ ! -d "$modules/onnxruntime-node" ]; then
+        command -v npm >/dev/null || { echo "skipped: no npm"; return 0; }
+        npm install --silent --ignore-scripts --prefix build/peers onnxruntime-node@1.30 >build/peers.log 2>&1 ||
+            { echo "skipped: onnxruntime-node cannot be had here"; return 0; }
+    fi
+    build release
+    LEGONET_NODE_MODULES=$modules ctest --preset release --tests-regex export
 }
 
 check_clang() {
@@ -50,7 +62,7 @@ check_packages() {
     done
 }
 
-[ $# -gt 0 ] || set -- format clang asan arm64 packages
+[ $# -gt 0 ] || set -- format peers clang asan arm64 packages
 for name in "$@"; do
     printf '\n== %s (%d s)\n' "$name" $SECONDS
     "check_$name"
