@@ -121,7 +121,14 @@ static int add_inputs(struct import_builder *builder, const Onnx__Graph *graph)
             continue; /* the older way: an initialiser is also listed as input, its default */
         enum lego_dtype dtype = LEGO_DTYPE_UNKNOWN;
         struct lego_shape shape = shape_open;
-        /* A subgraph's inputs are what the node gives it, whatever is written there. */
+        const Onnx__TensorType *type =
+            graph->input[i]->type ? graph->input[i]->type->tensor_type : NULL;
+        /* A subgraph's inputs have the shapes that the node gives them, whatever is written. Type
+           and rank 0 are kept, since other runtimes want to read them in what is exported. */
+        if (builder->outer && type && type->shape && type->shape->n_dim == 0)
+            shape.rank = 0;
+        if (builder->outer && type && lego_dtype_bytes((enum lego_dtype)type->elem_type) > 0)
+            dtype = (enum lego_dtype)type->elem_type;
         int status = builder->outer ? 0 : read_shape(builder, graph->input[i], &dtype, &shape);
         if (status)
             return status;

@@ -239,8 +239,9 @@ static int export_graph(struct exporter *exporter, const char *path)
 
 int export_onnx(const struct lego_package *package, const char *path, struct lego_diag *diag)
 {
-    struct names names = {0};
-    struct exporter exporter = {.graph = package->graph, .names = &names, .diag = diag};
+    struct names names = {0}, node_names = {0};
+    struct exporter exporter = {
+        .graph = package->graph, .names = &names, .node_names = &node_names, .diag = diag};
     int status = export_choose_opset(package->graph, &exporter.opset, diag);
     if (status)
         return status;
@@ -250,6 +251,7 @@ int export_onnx(const struct lego_package *package, const char *path, struct leg
     wire_out_clear(&exporter.nodes);
     wire_out_clear(&exporter.constants);
     names_clear(&names);
+    names_clear(&node_names);
     lego_arena_destroy(exporter.scratch);
     return status;
 }

@@ -22,8 +22,9 @@ struct exporter {
     struct wire_out nodes;     /* GraphProto's nodes, each with its tag */
     struct wire_out constants; /* GraphProto's initialisers that are made here, with tags */
     struct lego_arena *scratch;
-    struct names *names; /* of all graphs of the file */
-    bool *used;          /* [value_count]: constants that nodes really take */
+    struct names *names;      /* of values, of all graphs of the file */
+    struct names *node_names; /* of nodes, likewise */
+    bool *used;               /* [value_count]: constants that nodes really take */
     struct lego_diag *diag;
 };
 

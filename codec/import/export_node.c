@@ -36,11 +36,22 @@ static int no_memory(const struct exporter *exporter)
     return lego_fail(exporter->diag, LEGO_E_NOMEM, "out of memory writing the model");
 }
 
-static void begin(struct step *step, const char *type, const char *name)
+/* Names of nodes are each other's business alone, but runtimes want every one of them once. */
+static const char *node_name(struct exporter *exporter, const char *base)
 {
+    const char *name = base;
+    for (unsigned i = 2; name && names_find(exporter->node_names, name) >= 0; i++)
+        name = lego_arena_printf(exporter->scratch, "%s_%u", base, i);
+    return name && names_set(exporter->node_names, name, 0) == 0 ? name : NULL;
+}
+
+static void begin(struct exporter *exporter, struct step *step, const char *type, const char *name)
+{
+    const char *own = node_name(exporter, name);
     *step = (struct step){0};
+    step->out.failed = !own;
     wire_put_text(&step->out, NODE_TYPE, type);
-    wire_put_text(&step->out, NODE_NAME, name);
+    wire_put_text(&step->out, NODE_NAME, own ? own : name);
 }
 
 static void finish(struct exporter *exporter, struct step *step)
@@ -138,7 +149,7 @@ static void put_simple(struct exporter *exporter, const char *type, const char *
 {
     const char *const inputs[MAX_STEP_INPUTS] = {a, b, c};
     struct step step;
-    begin(&step, type, output);
+    begin(exporter, &step, type, output);
     for (size_t i = 0; i < MAX_STEP_INPUTS && inputs[i]; i++)
         wire_put_text(&step.out, NODE_INPUT, inputs[i]);
     wire_put_text(&step.out, NODE_OUTPUT, output);
@@ -149,7 +160,7 @@ static void put_unary(struct exporter *exporter, const char *type, const char *i
                       const char *output, const struct lego_attr *attrs, size_t count)
 {
     struct step step;
-    begin(&step, type, output);
+    begin(exporter, &step, type, output);
     wire_put_text(&step.out, NODE_INPUT, input);
     wire_put_text(&step.out, NODE_OUTPUT, output);
     for (size_t i = 0; i < count; i++)
@@ -313,7 +324,7 @@ static int put_bare(struct exporter *exporter, const struct lego_node *node, con
     while (inputs > 0 && node->inputs[inputs - 1] < 0)
         inputs--;
     struct step step;
-    begin(&step, lego_op_name(node->op), node->name);
+    begin(exporter, &step, lego_op_name(node->op), node->name);
     for (uint32_t i = 0; i < inputs; i++)
         wire_put_text(&step.out, NODE_INPUT, export_value_name(exporter, node->inputs[i]));
     for (uint32_t i = 0; i < node->output_count; i++)

@@ -72,6 +72,7 @@ static int put_subgraph(struct exporter *outer, const struct lego_node *node,
         .opset = outer->opset,
         .scratch = outer->scratch,
         .names = outer->names,
+        .node_names = outer->node_names,
         .diag = outer->diag,
     };
     struct wire_out graph = {0}, out = {0};

@@ -292,6 +292,28 @@ START_TEST(export_round_trip)
 }
 END_TEST
 
+/* A container has no names of nodes: two that share a weight would be named after it. */
+START_TEST(export_names_nodes_once)
+{
+    struct model model;
+    model_open(&model, 13);
+    model_input(&model, "x", LEGO_DTYPE_FLOAT32, "1,2,3,3");
+    model_floats(&model, "w", "2,2,1,1", NULL);
+    model_node(&model, "Conv", "x,w", "a");
+    model_node(&model, "Conv", "a,w", "y");
+    model_output(&model, "y");
+    struct lego_package *package = model_import(&model, false), *again = NULL;
+    struct lego_diag diag = LEGO_DIAG_INIT;
+    package->graph->nodes[1].name = package->graph->nodes[0].name;
+    ck_assert_msg(export_onnx(package, "names.onnx", &diag) == 0, "%s", diag.text);
+    ck_assert_msg(import_onnx("names.onnx", NULL, &again, &diag) == 0, "%s", diag.text);
+    ck_assert_str_ne(again->graph->nodes[0].name, again->graph->nodes[1].name);
+    lego_package_destroy(package);
+    lego_package_destroy(again);
+    model_free(&model);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("import: files");
@@ -304,6 +326,7 @@ int main(void)
     tcase_add_loop_test(tcase, external_data, 0, 16);
     tcase_add_test(tcase, no_file);
     tcase_add_loop_test(tcase, export_round_trip, 0, 7);
+    tcase_add_test(tcase, export_names_nodes_once);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
     int failed = srunner_ntests_failed(runner);
