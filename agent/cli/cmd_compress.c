@@ -48,7 +48,9 @@ static const struct cli_option OPTIONS[] = {
      .otherwise = "bricks",
      .help = "bricks: plain brick clustering, the options below;\n"
              "legonet: the paper's method to the letter (4x4 bricks, one catalogue for the\n"
-             "model): the smallest file, but accuracy falls to chance on the networks tried"},
+             "model): the smallest file, but accuracy falls to chance on the networks tried;\n"
+             "small: levels of a trellis behind an entropy coder, fitted to --ratio as bricks\n"
+             "are: the most accurate at a size, slower to decode"},
     {.name = "ratio",
      .letter = 'r',
      .type = CLI_DOUBLE,
@@ -189,7 +191,7 @@ static int read_brick(struct compress *c)
 
 static int read_choices(struct compress *c)
 {
-    static const char *const codecs[] = {"legonet", "bricks", NULL};
+    static const char *const codecs[] = {"legonet", "bricks", "small", NULL};
     static const char *const scopes[] = {"model", "layer", NULL};
     static const char *const scales[] = {"none", "layer", "row", NULL};
     static const char *const types[] = {"fp32", "fp16", "int8", NULL};
@@ -202,7 +204,7 @@ static int read_choices(struct compress *c)
     const int type = o->type ? choice(o->type, types) : 0;
 
     if (codec < 0)
-        return cli_usage(&SPEC, "--codec takes legonet or bricks, not '%s'", o->codec);
+        return cli_usage(&SPEC, "--codec takes legonet, bricks or small, not '%s'", o->codec);
     if (scope < 0)
         return cli_usage(&SPEC, "--scope takes model or layer, not '%s'", o->scope);
     if (scale < 0)
@@ -236,6 +238,9 @@ static int read_options(struct compress *c)
          c->encode.scales != LEGO_SCALE_NONE))
         code = cli_usage(&SPEC, "--codec legonet has 4x4 bricks, one catalogue for the model, no "
                                 "scales and no --ratio; --codec bricks takes others");
+    if (code == CLI_GO_ON && c->encode.codec == ENCODE_CODEC_SMALL &&
+        (c->options.brick || c->options.ratio <= 0))
+        code = cli_usage(&SPEC, "--codec small takes a --ratio and no --brick");
     c->encode.catalogue_entries = (uint32_t)c->options.entries;
     c->encode.max_iterations = (uint32_t)c->options.iterations;
     c->encode.seed = c->options.seed;
@@ -278,6 +283,10 @@ static int add_metadata(struct compress *c, const char *path)
         status = lego_package_set_metadata(c->package, "source", slash ? slash + 1 : path);
     if (status == LEGO_OK)
         status = lego_package_set_metadata(c->package, "codec", c->options.codec);
+    if (c->encode.codec == ENCODE_CODEC_SMALL) {
+        snprintf(text, sizeof(text), "seed=%" PRIu64, c->options.seed);
+        return status == LEGO_OK ? lego_package_set_metadata(c->package, "options", text) : status;
+    }
     snprintf(text, sizeof(text),
              "brick=%ux%u catalogue=%u type=%s scope=%s scales=%s seed=%" PRIu64, first->brick_rows,
              first->brick_columns, first->entries, lego_dtype_name(first->dtype),
@@ -365,6 +374,7 @@ static int find_budget(struct compress *c, const char *path, struct lego_diag *d
 
     if (asprintf(&trial, "%s.%d.trial", c->options.output, (int)getpid()) < 0)
         return lego_fail(diag, LEGO_E_NOMEM, "out of memory");
+    c->encode.codec = ENCODE_CODEC_BRICKS;
     c->encode.max_iterations = 1;
     c->encode.progress = NULL;
     c->encode.scales = LEGO_SCALE_ROW;

@@ -1,6 +1,7 @@
 #include "codec/encode/encode.h"
 #include "codec/encode/cluster.h"
 #include "codec/encode/fit.h"
+#include "codec/encode/small.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,7 +70,8 @@ static int settle(const struct encode_options *options, struct settings *ret_set
                     .seed = options->seed},
     };
 
-    if (options->codec != ENCODE_CODEC_LEGONET && options->codec != ENCODE_CODEC_BRICKS)
+    if (options->codec != ENCODE_CODEC_LEGONET && options->codec != ENCODE_CODEC_BRICKS &&
+        (options->codec != ENCODE_CODEC_SMALL || options->weight_bytes == 0))
         return lego_fail(diag, LEGO_E_INVALID, "there is no codec %d", (int)options->codec);
     if (settings.cluster.dtype == LEGO_DTYPE_UNKNOWN)
         settings.cluster.dtype = paper ? LEGO_DTYPE_FLOAT32 : LEGO_DTYPE_FLOAT16;
@@ -253,7 +255,9 @@ static int encode_fitted(struct lego_package *package, const struct encode_optio
 
     if (!workers)
         return lego_fail(diag, LEGO_E_NOMEM, "out of memory for threads");
-    const int status = fit_package(package, options, workers, &report, diag);
+    const int status = options->codec == ENCODE_CODEC_SMALL
+                           ? small_package(package, options, workers, &report, diag)
+                           : fit_package(package, options, workers, &report, diag);
     encode_workers_destroy(workers);
     if (status != LEGO_OK)
         return status;
@@ -274,7 +278,7 @@ int encode_package(struct lego_package *package, const struct encode_options *op
 
     if (status == LEGO_OK && package->catalogue_count > 0)
         status = lego_fail(diag, LEGO_E_UNSUPPORTED, "the model is compressed already");
-    if (status == LEGO_OK && options->weight_bytes > 0 && options->codec == ENCODE_CODEC_BRICKS)
+    if (status == LEGO_OK && options->weight_bytes > 0 && options->codec != ENCODE_CODEC_LEGONET)
         return encode_fitted(package, options, ret_report, diag);
     if (status == LEGO_OK)
         status = prepare(&job, diag);

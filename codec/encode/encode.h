@@ -23,6 +23,9 @@ enum encode_codec {
     ENCODE_CODEC_LEGONET = 0,
     /* Plain brick clustering: shape, K, scope and scales as options. Defaults: 1x1, K 16, fp16. */
     ENCODE_CODEC_BRICKS = 1,
+    /* Trellis levels behind an entropy coder, fitted to weight_bytes by calibration: the smallest
+       files at a given accuracy. */
+    ENCODE_CODEC_SMALL = 2,
 };
 
 enum encode_scope {

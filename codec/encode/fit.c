@@ -66,7 +66,7 @@ static float deviation_of(const struct encode_weight *w)
 }
 
 /* As many examples as memory is meant for: the largest values are held a few times over. */
-static uint32_t choose_images(const struct lego_package *package)
+uint32_t fit_choose_images(const struct lego_package *package)
 {
     uint64_t largest = 1;
 
@@ -122,8 +122,9 @@ static int prepare(struct fit *fit, struct encode_report *report, struct lego_di
     if (!fit->layers || !report->layers)
         return lego_fail(diag, LEGO_E_NOMEM, "out of memory for layers");
     report->layer_count = fit->weight_count;
-    status = calibrate_create(fit->package, fit->weights, fit->weight_count, fit->options->seed,
-                              choose_images(fit->package), fit->workers, &fit->calibration, diag);
+    status =
+        calibrate_create(fit->package, fit->weights, fit->weight_count, fit->options->seed,
+                         fit_choose_images(fit->package), fit->workers, &fit->calibration, diag);
     if (status != LEGO_OK)
         return status;
     describe_layers(fit);

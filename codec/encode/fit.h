@@ -81,6 +81,19 @@ int fit_allocate(struct fit *fit, uint64_t bytes, struct lego_diag *diag);
 /* fit_store.c: makes the package's tensors coded, adds the bias changes. */
 int fit_store(struct fit *fit, struct encode_report *report, struct lego_diag *diag);
 
+/* Adds bias changes [layer][rows] to the layers' biases: as numbers that fp16 holds, or `packed`:
+ * as whole multiples of an fp16 step. */
+int fit_store_biases(struct lego_package *package, const struct calibration *calibration,
+                     const struct encode_weight *weights, float *const *bias, bool packed,
+                     struct lego_diag *diag);
+
+/* The bias that layer number `index` has in the package, NULL: none. */
+const float *fit_old_bias(const struct lego_package *package, const struct calibration *calibration,
+                          const struct encode_weight *weights, uint32_t index);
+
+/* fit.c: as many examples as memory is meant for. */
+uint32_t fit_choose_images(const struct lego_package *package);
+
 /* fit.c: the whole. */
 int fit_package(struct lego_package *package, const struct encode_options *options,
                 struct encode_workers *workers, struct encode_report *ret_report,

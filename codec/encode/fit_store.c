@@ -1,5 +1,6 @@
 #include "codec/base/half.h"
 #include "codec/encode/fit.h"
+#include "codec/encode/small.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -169,31 +170,56 @@ static uint32_t find_user(const struct lego_graph *graph, int32_t tensor, uint32
     return UINT32_MAX;
 }
 
-/* Adds what the walk found to each layer's bias, as numbers that fp16 holds. */
-static int store_biases(const struct store *s, struct lego_diag *diag)
+/* The node of the package that is layer number `index`: weights may have several users. */
+static uint32_t layer_node(const struct lego_graph *graph, const struct layer *layers,
+                           const struct encode_weight *weights, uint32_t index)
 {
-    struct lego_graph *graph = s->fit->package->graph;
+    uint32_t nth = 0;
+
+    for (uint32_t k = 0; k < index; k++)
+        nth += layers[k].weight == layers[index].weight;
+    return find_user(graph, weights[layers[index].weight].tensor, nth);
+}
+
+const float *fit_old_bias(const struct lego_package *package, const struct calibration *calibration,
+                          const struct encode_weight *weights, uint32_t index)
+{
     uint32_t count;
-    const struct layer *layers = calibrate_layers(s->fit->calibration, &count);
+    const struct layer *layers = calibrate_layers(calibration, &count);
+    const uint32_t n = layer_node(package->graph, layers, weights, index);
+    const struct lego_tensor *old =
+        n != UINT32_MAX ? lego_node_constant(package->graph, &package->graph->nodes[n], 2) : NULL;
+
+    return old ? old->data : NULL;
+}
+
+int fit_store_biases(struct lego_package *package, const struct calibration *calibration,
+                     const struct encode_weight *weights, float *const *bias, bool packed,
+                     struct lego_diag *diag)
+{
+    struct lego_graph *graph = package->graph;
+    uint32_t count;
+    const struct layer *layers = calibrate_layers(calibration, &count);
     int status = LEGO_OK;
 
     for (uint32_t i = 0; status == LEGO_OK && i < count; i++) {
-        const struct encode_weight *weight = &s->fit->weights[layers[i].weight];
-        uint32_t nth = 0;
+        const struct encode_weight *weight = &weights[layers[i].weight];
 
         if (!layers[i].can_bias)
             continue;
-        for (uint32_t k = 0; k < i; k++)
-            nth += layers[k].weight == layers[i].weight;
-        const uint32_t n = find_user(graph, weight->tensor, nth);
+        const uint32_t n = layer_node(graph, layers, weights, i);
         float *values = calloc(layers[i].rows, sizeof(float));
         const struct lego_tensor *old =
             n != UINT32_MAX ? lego_node_constant(graph, &graph->nodes[n], 2) : NULL;
         status = values && n != UINT32_MAX ? LEGO_OK : LEGO_E_NOMEM;
         for (uint32_t r = 0; status == LEGO_OK && r < layers[i].rows; r++) {
-            const float sum = (old ? ((const float *)old->data)[r] : 0) + s->fit->bias[i][r];
+            const float sum = (old ? ((const float *)old->data)[r] : 0) + bias[i][r];
             values[r] = fabsf(sum) < 65000 ? lego_half_to_float(lego_half_from_float(sum)) : sum;
+            if (packed)
+                values[r] = sum;
         }
+        if (status == LEGO_OK && packed)
+            small_round(values, layers[i].rows);
         if (status == LEGO_OK)
             status = set_bias(graph, n, values, layers[i].rows, weight->name);
         free(values);
@@ -244,7 +270,8 @@ int fit_store(struct fit *fit, struct encode_report *report, struct lego_diag *d
         report->bytes += report->layers[i].bytes;
     }
     if (status == LEGO_OK)
-        status = store_biases(&s, diag);
+        status =
+            fit_store_biases(fit->package, fit->calibration, fit->weights, fit->bias, false, diag);
     if (status != LEGO_OK)
         return status;
     for (uint32_t f = 0; f < FIT_FORMATS; f++) {

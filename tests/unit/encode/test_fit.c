@@ -3,6 +3,7 @@
 #include "codec/encode/images.h"
 #include "codec/encode/linear.h"
 #include "codec/encode/portable.h"
+#include "codec/format/trellis.h"
 #include "codec/graph/infer.h"
 #include "tests/unit/encode/models.h"
 
@@ -300,6 +301,71 @@ START_TEST(too_few_bytes_are_refused_and_change_nothing)
 }
 END_TEST
 
+/* The same network by the small codec; the bytes of its streams go to `ret_streams`. */
+static size_t fit_small(uint64_t bytes, uint32_t threads, unsigned char *ret_streams,
+                        size_t capacity, double *ret_error, bool *ret_rotated)
+{
+    const struct encode_options options = {
+        .codec = ENCODE_CODEC_SMALL, .weight_bytes = bytes, .threads = threads};
+    struct lego_package *package = make_network();
+    struct encode_report report;
+    struct lego_diag diag = LEGO_DIAG_INIT;
+    size_t used = 0;
+    const int status = encode_package(package, &options, &report, &diag);
+
+    ck_assert_msg(status == LEGO_OK, "%s", diag.text);
+    ck_assert_uint_le(report.bytes, bytes + 64); /* biases of a byte leave that much more */
+    ck_assert_uint_ge(report.bytes, bytes * 9 / 10);
+    ck_assert_int_eq(lego_graph_check(package->graph, &diag), LEGO_OK);
+    *ret_error = 0;
+    *ret_rotated = package->rotation_count > 0;
+    for (uint32_t i = 0; i < report.layer_count; i++) {
+        const struct lego_trellis *trellis =
+            model_tensor(package, report.layers[i].name)->coded->trellis;
+
+        *ret_error += report.layers[i].mse;
+        ck_assert_uint_le(used + trellis->stream_bytes, capacity);
+        memcpy(ret_streams + used, trellis->stream, trellis->stream_bytes);
+        used += trellis->stream_bytes;
+    }
+    encode_report_clear(&report);
+    lego_package_destroy(package);
+    return used;
+}
+
+START_TEST(a_small_fit_keeps_to_its_bytes_and_does_not_depend_on_threads)
+{
+    static unsigned char one[32768], more[32768];
+    double error, again;
+    bool rotated;
+
+    for (uint64_t bytes = 2000; bytes < 14000; bytes *= 4) {
+        const size_t used = fit_small(bytes, 1, one, sizeof(one), &error, &rotated);
+        ck_assert_int_eq(rotated, bytes <= 2000);
+        ck_assert_uint_eq(fit_small(bytes, 3, more, sizeof(more), &again, &rotated), used);
+        ck_assert(error == again);
+        ck_assert_mem_eq(one, more, used);
+    }
+}
+END_TEST
+
+START_TEST(too_few_bytes_for_a_small_fit_change_nothing)
+{
+    const struct encode_options options = {.codec = ENCODE_CODEC_SMALL, .weight_bytes = 20};
+    struct lego_package *package = make_network();
+    struct lego_diag diag = LEGO_DIAG_INIT;
+
+    ck_assert_int_eq(encode_package(package, &options, NULL, &diag), LEGO_E_INVALID);
+    ck_assert_uint_eq(package->trellis_table_count, 0);
+    ck_assert_uint_eq(package->rotation_count, 0);
+    for (uint32_t i = 0; i < package->graph->tensor_count; i++) {
+        ck_assert_ptr_null(package->graph->tensors[i].coded);
+        ck_assert_ptr_nonnull(package->graph->tensors[i].data);
+    }
+    lego_package_destroy(package);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("fit");
@@ -313,6 +379,8 @@ int main(void)
     tcase_add_loop_test(tests, solutions_do_not_depend_on_threads, 0, 5);
     tcase_add_test(tests, a_fit_keeps_to_its_bytes_and_does_not_depend_on_threads);
     tcase_add_test(tests, too_few_bytes_are_refused_and_change_nothing);
+    tcase_add_test(tests, a_small_fit_keeps_to_its_bytes_and_does_not_depend_on_threads);
+    tcase_add_test(tests, too_few_bytes_for_a_small_fit_change_nothing);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -1,0 +1,478 @@
+/* The small codec: rotation, walks under a price, the search for the price that meets the size. */
+#include "codec/encode/small.h"
+
+#include "codec/base/half.h"
+#include "codec/base/status.h"
+#include "codec/encode/fit.h"
+#include "codec/encode/trellis_math.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WALKS         8
+#define ENOUGH        0.996 /* of the bytes: a walk that takes more of them is not improved on */
+#define LAYER_BYTES   14    /* of a layer's message beside its shape: step, tables, sizes */
+#define ROTATE_BITS   1.3   /* a weight, below which kernels are rotated */
+#define JACOBI_SWEEPS 40
+#define FIRST_PRICE   5e-5 /* of a bit at 28 times smaller */
+
+struct small {
+    struct lego_package *package;
+    const struct encode_options *options;
+    struct small_settings settings;
+    struct encode_weight *weights;
+    struct small_layer *layers; /* [weight_count] */
+    uint32_t weight_count;
+    struct calibration *calibration;
+    uint32_t layer_count; /* of the walk */
+    const struct layer *walked;
+    float **bias;      /* [layer_count] */
+    float **best_bias; /* of the best walk that fits */
+    struct lego_rotation *rotation;
+    struct lego_coded const **best; /* [weight_count] */
+    struct lego_trellis_table *best_tables;
+    uint32_t best_table_count;
+    uint64_t best_bytes;
+    uint32_t next, step;
+};
+
+/* Eigenvectors of a symmetric matrix (Jacobi), one a row, by falling eigenvalue. */
+static void eigenvectors(double *a, uint32_t n, double *v)
+{
+    for (uint32_t i = 0; i < n * n; i++)
+        v[i] = i % (n + 1) == 0;
+    for (int sweep = 0; sweep < JACOBI_SWEEPS; sweep++) {
+        for (uint32_t p = 0; p < n; p++) {
+            for (uint32_t q = p + 1; q < n; q++) {
+                if (a[p * n + q] == 0)
+                    continue;
+                const double theta = (a[q * n + q] - a[p * n + p]) / (2 * a[p * n + q]);
+                const double t = (theta < 0 ? -1 : 1) / (fabs(theta) + sqrt(theta * theta + 1));
+                const double c = 1 / sqrt(t * t + 1), s = t * c;
+                for (uint32_t k = 0; k < n; k++) {
+                    const double x = a[k * n + p], y = a[k * n + q];
+                    a[k * n + p] = c * x - s * y;
+                    a[k * n + q] = s * x + c * y;
+                }
+                for (uint32_t k = 0; k < n; k++) {
+                    const double x = a[p * n + k], y = a[q * n + k];
+                    a[p * n + k] = c * x - s * y;
+                    a[q * n + k] = s * x + c * y;
+                    const double e = v[p * n + k], f = v[q * n + k];
+                    v[p * n + k] = c * e - s * f;
+                    v[q * n + k] = s * e + c * f;
+                }
+            }
+        }
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t most = i;
+        for (uint32_t k = i + 1; k < n; k++)
+            most = a[k * n + k] > a[most * n + most] ? k : most;
+        const double value = a[most * n + most];
+        a[most * n + most] = a[i * n + i];
+        a[i * n + i] = value;
+        for (uint32_t k = 0; k < n && most != i; k++) {
+            const double x = v[i * n + k];
+            v[i * n + k] = v[most * n + k];
+            v[most * n + k] = x;
+        }
+    }
+}
+
+/* The taps that most weights' kernels have; 1: no kernels. */
+static uint32_t common_taps(const struct small *s)
+{
+    uint64_t weights[KERN_TRELLIS_MAX_TAPS + 1] = {0};
+    uint32_t best = 1;
+
+    for (uint32_t i = 0; i < s->weight_count; i++) {
+        const struct encode_weight *w = &s->weights[i];
+        if (w->taps > 1 && w->taps <= KERN_TRELLIS_MAX_TAPS && w->columns > w->taps)
+            weights[w->taps] += (uint64_t)w->rows * w->columns;
+    }
+    for (uint32_t t = 2; t <= KERN_TRELLIS_MAX_TAPS; t++)
+        best = weights[t] > weights[best] ? t : best;
+    return best;
+}
+
+/* Adds a layer's second moment of taps, over its variance. */
+static void add_moment(const struct small *s, const struct encode_weight *w, double *moment)
+{
+    const uint32_t taps = w->taps;
+    const size_t elems = (size_t)w->rows * w->columns;
+    double square = 0, *own = calloc((size_t)taps * taps, sizeof(*own));
+    float kernel[KERN_TRELLIS_MAX_TAPS];
+
+    for (size_t i = 0; own && i < elems; i += taps) {
+        for (uint32_t t = 0; t < taps; t++) {
+            kernel[t] = w->data[encode_weight_elem(s->package->graph, w, LEGO_COLUMNS_CHANNEL_MAJOR,
+                                                   (uint32_t)(i / w->columns),
+                                                   (uint32_t)(i % w->columns) + t)];
+            square += (double)kernel[t] * (double)kernel[t];
+        }
+        for (uint32_t a = 0; a < taps * taps; a++)
+            own[a] += (double)kernel[a / taps] * (double)kernel[a % taps];
+    }
+    for (uint32_t a = 0; own && a < taps * taps && square > 0; a++)
+        moment[a] += own[a] / square;
+    free(own);
+}
+
+static int make_rotation(struct small *s)
+{
+    struct lego_arena *arena = s->package->graph->arena;
+    const uint32_t taps = common_taps(s), square = taps * taps;
+    double *moment = calloc(square, sizeof(*moment)), *vectors = calloc(square, sizeof(*vectors));
+    uint16_t *matrix = lego_arena_calloc(arena, square, sizeof(*matrix));
+    float *floats = lego_arena_calloc(arena, square, sizeof(*floats));
+    uint8_t *classes = lego_arena_calloc(arena, taps, 1);
+
+    s->rotation = lego_arena_calloc(arena, 1, sizeof(*s->rotation));
+    const bool enough = moment && vectors && matrix && floats && classes && s->rotation;
+    for (uint32_t i = 0; enough && taps > 1 && i < s->weight_count; i++)
+        if (s->weights[i].taps == taps && s->weights[i].columns > taps)
+            add_moment(s, &s->weights[i], moment);
+    if (enough && taps > 1) {
+        eigenvectors(moment, taps, vectors);
+        for (uint32_t i = 0; i < square; i++) {
+            matrix[i] = lego_half_from_float((float)vectors[i]);
+            floats[i] = lego_half_to_float(matrix[i]);
+        }
+        /* One coefficient, two, three, the rest: those of a rank have tables of their own. */
+        for (uint32_t i = 0; i < taps; i++)
+            classes[i] = i < 1 ? 0 : i < 3 ? 1 : i < 6 ? 2 : 3;
+        *s->rotation = (struct lego_rotation){.taps = taps,
+                                              .class_count = classes[taps - 1] + 1u,
+                                              .matrix = matrix,
+                                              .classes = classes};
+        for (uint32_t i = 0; i < s->weight_count; i++) {
+            if (s->weights[i].taps != taps || s->weights[i].columns == taps)
+                continue;
+            s->layers[i].rotation = s->rotation;
+            s->layers[i].rotation_matrix = floats;
+        }
+        s->package->rotations = s->rotation;
+        s->package->rotation_count = 1;
+    }
+    free(moment);
+    free(vectors);
+    return enough ? LEGO_OK : LEGO_E_NOMEM;
+}
+
+static void forget(struct small_layer *layer)
+{
+    free(layer->levels);
+    free(layer->codes);
+    free(layer->decoded);
+    layer->levels = NULL;
+    layer->codes = NULL;
+    layer->decoded = NULL;
+}
+
+/* A calibrate_quantise. A weight that several nodes share keeps what the first made of it. */
+static int quantise(void *context, const struct calibrate_stats *stats, float *ret_weights,
+                    float *ret_bias, struct lego_diag *diag)
+{
+    struct small *s = context;
+    struct small_layer *layer = &s->layers[stats->layer->weight];
+    const uint32_t index = s->next++, rows = layer->weight->rows;
+    const bool first = !layer->levels;
+    int status = LEGO_OK;
+
+    s->settings.old_bias = fit_old_bias(s->package, s->calibration, s->weights, index);
+    memset(ret_bias, 0, rows * sizeof(*ret_bias));
+    if (first)
+        status = small_quantise(&s->settings, layer, stats, ret_bias);
+    if (status == LEGO_OK && !s->bias[index])
+        s->bias[index] = malloc(rows * sizeof(**s->bias));
+    if (status == LEGO_OK && !s->bias[index])
+        status = LEGO_E_NOMEM;
+    if (status != LEGO_OK)
+        return lego_fail(diag, status, "weight '%s': %s", layer->weight->name,
+                         lego_status_text(status));
+    memcpy(ret_weights, layer->decoded, (size_t)rows * layer->weight->columns * sizeof(float));
+    memcpy(s->bias[index], ret_bias, rows * sizeof(*ret_bias));
+    if (s->options->progress) {
+        char text[64];
+        snprintf(text, sizeof(text), "%.2f bits a weight",
+                 layer->bits / ((double)rows * layer->weight->columns));
+        s->options->progress(s->options->context, layer->weight->name, ++s->step,
+                             s->layer_count * WALKS, text);
+    }
+    return LEGO_OK;
+}
+
+/* Makes the tensors coded; returns the bytes that this takes. */
+static int store(struct small *s, uint64_t *ret_bytes, struct lego_diag *diag)
+{
+    struct lego_graph *graph = s->package->graph;
+    struct trellis_layer *layers = calloc(s->weight_count, sizeof(*layers));
+    uint64_t bytes = 0;
+    int status = LEGO_E_NOMEM;
+
+    for (uint32_t i = 0; layers && i < s->weight_count; i++) {
+        const struct small_layer *from = &s->layers[i];
+        layers[i] = (struct trellis_layer){.tensor = from->weight->tensor,
+                                           .view = from->weight->view,
+                                           .groups = from->weight->groups,
+                                           .tile_rows = from->tile_rows,
+                                           .step = from->step,
+                                           .levels = from->levels,
+                                           .row_codes = from->codes,
+                                           .rotation = from->rotation};
+    }
+    if (layers)
+        status = trellis_store(s->package, layers, s->weight_count, s->settings.workers, diag);
+    else
+        lego_fail(diag, status, "out of memory for %u layers", s->weight_count);
+    for (uint32_t i = 0; status == LEGO_OK && i < s->weight_count; i++)
+        bytes += graph->tensors[s->weights[i].tensor].coded->trellis->stream_bytes + LAYER_BYTES +
+                 (s->weights[i].rows * 5 + 7) / 8;
+    bytes += 4 * (uint64_t)s->package->trellis_table_count;
+    if (s->package->rotation_count > 0)
+        bytes += 2 * (uint64_t)s->rotation->taps * s->rotation->taps + s->rotation->taps + 12;
+    *ret_bytes = bytes;
+    free(layers);
+    return status;
+}
+
+/* Takes the stored walk as the best one. */
+static int keep(struct small *s, uint64_t bytes, struct lego_diag *diag)
+{
+    for (uint32_t i = 0; i < s->weight_count; i++)
+        s->best[i] = s->package->graph->tensors[s->weights[i].tensor].coded;
+    s->best_tables = s->package->trellis_tables;
+    s->best_table_count = s->package->trellis_table_count;
+    s->best_bytes = bytes;
+    for (uint32_t i = 0; i < s->layer_count; i++) {
+        const size_t size = s->walked[i].rows * sizeof(float);
+        if (!s->best_bias[i])
+            s->best_bias[i] = malloc(size);
+        if (!s->best_bias[i])
+            return lego_fail(diag, LEGO_E_NOMEM, "out of memory for biases");
+        memcpy(s->best_bias[i], s->bias[i], size);
+    }
+    return LEGO_OK;
+}
+
+static void unstore(struct small *s)
+{
+    for (uint32_t i = 0; i < s->weight_count; i++) {
+        struct lego_tensor *tensor = &s->package->graph->tensors[s->weights[i].tensor];
+        tensor->coded = NULL;
+        tensor->data = s->weights[i].data;
+    }
+}
+
+static int walk(struct small *s, uint64_t *ret_bytes, struct lego_diag *diag)
+{
+    for (uint32_t i = 0; i < s->weight_count; i++)
+        forget(&s->layers[i]);
+    s->next = 0;
+    int status = calibrate_walk(s->calibration, quantise, s, diag);
+    for (uint32_t i = 0; status == LEGO_OK && i < s->weight_count; i++) {
+        if (s->layers[i].levels)
+            continue;
+        status = small_quantise(&s->settings, &s->layers[i], NULL, NULL);
+        if (status != LEGO_OK)
+            lego_fail(diag, status, "weight '%s': out of memory", s->weights[i].name);
+    }
+    return status == LEGO_OK ? store(s, ret_bytes, diag) : status;
+}
+
+/*
+ * Walks at prices that a secant through the logarithms of price and bytes gives, until one takes
+ * nearly all the bytes that there are.
+ */
+static int search(struct small *s, uint64_t bytes, struct lego_diag *diag)
+{
+    double low_price = 0, low_bytes = 0, high_price = 0, high_bytes = 0; /* too many; few enough */
+    uint64_t taken = 0;
+
+    for (uint32_t i = 0; i < WALKS; i++) {
+        const double price = s->settings.price;
+        int status = walk(s, &taken, diag);
+        if (status == LEGO_OK && taken <= bytes && taken > s->best_bytes)
+            status = keep(s, taken, diag);
+        unstore(s);
+        if (status != LEGO_OK)
+            return status;
+        if (s->best_bytes >= (uint64_t)(ENOUGH * (double)bytes))
+            break;
+        if (taken > bytes) {
+            low_price = price;
+            low_bytes = (double)taken;
+        } else {
+            high_price = price;
+            high_bytes = (double)taken;
+        }
+        const double target = 0.998 * (double)bytes;
+        double slope = 2;
+        if (low_price > 0 && high_price > 0)
+            slope = trellis_log2(high_price / low_price) / trellis_log2(low_bytes / high_bytes);
+        slope = fmin(fmax(slope, 0.3), 8);
+        s->settings.price = price * trellis_exp2(slope * trellis_log2((double)taken / target));
+    }
+    if (s->best_bytes == 0)
+        return lego_fail(diag, LEGO_E_INVALID,
+                         "the weights cannot be coded in %llu bytes by this codec; ask for a lower "
+                         "ratio",
+                         (unsigned long long)bytes);
+    return LEGO_OK;
+}
+
+static void describe(const struct small *s, struct encode_report *report)
+{
+    for (uint32_t i = 0; i < s->weight_count; i++) {
+        const struct lego_coded *coded = s->best[i];
+        struct encode_layer *entry = &report->layers[i];
+        struct lego_tensor tensor = s->package->graph->tensors[s->weights[i].tensor];
+        float *dense = malloc(tensor.bytes);
+        double error = 0, energy = 0;
+
+        entry->name = s->weights[i].name;
+        entry->weights = (uint64_t)coded->rows * coded->columns;
+        entry->bytes =
+            coded->trellis->stream_bytes + ((uint64_t)coded->rows * 5 + 7) / 8 + sizeof(float);
+        entry->bits_per_weight = 8.0 * (double)entry->bytes / (double)entry->weights;
+        tensor.coded = coded;
+        if (dense && lego_coded_decode(&tensor, dense, entry->weights, NULL) == LEGO_OK) {
+            for (size_t k = 0; k < entry->weights; k++) {
+                const double exact = (double)s->weights[i].data[k];
+                error += (exact - (double)dense[k]) * (exact - (double)dense[k]);
+                energy += exact * exact;
+            }
+        }
+        free(dense);
+        entry->mse = energy > 0 ? error / energy : 0;
+        report->weights += entry->weights;
+        report->bytes += entry->bytes;
+    }
+    report->catalogue_bytes = 4 * (uint64_t)s->best_table_count;
+    report->bytes += report->catalogue_bytes;
+}
+
+static int commit(struct small *s, struct encode_report *report, struct lego_diag *diag)
+{
+    describe(s, report);
+    const int status =
+        fit_store_biases(s->package, s->calibration, s->weights, s->best_bias, true, diag);
+    if (status != LEGO_OK)
+        return status;
+    for (uint32_t i = 0; i < s->weight_count; i++) {
+        struct lego_tensor *tensor = &s->package->graph->tensors[s->weights[i].tensor];
+        tensor->coded = s->best[i];
+        tensor->data = NULL;
+    }
+    s->package->trellis_tables = s->best_tables;
+    s->package->trellis_table_count = s->best_table_count;
+    s->package->pack_dense = true;
+    return LEGO_OK;
+}
+
+static int prepare(struct small *s, struct encode_report *report, struct lego_diag *diag)
+{
+    int status = encode_weights_find(s->package->graph, &s->weights, &s->weight_count, diag);
+
+    if (status != LEGO_OK)
+        return status;
+    if (s->weight_count == 0)
+        return lego_fail(diag, LEGO_E_UNSUPPORTED, "the model has no weights to compress");
+    s->layers = calloc(s->weight_count, sizeof(*s->layers));
+    s->best = calloc(s->weight_count, sizeof(*s->best));
+    report->layers = calloc(s->weight_count, sizeof(*report->layers));
+    if (!s->layers || !s->best || !report->layers)
+        return lego_fail(diag, LEGO_E_NOMEM, "out of memory for layers");
+    report->layer_count = s->weight_count;
+    status =
+        calibrate_create(s->package, s->weights, s->weight_count, s->options->seed,
+                         fit_choose_images(s->package), s->settings.workers, &s->calibration, diag);
+    if (status != LEGO_OK)
+        return status;
+    s->walked = calibrate_layers(s->calibration, &s->layer_count);
+    s->bias = calloc(s->layer_count + 1, sizeof(*s->bias));
+    s->best_bias = calloc(s->layer_count + 1, sizeof(*s->best_bias));
+    double *sensitivity = calloc(s->layer_count + 1, sizeof(*sensitivity));
+    if (!s->bias || !s->best_bias || !sensitivity)
+        status = lego_fail(diag, LEGO_E_NOMEM, "out of memory for layers");
+    if (status == LEGO_OK)
+        status = calibrate_sensitivity(s->calibration, sensitivity, diag);
+    for (uint32_t i = 0; status == LEGO_OK && i < s->weight_count; i++) {
+        s->layers[i].weight = &s->weights[i];
+        s->layers[i].sensitivity = 1;
+    }
+    for (uint32_t i = 0; status == LEGO_OK && i < s->layer_count; i++) {
+        s->layers[s->walked[i].weight].sensitivity = sqrt(sensitivity[i]);
+        s->layers[s->walked[i].weight].last = i + 1 == s->layer_count;
+    }
+    free(sensitivity);
+    return status;
+}
+
+static int run(struct small *s, struct encode_report *report, struct lego_diag *diag)
+{
+    uint64_t weights = 0, biases = 0;
+    int status = prepare(s, report, diag);
+
+    if (status != LEGO_OK)
+        return status;
+    for (uint32_t i = 0; i < s->weight_count; i++)
+        weights += (uint64_t)s->weights[i].rows * s->weights[i].columns;
+    /* The budget counts biases of two bytes; ours take one. */
+    for (uint32_t i = 0; i < s->layer_count; i++)
+        biases += s->walked[i].can_bias && s->walked[i].rows > 2 ? s->walked[i].rows - 2 : 0;
+    const uint64_t bytes = s->options->weight_bytes + biases;
+    const double bits = 8.0 * (double)bytes / (double)weights, ratio = 32 / bits;
+    for (uint32_t i = 0; i < s->weight_count; i++)
+        s->layers[i].tile_rows = trellis_tile_rows(s->weights[i].rows, s->weights[i].columns, bits);
+    if (bits < ROTATE_BITS && make_rotation(s) != LEGO_OK)
+        return lego_fail(diag, LEGO_E_NOMEM, "out of memory for a rotation");
+    s->settings.gain = ratio <= 12 ? 0.65 : ratio <= 20 ? 0.75 : 0.9;
+    s->settings.price = FIRST_PRICE * trellis_exp2(2.2 * trellis_log2(ratio / 28));
+    status = search(s, bytes, diag);
+    return status == LEGO_OK ? commit(s, report, diag) : status;
+}
+
+static void small_clear(struct small *s)
+{
+    for (uint32_t i = 0; i < s->layer_count; i++) {
+        if (s->bias)
+            free(s->bias[i]);
+        if (s->best_bias)
+            free(s->best_bias[i]);
+    }
+    free(s->bias);
+    free(s->best_bias);
+    for (uint32_t i = 0; s->layers && i < s->weight_count; i++)
+        forget(&s->layers[i]);
+    calibrate_destroy(s->calibration);
+    free(s->layers);
+    free(s->best);
+    free(s->weights);
+}
+
+int small_package(struct lego_package *package, const struct encode_options *options,
+                  struct encode_workers *workers, struct encode_report *ret_report,
+                  struct lego_diag *diag)
+{
+    struct small s = {.package = package,
+                      .options = options,
+                      .settings = {.graph = package->graph, .workers = workers}};
+    struct encode_report report = {0};
+    const int status = run(&s, &report, diag);
+
+    if (status == LEGO_OK) {
+        *ret_report = report;
+    } else {
+        package->rotations = NULL;
+        package->rotation_count = 0;
+        package->trellis_tables = NULL;
+        package->trellis_table_count = 0;
+        encode_report_clear(&report);
+    }
+    small_clear(&s);
+    return status;
+}

@@ -1,0 +1,51 @@
+/*
+ * The smallest files: every weight as trellis levels behind an entropy coder, quantised layer by
+ * layer under calibration; a search over the price of a bit meets the size. Below about one bit a
+ * weight the taps of kernels are first rotated by the eigenvectors of their second moment.
+ */
+#ifndef LEGO_ENCODE_SMALL_H
+#define LEGO_ENCODE_SMALL_H
+
+#include "codec/encode/calibrate.h"
+#include "codec/encode/encode.h"
+#include "codec/encode/trellis.h"
+
+/* A weight and how it is coded at present. */
+struct small_layer {
+    const struct encode_weight *weight;
+    bool last;          /* the last layer: little is known of its inputs */
+    double sensitivity; /* squared change of the outputs a squared change of this layer's */
+    const struct lego_rotation *rotation; /* NULL: none */
+    float *rotation_matrix;               /* [taps][taps] of it */
+    uint32_t tile_rows;
+    float step;
+    int8_t *levels; /* [rows][columns]; NULL: not yet in this walk */
+    uint8_t *codes; /* [rows] */
+    float *decoded; /* [rows][columns] as a reader decodes them */
+    double bits;
+};
+
+/* What quantising needs beside the layer. */
+struct small_settings {
+    const struct lego_graph *graph;
+    struct encode_workers *workers;
+    const float *old_bias; /* of the layer, NULL: none */
+    double price, gain;
+};
+
+/*
+ * Quantises a layer; `stats` NULL: by itself, all inputs alike. Results replace those in the layer;
+ * ret_bias [rows] is the bias change, NULL without stats. LEGO_E_NOMEM, LEGO_E_INVALID.
+ */
+int small_quantise(const struct small_settings *settings, struct small_layer *layer,
+                   const struct calibrate_stats *stats, float *ret_bias);
+
+/* Rounds values to whole multiples, up to 127, of one fp16 step. */
+void small_round(float *values, uint32_t count);
+
+/* As fit_package (fit.h), for ENCODE_CODEC_SMALL. */
+int small_package(struct lego_package *package, const struct encode_options *options,
+                  struct encode_workers *workers, struct encode_report *ret_report,
+                  struct lego_diag *diag);
+
+#endif

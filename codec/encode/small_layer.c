@@ -1,0 +1,338 @@
+/* One layer of the small codec: targets, rotation, trellis, row scales, bias. */
+#include "codec/base/half.h"
+#include "codec/base/status.h"
+#include "codec/encode/linear.h"
+#include "codec/encode/small.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RIDGE        0.1 /* of the mean moment, where the targets pull at the weights */
+#define RIDGE_LAST   0.3
+#define DAMPING      0.01 /* of the mean moment, in the factor that feeds errors on */
+#define DAMPING_LAST 0.05
+
+struct work {
+    const struct small_settings *settings;
+    struct small_layer *layer;
+    const struct calibrate_stats *stats;
+    uint32_t rows, columns, groups, group_rows;
+    float *target;   /* [rows][columns] */
+    double *h;       /* [groups][columns][columns] */
+    double *tx;      /* [rows][columns] */
+    uint32_t *order; /* [columns] */
+    float *u;        /* [groups][columns][columns] */
+};
+
+static void work_clear(struct work *w)
+{
+    free(w->target);
+    free(w->h);
+    free(w->tx);
+    free(w->order);
+    free(w->u);
+}
+
+static double mean_diagonal(const double *h, size_t n)
+{
+    double sum = 0;
+
+    for (size_t i = 0; i < n; i++)
+        sum += h[i * n + i];
+    return fmax(sum / (double)n, 1e-12);
+}
+
+/* target += (tx - target H) (H + ridge)^-1, for one group. */
+static int aim(struct work *w, uint32_t group)
+{
+    const size_t n = w->columns, rows = w->group_rows;
+    const double *h = w->h + group * n * n, *tx = w->tx + group * rows * n;
+    float *target = w->target + group * rows * n;
+    double *a = malloc(n * n * sizeof(*a)), *pull = malloc(rows * n * sizeof(*pull));
+
+    if (!a || !pull) {
+        free(a);
+        free(pull);
+        return LEGO_E_NOMEM;
+    }
+    const double ridge = (w->layer->last ? RIDGE_LAST : RIDGE) * mean_diagonal(h, n);
+    memcpy(a, h, n * n * sizeof(*a));
+    for (size_t i = 0; i < n; i++)
+        a[i * n + i] += ridge;
+    memcpy(pull, tx, rows * n * sizeof(*pull));
+    for (size_t r = 0; r < rows; r++)
+        for (size_t k = 0; k < n; k++)
+            for (size_t j = 0; j < n; j++)
+                pull[r * n + j] -= (double)target[r * n + k] * h[k * n + j];
+    if (linear_cholesky(a, n, w->settings->workers)) {
+        linear_solve(a, n, pull, rows, w->settings->workers);
+        for (size_t i = 0; i < rows * n; i++)
+            target[i] = (float)((double)target[i] + pull[i]);
+    }
+    free(a);
+    free(pull);
+    return LEGO_OK;
+}
+
+/* Coefficients of a channel from its elements, `stride` apart: c(j) = sum over taps of
+ * M[j][tap] * element(tap). */
+static void rotate(const struct small_layer *layer, double *at, size_t stride)
+{
+    const uint32_t taps = layer->rotation->taps;
+    double out[KERN_TRELLIS_MAX_TAPS];
+
+    for (uint32_t j = 0; j < taps; j++) {
+        out[j] = 0;
+        for (uint32_t t = 0; t < taps; t++)
+            out[j] += (double)layer->rotation_matrix[j * taps + t] * at[t * stride];
+    }
+    for (uint32_t j = 0; j < taps; j++)
+        at[j * stride] = out[j];
+}
+
+static void rotate_floats(const struct small_layer *layer, float *at, bool back)
+{
+    const uint32_t taps = layer->rotation->taps;
+    double out[KERN_TRELLIS_MAX_TAPS] = {0};
+
+    for (uint32_t j = 0; j < taps; j++)
+        for (uint32_t t = 0; t < taps; t++)
+            out[back ? t : j] +=
+                (double)layer->rotation_matrix[j * taps + t] * (double)at[back ? j : t];
+    for (uint32_t j = 0; j < taps; j++)
+        at[j] = (float)out[j];
+}
+
+/* Targets and moments as the coefficients see them. */
+static void rotate_all(struct work *w)
+{
+    const struct small_layer *layer = w->layer;
+    const size_t n = w->columns, taps = layer->rotation->taps;
+
+    for (size_t i = 0; i < (size_t)w->rows * n; i += taps) {
+        rotate_floats(layer, w->target + i, false);
+        if (w->tx)
+            rotate(layer, w->tx + i, 1);
+    }
+    for (size_t g = 0; w->h && g < w->groups; g++) {
+        double *h = w->h + g * n * n;
+        for (size_t i = 0; i < n; i++)
+            for (size_t c = 0; c < n; c += taps)
+                rotate(layer, h + i * n + c, 1);
+        for (size_t c = 0; c < n; c += taps)
+            for (size_t j = 0; j < n; j++)
+                rotate(layer, h + c * n + j, n);
+    }
+}
+
+struct keyed {
+    double key;
+    uint32_t column;
+};
+
+static int by_key(const void *a, const void *b)
+{
+    const struct keyed *x = a, *y = b;
+
+    if (x->key != y->key)
+        return x->key > y->key ? -1 : 1;
+    return x->column < y->column ? -1 : x->column > y->column;
+}
+
+/* Columns by falling moment, and the factor that feeds errors on in that order. */
+static int factor(struct work *w)
+{
+    const size_t n = w->columns;
+    struct keyed *keys = calloc(n, sizeof(*keys));
+    int status = LEGO_OK;
+
+    w->order = malloc(n * sizeof(*w->order));
+    w->u = malloc(w->groups * n * n * sizeof(*w->u));
+    if (!keys || !w->order || !w->u) {
+        free(keys);
+        return LEGO_E_NOMEM;
+    }
+    for (size_t i = 0; i < n; i++) {
+        keys[i].column = (uint32_t)i;
+        for (size_t g = 0; g < w->groups; g++)
+            keys[i].key += w->h[(g * n + i) * n + i];
+    }
+    qsort(keys, n, sizeof(*keys), by_key);
+    for (size_t i = 0; i < n; i++)
+        w->order[i] = keys[i].column;
+    free(keys);
+    for (size_t g = 0; status == LEGO_OK && g < w->groups; g++) {
+        const double *h = w->h + g * n * n;
+        const double damping = (w->layer->last ? DAMPING_LAST : DAMPING) * mean_diagonal(h, n);
+        status =
+            linear_inverse_factor(h, w->order, n, damping, w->settings->workers, w->u + g * n * n);
+    }
+    return status;
+}
+
+static int work_open(struct work *w)
+{
+    const struct encode_weight *weight = w->layer->weight;
+    const size_t elems = (size_t)w->rows * w->columns;
+    const size_t moments = (size_t)w->groups * w->columns * w->columns;
+    int status = LEGO_OK;
+
+    w->target = malloc(elems * sizeof(*w->target));
+    if (!w->target)
+        return LEGO_E_NOMEM;
+    for (size_t i = 0; i < elems; i++)
+        w->target[i] =
+            weight
+                ->data[encode_weight_elem(w->settings->graph, weight, LEGO_COLUMNS_CHANNEL_MAJOR,
+                                          (uint32_t)(i / w->columns), (uint32_t)(i % w->columns))];
+    if (w->stats) {
+        w->h = malloc(moments * sizeof(*w->h));
+        w->tx = malloc(elems * sizeof(*w->tx));
+        if (!w->h || !w->tx)
+            return LEGO_E_NOMEM;
+        memcpy(w->h, w->stats->h, moments * sizeof(*w->h));
+        memcpy(w->tx, w->stats->tx, elems * sizeof(*w->tx));
+    }
+    for (uint32_t g = 0; status == LEGO_OK && w->stats && w->stats->moved && g < w->groups; g++)
+        status = aim(w, g);
+    if (status == LEGO_OK && w->layer->rotation)
+        rotate_all(w);
+    if (status == LEGO_OK && w->stats)
+        status = factor(w);
+    return status;
+}
+
+/* The code of the scale that least squares against the targets give a row. */
+static uint8_t row_code(const struct work *w, uint32_t row, const float *decoded)
+{
+    const size_t n = w->columns;
+    const float *q = decoded + row * n;
+    double along = 0, square = 0;
+
+    for (size_t i = 0; w->stats && i < n; i++) {
+        const double *h = w->h + (row / w->group_rows * n + i) * n;
+        double sum = 0;
+
+        if (q[i] == 0)
+            continue;
+        for (size_t j = 0; j < n; j++)
+            sum += h[j] * (double)q[j];
+        square += sum * (double)q[i];
+        along += w->tx[row * n + i] * (double)q[i];
+    }
+    return trellis_scale_code(square > 0 ? along / square : 1);
+}
+
+/* From levels' worth to what a reader decodes. */
+static void finish(const struct work *w)
+{
+    struct small_layer *layer = w->layer;
+    const size_t n = w->columns;
+
+    for (uint32_t r = 0; r < w->rows; r++) {
+        float *row = layer->decoded + r * n;
+        layer->codes[r] = row_code(w, r, layer->decoded);
+        for (size_t i = 0; i < n; i++)
+            row[i] *= lego_log_scale[layer->codes[r]];
+        for (size_t i = 0; layer->rotation && i < n; i += layer->rotation->taps)
+            rotate_floats(layer, row + i, true);
+    }
+}
+
+void small_round(float *values, uint32_t count)
+{
+    float most = 0;
+
+    for (uint32_t i = 0; i < count; i++)
+        most = fmaxf(most, fabsf(values[i]));
+    const float step = lego_half_to_float(lego_half_from_float(most / 127));
+    for (uint32_t i = 0; i < count && step > 0 && isfinite(step); i++)
+        values[i] = fminf(fmaxf(rintf(values[i] / step), -127), 127) * step;
+}
+
+/* What the quantised layer's mean output lacks, so that the whole bias can be packed. */
+static int correct_bias(const struct work *w, float *ret_bias)
+{
+    const struct calibrate_stats *stats = w->stats;
+    const size_t n = w->columns;
+    float *whole = calloc(w->rows, sizeof(*whole));
+    const float *old = w->settings->old_bias;
+
+    if (!whole)
+        return LEGO_E_NOMEM;
+    for (uint32_t r = 0; r < w->rows; r++) {
+        const float *q = w->layer->decoded + r * n;
+        const double *mean_x = stats->mean_x + (size_t)(r / w->group_rows) * n;
+        double mean = 0;
+
+        for (size_t k = 0; k < n; k++)
+            mean += (double)q[k] * mean_x[k];
+        ret_bias[r] = (float)(stats->mean_t[r] - mean);
+        whole[r] = ret_bias[r] + (old ? old[r] : 0);
+    }
+    small_round(whole, w->rows);
+    for (uint32_t r = 0; r < w->rows; r++)
+        ret_bias[r] = stats->layer->can_bias ? whole[r] - (old ? old[r] : 0) : 0;
+    free(whole);
+    return LEGO_OK;
+}
+
+static int solve(struct work *w)
+{
+    struct small_layer *layer = w->layer;
+    struct trellis_result *result = calloc(1, sizeof(*result));
+    struct trellis_problem problem = {.rows = w->rows,
+                                      .columns = w->columns,
+                                      .groups = w->groups,
+                                      .tile_rows = layer->tile_rows,
+                                      .target = w->target,
+                                      .order = w->order,
+                                      .u = w->u,
+                                      .rotation = layer->rotation,
+                                      .most = LEGO_TRELLIS_MAX_LEVEL,
+                                      .price = w->settings->price / layer->sensitivity};
+
+    if (!result)
+        return LEGO_E_NOMEM;
+    problem.step = (float)trellis_step(&problem, w->settings->gain);
+    result->levels = layer->levels;
+    result->decoded = layer->decoded;
+    const int status = trellis_solve(&problem, w->settings->workers, result);
+    layer->step = problem.step;
+    layer->bits = result->bits;
+    free(result);
+    return status;
+}
+
+int small_quantise(const struct small_settings *settings, struct small_layer *layer,
+                   const struct calibrate_stats *stats, float *ret_bias)
+{
+    const size_t elems = (size_t)layer->weight->rows * layer->weight->columns;
+    struct work w = {.settings = settings,
+                     .layer = layer,
+                     .stats = stats,
+                     .rows = layer->weight->rows,
+                     .columns = layer->weight->columns,
+                     .groups = stats ? stats->layer->groups : 1};
+    int status = LEGO_OK;
+
+    w.group_rows = w.rows / w.groups;
+    if (!layer->levels) {
+        layer->levels = malloc(elems);
+        layer->codes = malloc(w.rows);
+        layer->decoded = malloc(elems * sizeof(*layer->decoded));
+    }
+    if (!layer->levels || !layer->codes || !layer->decoded)
+        status = LEGO_E_NOMEM;
+    if (status == LEGO_OK)
+        status = work_open(&w);
+    if (status == LEGO_OK)
+        status = solve(&w);
+    if (status == LEGO_OK)
+        finish(&w);
+    if (status == LEGO_OK && stats)
+        status = correct_bias(&w, ret_bias);
+    work_clear(&w);
+    return status;
+}
