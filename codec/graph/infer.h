@@ -11,7 +11,8 @@
  *                                  opset 13: one row is all axes from `axis` on
  *   GroupNormalization             scale and bias may have one element a group (opset 18)
  *   MaxPool, AveragePool, LpPool   ceil_mode drops a window that would start behind the input
- * Dropout is the identity; in training mode a ratio but 0 is refused. fp16 and bfloat16 go through fp32.
+ * Dropout is the identity; in training mode a ratio but 0 is refused. fp16 and bfloat16 go through
+ * fp32.
  */
 #ifndef LEGO_GRAPH_INFER_H
 #define LEGO_GRAPH_INFER_H

@@ -172,8 +172,12 @@ START_TEST(clients_over_the_limit_are_told)
     expect_refusal(one_more, LEGO_E_EXHAUSTED, "limits.connections");
     ck_assert_ptr_null(wire_receive(one_more));
     close(one_more);
-    for (int i = 0; i < 12; i++)
+    /* The agent closes in its turn: from then on it has places again. */
+    for (int i = 0; i < 12; i++) {
+        ck_assert_int_eq(shutdown(fds[i], SHUT_WR), 0);
+        ck_assert_ptr_null(wire_receive(fds[i]));
         close(fds[i]);
+    }
 }
 END_TEST
 

@@ -88,7 +88,8 @@ static struct lego_package *through_container(const struct lego_package *package
     ck_assert_int_ge(fd, 0);
     close(fd);
     ck_assert_msg(lego_package_write(package, path, NULL, &diag) == 0, "%s", diag.text);
-    ck_assert_msg(lego_package_open(path, LEGO_VERIFY_CHECKSUMS, &again, &diag) == 0, "%s", diag.text);
+    ck_assert_msg(lego_package_open(path, LEGO_VERIFY_CHECKSUMS, &again, &diag) == 0, "%s",
+                  diag.text);
     unlink(path);
     return again;
 }
