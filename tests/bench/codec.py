@@ -17,7 +17,7 @@ CODECS = [
     ('bricks 1x1, K = 16, one catalogue', ['--codec', 'bricks', '--brick', '1x1', '--catalogue', '16', '--scope', 'model']),
     ('bricks 1x1, K = 16, a catalogue a layer', ['--codec', 'bricks', '--brick', '1x1', '--catalogue', '16', '--scope', 'layer']),
     ('bricks 2x1, K = 256, a catalogue a layer', ['--codec', 'bricks', '--brick', '2x1', '--catalogue', '256', '--scope', 'layer']),
-] + [(f'bricks, --ratio {r}', ['--codec', 'bricks', '--ratio', str(r)]) for r in (8, 16, 32)]
+] + [(f'bricks, --ratio {r}', ['--codec', 'bricks', '--ratio', str(r)]) for r in (8, 16, 32)] + [(f'small, --ratio {r}', ['--codec', 'small', '--ratio', str(r)]) for r in (16, 32)]
 
 
 def run_json(command):
