@@ -61,7 +61,7 @@ END_TEST
 /* SIGTERM with work under way: what was begun is answered, what comes later is told. */
 START_TEST(stopping_drains)
 {
-    prepare("engines: {threads: 1}\nlimits: {in_flight: 8}\n");
+    prepare("drain_timeout: 2min\nengines: {threads: 1}\nlimits: {in_flight: 8}\n");
     model_large(agent_model(&agent, "slow.lego"), 1024, 8);
     agent_start(&agent, true);
     int fd = wire_connect(&agent), served = 0, told = 0;
