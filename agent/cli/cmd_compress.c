@@ -8,6 +8,7 @@
 #include "agent/cli/progress.h"
 #include "agent/cli/selftest.h"
 #include "agent/picture/picture.h"
+#include "agent/runtime/kern_init.h"
 #include "codec/encode/encode.h"
 #include "codec/import/import.h"
 
@@ -154,6 +155,7 @@ static const struct cli_spec SPEC = {
 struct compress {
     struct compress_options options;
     struct encode_options encode;
+    struct kern_table kernels;    /* that the encoder computes with */
     struct lego_package *package; /* the model's, once there is one */
     struct lego_model *model;
     struct encode_report report;
@@ -402,7 +404,11 @@ static int find_budget(struct compress *c, const char *path, struct lego_diag *d
 
 static int compress(struct compress *c, const char *path, struct lego_diag *diag)
 {
-    int status = c->options.ratio > 0 ? find_budget(c, path, diag) : LEGO_OK;
+    int status = kern_init(&c->kernels, NULL, diag);
+
+    c->encode.kernels = &c->kernels;
+    if (status == LEGO_OK && c->options.ratio > 0)
+        status = find_budget(c, path, diag);
 
     if (status == LEGO_OK)
         status = write_coded(c, path, c->options.output, diag);

@@ -98,7 +98,8 @@ static void linear_example(void *context, size_t image)
         fail_once(run, LEGO_E_NOMEM, &(struct lego_diag)LEGO_DIAG_INIT);
         return;
     }
-    layer_forward(layer, weights, input.data, scratch, run->z + image * cal_layer_elems(layer));
+    layer_forward(layer, encode_workers_kernels(run->c->workers), weights, input.data, scratch,
+                  run->z + image * cal_layer_elems(layer));
     free(scratch);
 }
 
@@ -122,10 +123,6 @@ static float activate(const struct lego_node *node, float x)
     const double wide = (double)x;
 
     switch (node->activation) {
-    case LEGO_ACT_CLAMP:
-        return fminf(fmaxf(x, node->act_lo), node->act_hi);
-    case LEGO_ACT_LEAKY_RELU:
-        return x < 0 ? node->act_lo * x : x;
     case LEGO_ACT_SIGMOID:
         return (float)(1 / (1 + portable_exp(-wide)));
     case LEGO_ACT_TANH:
@@ -138,10 +135,49 @@ static float activate(const struct lego_node *node, float x)
         return (float)(wide / (1 + portable_exp(-wide)));
     case LEGO_ACT_GELU:
         return (float)(wide * (1 + erf(wide * 0.7071067811865476)) / 2);
+    default:
+        return x;
+    }
+}
+
+/* The activation of `count` elements in place; the frequent ones in loops that compilers vectorise.
+ */
+static void activate_all(const struct lego_node *node, float *x, size_t count)
+{
+    const float lo = node->act_lo, hi = node->act_hi;
+
+    switch (node->activation) {
     case LEGO_ACT_NONE:
         break;
+    case LEGO_ACT_CLAMP:
+        for (size_t i = 0; i < count; i++)
+            x[i] = x[i] < lo ? lo : x[i] > hi ? hi : x[i];
+        break;
+    case LEGO_ACT_LEAKY_RELU:
+        for (size_t i = 0; i < count; i++)
+            x[i] = x[i] < 0 ? lo * x[i] : x[i];
+        break;
+    default:
+        for (size_t i = 0; i < count; i++)
+            x[i] = activate(node, x[i]);
     }
-    return x;
+}
+
+/* out = ratio * z + offset, each row's. */
+static void scale_rows(const struct layer *l, const float *ratio, const float *offset,
+                       const float *z, float *out)
+{
+    if (l->window) {
+        for (uint32_t row = 0; row < l->rows; row++, z += l->positions, out += l->positions) {
+            for (uint32_t p = 0; p < l->positions; p++)
+                out[p] = ratio[row] * z[p] + offset[row];
+        }
+        return;
+    }
+    for (uint32_t p = 0; p < l->positions; p++, z += l->rows, out += l->rows) {
+        for (uint32_t row = 0; row < l->rows; row++)
+            out[row] = ratio[row] * z[row] + offset[row];
+    }
 }
 
 static void finish_example(void *context, size_t image)
@@ -149,23 +185,18 @@ static void finish_example(void *context, size_t image)
     struct run *run = context;
     const struct cal_layer *layer = run->layer;
     const struct layer *l = &layer->layer;
-    const float *offset = run->student ? layer->student_offset : layer->offset;
-    const float *z = run->z + image * cal_layer_elems(l);
+    const size_t elems = cal_layer_elems(l);
     float *out = value_array(run->c, run->node->outputs[0], image, run->student).data;
-    const float *add = NULL;
 
-    if (l->residual >= 0)
-        add = value_array(run->c, l->residual, image, run->student).data;
-    for (uint32_t row = 0; row < l->rows; row++) {
-        const float ratio = layer->ratio[row], shift = offset[row];
+    scale_rows(l, layer->ratio, run->student ? layer->student_offset : layer->offset,
+               run->z + image * elems, out);
+    if (l->residual >= 0) {
+        const float *add = value_array(run->c, l->residual, image, run->student).data;
 
-        for (uint32_t p = 0; p < l->positions; p++) {
-            const size_t at = layer_output_index(l, row, p);
-            const float x = ratio * z[at] + shift;
-
-            out[at] = activate(run->node, add ? x + add[at] : x);
-        }
+        for (size_t i = 0; i < elems; i++)
+            out[i] += add[i];
     }
+    activate_all(run->node, out, elems);
 }
 
 void cal_finish(struct calibration *c, const struct cal_layer *layer, bool student, const float *z)

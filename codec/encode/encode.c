@@ -250,7 +250,7 @@ static void commit(struct job *job)
 static int encode_fitted(struct lego_package *package, const struct encode_options *options,
                          struct encode_report *ret_report, struct lego_diag *diag)
 {
-    struct encode_workers *workers = encode_workers_create(options->threads);
+    struct encode_workers *workers = encode_workers_create(options->threads, options->kernels);
     struct encode_report report;
 
     if (!workers)
@@ -283,7 +283,7 @@ int encode_package(struct lego_package *package, const struct encode_options *op
     if (status == LEGO_OK)
         status = prepare(&job, diag);
     if (status == LEGO_OK) {
-        workers = encode_workers_create(options->threads);
+        workers = encode_workers_create(options->threads, options->kernels);
         status = workers ? encode_groups(&job, workers, diag)
                          : lego_fail(diag, LEGO_E_NOMEM, "out of memory for threads");
     }

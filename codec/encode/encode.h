@@ -15,6 +15,7 @@
 #define LEGO_ENCODE_ENCODE_H
 
 #include "codec/format/package.h"
+#include "codec/kernels/kernels.h"
 
 enum encode_codec {
     /* The paper's method to the letter (Bingham, Green, Zonouz, arXiv 2603.06606): one catalogue
@@ -43,6 +44,8 @@ struct encode_options {
     uint32_t max_iterations;         /* of Lloyd; 0: 50, fewer for huge catalogues */
     uint64_t seed;
     uint32_t threads; /* 0: all cores */
+    /* What to compute with, NULL: the C references; it changes the time and nothing else. */
+    const struct kern_table *kernels;
     /* ENCODE_CODEC_BRICKS: 0: plain clustering as above. Else bricks are fitted by calibration on
        synthetic examples, formats chosen for each layer so that indices, scales and catalogues take
        at most this many bytes; of the options above only seed and threads then count. */

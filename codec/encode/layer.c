@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define POSITIONS_AT_ONCE 256
+#define SCRATCH_STRIDE    (POSITIONS_AT_ONCE + 16) /* no power of 2: a cache holds all rows */
 
 static const struct lego_shape *value_shape(const struct lego_graph *graph, int32_t value)
 {
@@ -143,6 +144,24 @@ static float window_at(const struct layer *layer, const float *plane, uint32_t t
     return plane[y * layer->in_w + x];
 }
 
+/* Every stride_w-th element of an input line from `x` on; 0 outside. */
+static void copy_line(const struct layer *layer, const float *line, int64_t x, uint32_t count,
+                      float *to)
+{
+    const int64_t stride = layer->stride_w;
+    uint32_t i = 0;
+
+    for (; i < count && x < 0; i++, x += stride)
+        to[i] = 0;
+    const int64_t left = x < layer->in_w ? (layer->in_w - x + stride - 1) / stride : 0;
+    const uint32_t end = left < count - i ? i + (uint32_t)left : count;
+    if (stride == 1 && i < end)
+        memcpy(to + i, line + x, (end - i) * sizeof(*to));
+    for (uint32_t j = i; stride > 1 && j < end; j++, x += stride)
+        to[j] = line[x];
+    memset(to + end, 0, (count - end) * sizeof(*to));
+}
+
 /* Columns of `count` neighbouring positions: whole runs of an output line at a time. */
 static void window_run(const struct layer *layer, const float *plane, uint32_t tap, uint32_t first,
                        uint32_t count, float *to)
@@ -159,12 +178,7 @@ static void window_run(const struct layer *layer, const float *plane, uint32_t t
         if (in_y < 0 || in_y >= layer->in_h) {
             memset(to + done, 0, run * sizeof(*to));
         } else {
-            const float *from = plane + in_y * layer->in_w;
-
-            for (uint32_t i = 0; i < run; i++) {
-                const int64_t at = in_x + (int64_t)i * layer->stride_w;
-                to[done + i] = at >= 0 && at < layer->in_w ? from[at] : 0;
-            }
+            copy_line(layer, plane + in_y * layer->in_w, in_x, run, to + done);
         }
         done += run;
     }
@@ -196,8 +210,7 @@ void layer_columns(const struct layer *layer, const float *input, uint32_t group
 
 size_t layer_scratch(const struct layer *layer)
 {
-    return (size_t)POSITIONS_AT_ONCE * layer->columns +
-           (layer->window ? 0 : (size_t)POSITIONS_AT_ONCE * layer->rows);
+    return (size_t)SCRATCH_STRIDE * (layer->columns + (layer->window ? 0 : layer->rows));
 }
 
 /* z is [row][position] for a convolution; a product's output has its rows last. */
@@ -206,30 +219,36 @@ static void store_transposed(const struct layer *layer, const float *part, uint3
 {
     for (uint32_t p = 0; p < count; p++) {
         for (uint32_t row = 0; row < layer->rows; row++)
-            z[(size_t)(first + p) * layer->rows + row] = part[(size_t)row * POSITIONS_AT_ONCE + p];
+            z[(size_t)(first + p) * layer->rows + row] = part[(size_t)row * SCRATCH_STRIDE + p];
     }
 }
 
-void layer_forward(const struct layer *layer, const float *weights_t, const float *input,
-                   float *scratch, float *z)
+void layer_forward(const struct layer *layer, const struct kern_table *kernels,
+                   const float *weights_t, const float *input, float *scratch, float *z)
 {
     const size_t depth = layer->columns, rows = layer->group_rows;
-    float *part = scratch + (size_t)POSITIONS_AT_ONCE * depth;
+    float *part = scratch + (size_t)SCRATCH_STRIDE * depth;
 
     for (uint32_t first = 0; first < layer->positions; first += POSITIONS_AT_ONCE) {
         const uint32_t count = (uint32_t)lego_min_size(POSITIONS_AT_ONCE, layer->positions - first);
 
         for (uint32_t group = 0; group < layer->groups; group++) {
-            const float *w = weights_t + group * depth * rows;
+            struct kern_gemm_exact_f32 gemm = {.m = rows,
+                                               .n = count,
+                                               .depth = depth,
+                                               .a = weights_t + group * depth * rows,
+                                               .a_stride = rows,
+                                               .b = scratch,
+                                               .b_stride = SCRATCH_STRIDE,
+                                               .c = part,
+                                               .c_stride = SCRATCH_STRIDE};
 
-            layer_columns(layer, input, group, first, NULL, count, scratch, POSITIONS_AT_ONCE);
-            if (layer->window)
-                linear_gemm(rows, count, depth, w, rows, scratch, POSITIONS_AT_ONCE,
-                            z + (size_t)group * rows * layer->positions + first, layer->positions,
-                            false);
-            else
-                linear_gemm(rows, count, depth, w, rows, scratch, POSITIONS_AT_ONCE, part,
-                            POSITIONS_AT_ONCE, false);
+            layer_columns(layer, input, group, first, NULL, count, scratch, SCRATCH_STRIDE);
+            if (layer->window) {
+                gemm.c = z + (size_t)group * rows * layer->positions + first;
+                gemm.c_stride = layer->positions;
+            }
+            linear_gemm(kernels, &gemm);
         }
         if (!layer->window)
             store_transposed(layer, part, first, count, z);

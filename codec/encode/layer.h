@@ -9,6 +9,7 @@
 #define LEGO_ENCODE_LAYER_H
 
 #include "codec/encode/weights.h"
+#include "codec/kernels/kernels.h"
 
 struct layer {
     uint32_t node;                /* in the (specialised) graph */
@@ -47,8 +48,8 @@ size_t layer_scratch(const struct layer *layer);
  * Runs one example: z[row][position] = W x, with `weights_t` [group][column][group_rows], the
  * matrix transposed. No bias, no activation.
  */
-void layer_forward(const struct layer *layer, const float *weights_t, const float *input,
-                   float *scratch, float *z);
+void layer_forward(const struct layer *layer, const struct kern_table *kernels,
+                   const float *weights_t, const float *input, float *scratch, float *z);
 
 /* Index of z[row][position] in the node's output tensor. */
 static inline size_t layer_output_index(const struct layer *layer, uint32_t row, uint32_t position)

@@ -6,67 +6,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TILE_I  4
-#define TILE_J  8
+#define DEPTH   256 /* of the factors that one call of the kernel reads */
+#define ROWS    96
 #define BLOCK   64  /* rows of a moment that one task makes */
 #define SAMPLES 256 /* summed in fp32 before they are added in double */
 
-/* One full tile: TILE_I x TILE_J sums stay in registers. */
-static void gemm_tile(size_t depth, const float *a, size_t a_stride, const float *b,
-                      size_t b_stride, float *c, size_t c_stride, bool accumulate)
+void linear_gemm(const struct kern_table *kernels, const struct kern_gemm_exact_f32 *gemm)
 {
-    float sum[TILE_I][TILE_J] = {{0}};
+    for (size_t k = 0; k < gemm->depth || k == 0; k += DEPTH) {
+        struct kern_gemm_exact_f32 part = *gemm;
 
-    for (size_t k = 0; k < depth; k++) {
-        const float *ak = a + k * a_stride, *bk = b + k * b_stride;
-
-        for (int i = 0; i < TILE_I; i++) {
-            for (int j = 0; j < TILE_J; j++)
-                sum[i][j] += ak[i] * bk[j];
-        }
-    }
-    for (int i = 0; i < TILE_I; i++) {
-        for (int j = 0; j < TILE_J; j++)
-            c[i * c_stride + j] = accumulate ? c[i * c_stride + j] + sum[i][j] : sum[i][j];
-    }
-}
-
-/* A tile at the edge: the same order of sums, element by element. */
-static void gemm_edge(size_t m, size_t n, size_t depth, const float *a, size_t a_stride,
-                      const float *b, size_t b_stride, float *c, size_t c_stride, bool accumulate)
-{
-    for (size_t i = 0; i < m; i++) {
-        float sum[TILE_J] = {0};
-
-        for (size_t k = 0; k < depth; k++) {
-            for (size_t j = 0; j < n; j++)
-                sum[j] += a[k * a_stride + i] * b[k * b_stride + j];
-        }
-        for (size_t j = 0; j < n; j++)
-            c[i * c_stride + j] = accumulate ? c[i * c_stride + j] + sum[j] : sum[j];
-    }
-}
-
-void linear_gemm(size_t m, size_t n, size_t depth, const float *a, size_t a_stride, const float *b,
-                 size_t b_stride, float *c, size_t c_stride, bool accumulate)
-{
-    for (size_t i = 0; i < m; i += TILE_I) {
-        const size_t rows = lego_min_size(TILE_I, m - i);
-
-        for (size_t j = 0; j < n; j += TILE_J) {
-            const size_t columns = lego_min_size(TILE_J, n - j);
-            float *tile = c + i * c_stride + j;
-
-            if (rows == TILE_I && columns == TILE_J)
-                gemm_tile(depth, a + i, a_stride, b + j, b_stride, tile, c_stride, accumulate);
-            else
-                gemm_edge(rows, columns, depth, a + i, a_stride, b + j, b_stride, tile, c_stride,
-                          accumulate);
+        part.depth = lego_min_size(DEPTH, gemm->depth - k);
+        part.accumulate = gemm->accumulate || k > 0;
+        for (size_t i = 0; i < gemm->m; i += ROWS) {
+            part.m = lego_min_size(ROWS, gemm->m - i);
+            part.a = gemm->a + k * gemm->a_stride + i;
+            part.b = gemm->b + k * gemm->b_stride;
+            part.c = gemm->c + i * gemm->c_stride;
+            kernels->gemm_exact_f32(&part);
         }
     }
 }
 
 struct moment {
+    const struct kern_table *kernels;
     const float *r, *x;
     size_t samples, m, n;
     bool symmetric; /* only columns from the block's first on */
@@ -84,8 +47,17 @@ static void moment_block(void *context, size_t block)
     for (size_t i = 0; i < rows; i++)
         memset(t->out + (i0 + i) * t->n, 0, t->n * sizeof(double));
     for (size_t s = 0; s < t->samples; s += SAMPLES) {
-        linear_gemm(rows, columns, lego_min_size(SAMPLES, t->samples - s), t->r + s * t->m + i0,
-                    t->m, t->x + s * t->n + j0, t->n, part, columns, false);
+        const struct kern_gemm_exact_f32 gemm = {.m = rows,
+                                                 .n = columns,
+                                                 .depth = lego_min_size(SAMPLES, t->samples - s),
+                                                 .a = t->r + s * t->m + i0,
+                                                 .a_stride = t->m,
+                                                 .b = t->x + s * t->n + j0,
+                                                 .b_stride = t->n,
+                                                 .c = part,
+                                                 .c_stride = columns};
+
+        linear_gemm(t->kernels, &gemm);
         for (size_t i = 0; i < rows; i++) {
             double *out = t->out + (i0 + i) * t->n + j0;
 
@@ -114,8 +86,14 @@ static int moment_run(struct moment *t, struct encode_workers *workers)
 int linear_moment(const float *x, size_t samples, size_t n, struct encode_workers *workers,
                   double *ret_h)
 {
-    struct moment t = {
-        .r = x, .x = x, .samples = samples, .m = n, .n = n, .symmetric = true, .out = ret_h};
+    struct moment t = {.kernels = encode_workers_kernels(workers),
+                       .r = x,
+                       .x = x,
+                       .samples = samples,
+                       .m = n,
+                       .n = n,
+                       .symmetric = true,
+                       .out = ret_h};
     const int status = moment_run(&t, workers);
 
     for (size_t i = 0; status == LEGO_OK && i < n; i++) {
@@ -128,7 +106,13 @@ int linear_moment(const float *x, size_t samples, size_t n, struct encode_worker
 int linear_cross(const float *r, const float *x, size_t samples, size_t m, size_t n,
                  struct encode_workers *workers, double *ret_g)
 {
-    struct moment t = {.r = r, .x = x, .samples = samples, .m = m, .n = n, .out = ret_g};
+    struct moment t = {.kernels = encode_workers_kernels(workers),
+                       .r = r,
+                       .x = x,
+                       .samples = samples,
+                       .m = m,
+                       .n = n,
+                       .out = ret_g};
 
     return moment_run(&t, workers);
 }

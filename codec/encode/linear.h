@@ -1,6 +1,6 @@
 /*
- * Dense linear algebra for calibration: portable C, the same bits on every machine and with any
- * number of threads, because each result is one sum in a fixed order.
+ * Dense linear algebra for calibration: the same bits on every machine and with any number of
+ * threads, because each result is one sum in a fixed order.
  */
 #ifndef LEGO_ENCODE_LINEAR_H
 #define LEGO_ENCODE_LINEAR_H
@@ -12,11 +12,9 @@
 #include <stdint.h>
 
 /*
- * C[i][j] (+)= sum over k of A[k][i] * B[k][j], i < m, j < n, k < depth: both factors lie k-major.
- * Strides in elements. One thread.
+ * The gemm_exact_f32 kernel, cut so that its factors are read from a cache. One thread.
  */
-void linear_gemm(size_t m, size_t n, size_t depth, const float *a, size_t a_stride, const float *b,
-                 size_t b_stride, float *c, size_t c_stride, bool accumulate);
+void linear_gemm(const struct kern_table *kernels, const struct kern_gemm_exact_f32 *gemm);
 
 /*
  * The second moment H[i][j] = mean over samples of X[s][i] * X[s][j] of `samples` rows of n; fp32

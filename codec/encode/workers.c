@@ -9,6 +9,7 @@
 #define WORKERS_MAX 256
 
 struct encode_workers {
+    const struct kern_table *kernels;
     pthread_mutex_t lock;
     pthread_cond_t start, done;
     uint64_t round; /* counts encode_workers_run: a thread that sees it change has work */
@@ -63,12 +64,30 @@ static uint32_t default_threads(void)
     return (uint32_t)CPU_COUNT(&set);
 }
 
-struct encode_workers *encode_workers_create(uint32_t threads)
+static struct kern_table references;
+
+static void fill_references(void)
+{
+    kern_init_reference(&references);
+}
+
+const struct kern_table *encode_workers_kernels(const struct encode_workers *workers)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    if (workers && workers->kernels)
+        return workers->kernels;
+    pthread_once(&once, fill_references);
+    return &references;
+}
+
+struct encode_workers *encode_workers_create(uint32_t threads, const struct kern_table *kernels)
 {
     struct encode_workers *workers = calloc(1, sizeof(*workers));
 
     if (!workers)
         return NULL;
+    workers->kernels = kernels;
     if (threads == 0)
         threads = default_threads();
     if (threads > WORKERS_MAX)

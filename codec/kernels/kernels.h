@@ -135,6 +135,25 @@ struct kern_gemm_f32 {
 typedef void (*kern_gemm_f32_fn)(const struct kern_gemm_f32 *args);
 
 /*
+ * GEMM in one order of sums, for whoever needs the same bits everywhere: for i < m, j < n
+ *   acc(i,j) = accumulate ? c[i][j] : 0
+ *   acc(i,j) = acc(i,j) + a[k][i] * b[k][j] for k = 0, 1, ... depth - 1 in turn, the product
+ * rounded before the sum (no FMA);  c[i][j] = acc(i,j) Both factors lie k-major. c overlaps
+ * neither.
+ */
+struct kern_gemm_exact_f32 {
+    size_t m, n, depth;
+    const float *a; /* k at a + k * a_stride */
+    size_t a_stride;
+    const float *b; /* k at b + k * b_stride */
+    size_t b_stride;
+    float *c; /* row i at c + i * c_stride */
+    size_t c_stride;
+    bool accumulate;
+};
+typedef void (*kern_gemm_exact_f32_fn)(const struct kern_gemm_exact_f32 *args);
+
+/*
  * Depthwise convolution of `pixels` neighbouring outputs: for p < pixels, c < channels:
  *   out[p * out_stride + c] = clamp(bias[c] + sum over tap t < taps of
  *                                   a[p * a_step + t][c] * weights[t * weight_stride + c])

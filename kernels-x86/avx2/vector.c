@@ -3,5 +3,6 @@
 
 #include "codec/kernels/simd/activation.h"
 #include "codec/kernels/simd/elementwise.h"
+#include "codec/kernels/simd/exact.h"
 #include "codec/kernels/simd/reduce.h"
 #include "codec/kernels/simd/window.h"

@@ -1,3 +1,4 @@
+#include "agent/runtime/kern_init.h"
 #include "codec/encode/encode.h"
 #include "codec/encode/gptq.h"
 #include "codec/encode/images.h"
@@ -43,7 +44,15 @@ START_TEST(products_and_moments_are_right_at_every_size)
 
     fill_normal(a, depth * m, 1);
     fill_normal(b, depth * n, 2);
-    linear_gemm(m, n, depth, a, m, b, n, c, n, false);
+    linear_gemm(encode_workers_kernels(NULL), &(struct kern_gemm_exact_f32){.m = m,
+                                                                            .n = n,
+                                                                            .depth = depth,
+                                                                            .a = a,
+                                                                            .a_stride = m,
+                                                                            .b = b,
+                                                                            .b_stride = n,
+                                                                            .c = c,
+                                                                            .c_stride = n});
     for (size_t i = 0; i < m; i++) {
         for (size_t j = 0; j < n; j++) {
             double sum = 0;
@@ -106,7 +115,7 @@ END_TEST
 START_TEST(pictures_are_the_same_again_and_differ_from_one_another)
 {
     enum { WIDTH = 40, HEIGHT = 24, ELEMS = 3 * WIDTH * HEIGHT };
-    struct encode_workers *workers = encode_workers_create(3);
+    struct encode_workers *workers = encode_workers_create(3, NULL);
     struct image_pool *pool = image_pool_create(WIDTH, HEIGHT, 7, workers);
     struct image_pool *again = image_pool_create(WIDTH, HEIGHT, 7, NULL);
     static float a[ELEMS], b[ELEMS];
@@ -146,7 +155,7 @@ static double solve(const struct gptq_format *format, bool feedback, uint32_t th
                     uint32_t *ret_index)
 {
     enum { SAMPLES = 600 };
-    struct encode_workers *workers = encode_workers_create(threads);
+    struct encode_workers *workers = encode_workers_create(threads, NULL);
     float *x = make_samples(SAMPLES, COLUMNS), target[ROWS * COLUMNS], scales[ROWS];
     float catalogue[2][200 * 9], compensated[ROWS * COLUMNS], decoded[ROWS * COLUMNS];
     double h[COLUMNS * COLUMNS], error = 0;
@@ -242,11 +251,22 @@ static struct lego_package *make_network(void)
     return package;
 }
 
+/* One thread works with the references, several with this machine's kernels. */
+static const struct kern_table *choose_kernels(uint32_t threads)
+{
+    static struct kern_table table;
+
+    ck_assert_int_eq(kern_init(&table, "all", NULL), LEGO_OK);
+    return threads > 1 ? &table : NULL;
+}
+
 static uint64_t fit(uint64_t bytes, uint32_t threads, unsigned char *ret_streams, size_t capacity,
                     double *ret_error)
 {
-    const struct encode_options options = {
-        .codec = ENCODE_CODEC_BRICKS, .weight_bytes = bytes, .threads = threads};
+    const struct encode_options options = {.codec = ENCODE_CODEC_BRICKS,
+                                           .weight_bytes = bytes,
+                                           .threads = threads,
+                                           .kernels = choose_kernels(threads)};
     struct lego_package *package = make_network();
     struct encode_report report;
     struct lego_diag diag = LEGO_DIAG_INIT;
@@ -272,7 +292,7 @@ static uint64_t fit(uint64_t bytes, uint32_t threads, unsigned char *ret_streams
     return used;
 }
 
-START_TEST(a_fit_keeps_to_its_bytes_and_does_not_depend_on_threads)
+START_TEST(a_fit_keeps_to_its_bytes_and_does_not_depend_on_threads_or_kernels)
 {
     static unsigned char one[32768], more[32768];
     double error, again, smaller;
@@ -305,8 +325,10 @@ END_TEST
 static size_t fit_small(uint64_t bytes, uint32_t threads, unsigned char *ret_streams,
                         size_t capacity, double *ret_error, bool *ret_rotated)
 {
-    const struct encode_options options = {
-        .codec = ENCODE_CODEC_SMALL, .weight_bytes = bytes, .threads = threads};
+    const struct encode_options options = {.codec = ENCODE_CODEC_SMALL,
+                                           .weight_bytes = bytes,
+                                           .threads = threads,
+                                           .kernels = choose_kernels(threads)};
     struct lego_package *package = make_network();
     struct encode_report report;
     struct lego_diag diag = LEGO_DIAG_INIT;
@@ -333,7 +355,7 @@ static size_t fit_small(uint64_t bytes, uint32_t threads, unsigned char *ret_str
     return used;
 }
 
-START_TEST(a_small_fit_keeps_to_its_bytes_and_does_not_depend_on_threads)
+START_TEST(a_small_fit_keeps_to_its_bytes_and_does_not_depend_on_threads_or_kernels)
 {
     static unsigned char one[32768], more[32768];
     double error, again;
@@ -377,9 +399,9 @@ int main(void)
     tcase_add_test(tests, pictures_are_the_same_again_and_differ_from_one_another);
     tcase_add_loop_test(tests, passing_errors_on_serves_the_output, 0, 5);
     tcase_add_loop_test(tests, solutions_do_not_depend_on_threads, 0, 5);
-    tcase_add_test(tests, a_fit_keeps_to_its_bytes_and_does_not_depend_on_threads);
+    tcase_add_test(tests, a_fit_keeps_to_its_bytes_and_does_not_depend_on_threads_or_kernels);
     tcase_add_test(tests, too_few_bytes_are_refused_and_change_nothing);
-    tcase_add_test(tests, a_small_fit_keeps_to_its_bytes_and_does_not_depend_on_threads);
+    tcase_add_test(tests, a_small_fit_keeps_to_its_bytes_and_does_not_depend_on_threads_or_kernels);
     tcase_add_test(tests, too_few_bytes_for_a_small_fit_change_nothing);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);

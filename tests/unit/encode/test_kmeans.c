@@ -24,7 +24,7 @@ static struct encode_kmeans train(const float *vectors, size_t count, uint32_t d
 {
     const struct encode_kmeans_options options = {
         .entries = entries, .max_iterations = iterations, .seed = 5};
-    struct encode_workers *workers = encode_workers_create(threads);
+    struct encode_workers *workers = encode_workers_create(threads, NULL);
     struct encode_kmeans kmeans;
 
     ck_assert_ptr_nonnull(workers);

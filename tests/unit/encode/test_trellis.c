@@ -210,7 +210,7 @@ START_TEST(threads_do_not_matter)
             u[i * COLUMNS + j] = i == j ? 1.0f : 0.4f / (float)(1 + j - i);
     }
     for (int i = 0; i < 2; i++) {
-        struct encode_workers *workers = encode_workers_create(i ? 3 : 1);
+        struct encode_workers *workers = encode_workers_create(i ? 3 : 1, NULL);
         struct trellis_problem problem = {.rows = ROWS,
                                           .columns = COLUMNS,
                                           .groups = 1,
