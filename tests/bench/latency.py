@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Prints the README's latency table: this runtime beside onnxruntime-node, alternating in one run.
 
-usage: latency.py --legonet PROGRAM --ort NODE_MODULES [--threads 1,2] [--runs 100] [--rounds 5] MODEL.onnx ...
+usage: latency.py --legonet PROGRAM --ort NODE_MODULES [--threads 1,2] [--runs 100] [--rounds 5]
+                  [--compress='--codec bricks --ratio 16'] MODEL.onnx ...
 
 Each round runs both programs once; the figures are medians over the rounds of each process's median. Memory is the
 peak of the resident set, for onnxruntime without what the bare node process takes. Models are run as ONNX (fp32
-weights) and as a `.lego` of plain bricks (1x1, K = 16), whose weights stay compressed.
+weights) and as the `.lego` that --compress makes: plain bricks (1x1, K = 16), whose weights stay compressed, unless it
+says otherwise.
 """
 import argparse
 import json
@@ -26,9 +28,9 @@ def run_json(command):
     return json.loads(done.stdout)
 
 
-def compress(legonet, model, folder):
+def compress(args, model, folder):
     out = os.path.join(folder, os.path.basename(model)[:-5] + '.lego')
-    run_json([legonet, 'compress', model, '-o', out, '--codec', 'bricks', '--brick', '1x1', '--catalogue', '16', '--json'])
+    run_json([args.legonet, 'compress', model, '-o', out, '--json'] + args.compress.split())
     return out
 
 
@@ -54,6 +56,7 @@ def main():
     parser.add_argument('--threads', default='1,2')
     parser.add_argument('--runs', type=int, default=100)
     parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--compress', default='--codec bricks --brick 1x1 --catalogue 16')
     parser.add_argument('models', nargs='+')
     args = parser.parse_args()
     print('| model | threads | .onnx ms | .lego ms | onnxruntime ms | ratio .onnx | ratio .lego | load ms, .lego / onnxruntime '
@@ -61,7 +64,7 @@ def main():
     print('|---|---|---|---|---|---|---|---|---|')
     with tempfile.TemporaryDirectory() as folder:
         for model in args.models:
-            lego = compress(args.legonet, model, folder)
+            lego = compress(args, model, folder)
             for threads in args.threads.split(','):
                 measure(args, model, lego, threads)
 

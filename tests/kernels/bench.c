@@ -2,9 +2,11 @@
  * kernels_bench [--only NAME] [--cpu MASK] [--json]
  *
  * Without --cpu: the machine's features one after the other, as far as they change an entry. The
- * last lines are what memcpy does here, for comparison with what moves data.
+ * last lines are what memcpy does here, for comparison with what moves data, and the peak of FMAs,
+ * for comparison with what computes.
  */
 #include "tests/kernels/bench.h"
+#include "tests/kernels/bench_peak.h"
 #include "tests/kernels/harness.h"
 
 #include <stdlib.h>
@@ -120,6 +122,22 @@ static void bench_memcpy(void)
     }
 }
 
+static void run_peak(const void *entry, void *context)
+{
+    (void)context;
+    (*(const bench_peak_fn *)entry)();
+}
+
+static void bench_peak(void)
+{
+    const char *isa;
+    bench_peak_fn peak = bench_peak_choose(&isa);
+    double macs = (double)peak();
+
+    print_line("fma", isa, "registers only", "GFLOP/s",
+               2.0 * macs / measure(run_peak, &peak, NULL) * 1e-9, 1.0);
+}
+
 static void bench_table(const struct kern_table *table, const struct kern_table *before,
                         const char *only)
 {
@@ -183,6 +201,7 @@ int main(int argc, char **argv)
         bench_features(only);
     }
     bench_memcpy();
+    bench_peak();
     if (json)
         printf("\n]\n");
     return 0;
