@@ -1,9 +1,14 @@
 #include "agent/cli/dataset.h"
 
+#include "agent/cli/tensor_file.h"
+
 #include <errno.h>
+#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define CIFAR_SIDE         32u
@@ -22,6 +27,7 @@ struct dataset {
     uint8_t *records; /* CIFAR-10: the whole file */
     struct entry *entries;
     size_t capacity;
+    bool tensors, labelled;
 };
 
 void dataset_close(struct dataset *dataset)
@@ -54,6 +60,16 @@ static const uint8_t *cifar_record(const struct dataset *dataset, size_t index)
     return dataset->records + index * CIFAR_RECORD_BYTES;
 }
 
+bool dataset_holds_tensors(const struct dataset *dataset)
+{
+    return dataset->tensors;
+}
+
+bool dataset_labelled(const struct dataset *dataset)
+{
+    return dataset->labelled;
+}
+
 uint32_t dataset_class(const struct dataset *dataset, size_t index)
 {
     return dataset->entries ? dataset->entries[index].class : *cifar_record(dataset, index);
@@ -71,6 +87,7 @@ static int read_records(FILE *file, const char *path, struct dataset *dataset,
                          "%s: %ld bytes are no CIFAR-10 file, whose images take %u each", path,
                          bytes, CIFAR_RECORD_BYTES);
     dataset->count = (size_t)bytes / CIFAR_RECORD_BYTES;
+    dataset->labelled = true;
     dataset->name = strdup(path);
     dataset->records = malloc((size_t)bytes);
     if (!dataset->records || !dataset->name)
@@ -128,6 +145,12 @@ int dataset_picture(const struct dataset *dataset, size_t index, struct lego_pic
     if (dataset->entries)
         return picture_load(dataset->entries[index].path, ret_picture, diag);
     return cifar_picture(dataset, index, ret_picture, diag);
+}
+
+int dataset_tensor(const struct dataset *dataset, size_t index, struct lego_tensor *ret_tensor,
+                   struct lego_diag *diag)
+{
+    return cli_tensor_load(dataset->entries[index].path, NULL, ret_tensor, diag);
 }
 
 /*
@@ -195,20 +218,21 @@ static char *find_picture(const char *folder, const char *file)
     return asprintf(&path, "%s%s", folder, slash) < 0 ? NULL : path;
 }
 
-static int add_entry(struct dataset *dataset, const char *folder, const char *file, uint32_t class,
-                     struct lego_diag *diag)
+/* Takes `path`, which may be NULL: out of memory. */
+static int add_entry(struct dataset *dataset, char *path, uint32_t class, struct lego_diag *diag)
 {
+    if (!path)
+        return lego_fail(diag, LEGO_E_NOMEM, "out of memory");
     if (dataset->count == dataset->capacity) {
         size_t capacity = dataset->capacity ? 2 * dataset->capacity : 256;
         struct entry *entries = realloc(dataset->entries, capacity * sizeof(*entries));
-        if (!entries)
+        if (!entries) {
+            free(path);
             return lego_fail(diag, LEGO_E_NOMEM, "out of memory");
+        }
         dataset->entries = entries;
         dataset->capacity = capacity;
     }
-    char *path = find_picture(folder, file);
-    if (!path)
-        return lego_fail(diag, LEGO_E_NOMEM, "out of memory");
     dataset->entries[dataset->count++] = (struct entry){.path = path, .class = class};
     return LEGO_OK;
 }
@@ -230,7 +254,7 @@ static int read_row(struct dataset *dataset, const char *folder, char *line,
     if (!file || !*file || !end || *end || value > UINT16_MAX)
         return lego_fail(diag, LEGO_E_FORMAT, "%s:%zu: a line must have a file and a class number",
                          labels, number);
-    return add_entry(dataset, folder, file, (uint32_t)value, diag);
+    return add_entry(dataset, find_picture(folder, file), (uint32_t)value, diag);
 }
 
 static int read_labels(FILE *file, const char *folder, const char *labels, struct dataset *dataset,
@@ -257,16 +281,123 @@ static int read_labels(FILE *file, const char *folder, const char *labels, struc
     return status;
 }
 
-int dataset_open_images(const char *folder, const char *labels, struct dataset **ret_dataset,
-                        struct lego_diag *diag)
+static int open_labels(const char *folder, const char *labels, struct dataset *dataset,
+                       struct lego_diag *diag)
 {
     FILE *file = fopen(labels, "re");
     if (!file)
         return lego_fail_errno(diag, errno, "%s", labels);
-    struct dataset *dataset = calloc(1, sizeof(*dataset));
-    int status = dataset ? read_labels(file, folder, labels, dataset, diag)
-                         : lego_fail(diag, LEGO_E_NOMEM, "%s: out of memory", labels);
+    dataset->labelled = true;
+    int status = read_labels(file, folder, labels, dataset, diag);
     fclose(file);
+    return status;
+}
+
+static bool is_picture_name(const char *name)
+{
+    static const char *const endings[] = {".png", ".jpg", ".jpeg"};
+    const char *dot = strrchr(name, '.');
+    for (size_t i = 0; dot && i < sizeof(endings) / sizeof(endings[0]); i++) {
+        if (strcasecmp(dot, endings[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool is_input_name(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+    return dot && strncmp(name, "output", 6) != 0 &&
+           (strcmp(dot, ".npy") == 0 || strcmp(dot, ".pb") == 0);
+}
+
+/* `folder`/`pattern`, with what glob would take for a pattern in the folder's name escaped. */
+static char *make_pattern(const char *folder, const char *pattern)
+{
+    char *whole = malloc(2 * strlen(folder) + strlen(pattern) + 2), *out = whole;
+    if (!whole)
+        return NULL;
+    for (const char *c = folder; *c; c++) {
+        if (strchr("*?[\\", *c))
+            *out++ = '\\';
+        *out++ = *c;
+    }
+    *out++ = '/';
+    strcpy(out, pattern);
+    return whole;
+}
+
+/* Adds what `folder`/`pattern` matches and `accept` takes, by name. No match is no error. */
+static int add_matches(struct dataset *dataset, const char *folder, const char *pattern,
+                       bool (*accept)(const char *name), struct lego_diag *diag)
+{
+    glob_t found = {0};
+    char *whole = make_pattern(folder, pattern);
+    int status = LEGO_OK;
+    if (!whole)
+        return lego_fail(diag, LEGO_E_NOMEM, "out of memory");
+    int code = glob(whole, 0, NULL, &found);
+    if (code != 0 && code != GLOB_NOMATCH)
+        status = lego_fail(diag, code == GLOB_NOSPACE ? LEGO_E_NOMEM : LEGO_E_IO,
+                           "%s: the folder cannot be read", folder);
+    for (size_t i = 0; status == LEGO_OK && i < found.gl_pathc; i++) {
+        if (accept(strrchr(found.gl_pathv[i], '/') + 1))
+            status = add_entry(dataset, strdup(found.gl_pathv[i]), 0, diag);
+    }
+    globfree(&found);
+    free(whole);
+    return status;
+}
+
+static int check_folder(const char *folder, struct lego_diag *diag)
+{
+    struct stat info;
+    if (stat(folder, &info) != 0)
+        return lego_fail_errno(diag, errno, "%s", folder);
+    return S_ISDIR(info.st_mode) ? LEGO_OK
+                                 : lego_fail(diag, LEGO_E_INVALID, "%s is no folder", folder);
+}
+
+static int list_pictures(const char *folder, struct dataset *dataset, struct lego_diag *diag)
+{
+    int status = check_folder(folder, diag);
+    if (status == LEGO_OK)
+        status = add_matches(dataset, folder, "*", is_picture_name, diag);
+    if (status == LEGO_OK && dataset->count == 0)
+        status = lego_fail(diag, LEGO_E_NOT_FOUND, "%s: no PNG or JPEG in it", folder);
+    return status;
+}
+
+int dataset_open_images(const char *folder, const char *labels, struct dataset **ret_dataset,
+                        struct lego_diag *diag)
+{
+    struct dataset *dataset = calloc(1, sizeof(*dataset));
+    int status;
+    if (!dataset)
+        return lego_fail(diag, LEGO_E_NOMEM, "%s: out of memory", folder);
+    status =
+        labels ? open_labels(folder, labels, dataset, diag) : list_pictures(folder, dataset, diag);
+    if (status != LEGO_OK) {
+        dataset_close(dataset);
+        return status;
+    }
+    *ret_dataset = dataset;
+    return LEGO_OK;
+}
+
+int dataset_open_tensors(const char *folder, struct dataset **ret_dataset, struct lego_diag *diag)
+{
+    struct dataset *dataset = calloc(1, sizeof(*dataset));
+    if (!dataset)
+        return lego_fail(diag, LEGO_E_NOMEM, "%s: out of memory", folder);
+    dataset->tensors = true;
+    int status = check_folder(folder, diag);
+    if (status == LEGO_OK)
+        status = add_matches(dataset, folder, "*", is_input_name, diag);
+    if (status == LEGO_OK && dataset->count == 0)
+        status = add_matches(dataset, folder, "test_data_set_*/input_0.pb", is_input_name, diag);
+    if (status == LEGO_OK && dataset->count == 0)
+        status = lego_fail(diag, LEGO_E_NOT_FOUND, "%s: no .npy or .pb input in it", folder);
     if (status != LEGO_OK) {
         dataset_close(dataset);
         return status;

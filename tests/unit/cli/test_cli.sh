@@ -144,6 +144,20 @@ expect 0 eval "$model" --images "$demo" --labels "$work/one_wrong.csv" --json
 echo 'pictures/cat.png,10' >>"$work/labels.csv"
 expect 1 eval "$model" --images "$demo" --labels "$work/labels.csv"
 complains 'has class 10, the model has 10 classes'
+expect 0 eval "$model" --images "$demo/pictures" --against "$model" --json
+json images agreement kl output_error
+[ "$(value images)" = 10 ] && [ "$(value agreement)" = 100.0 ] && [ "$(value kl)" = 0.0 ] &&
+    [ "$(value output_error)" = 0.0 ] && [ "$(value top1)" = None ] || fail "a model differs from itself"
+mkdir "$work/[inputs]"
+cp "$input" "$work/[inputs]/"
+expect 0 compress "$model" -o "$work/coarse.lego" --quiet --codec legonet
+expect 0 eval "$work/coarse.lego" --inputs "$work/[inputs]" --against "$model" --json
+[ "$(value images)" = 1 ] && [ "$(value output_error)" != 0.0 ] && [ "$(value kl)" != 0.0 ] ||
+    fail "a coarse model does not differ"
+expect 2 eval "$model" --inputs "$work/[inputs]"
+expect 1 eval "$model" --inputs "$work" --against "$work/coarse.lego"
+expect 1 eval "$model" --images "$work/[inputs]" --against "$model"
+complains 'no PNG or JPEG'
 expect 1 eval "$model" --cifar10 "$model"
 complains 'no CIFAR-10 file'
 rm "$work/bare.preprocess.json"
