@@ -1,14 +1,9 @@
 #include "codec/encode/calibrate.h"
 #include "codec/base/arith.h"
 #include "codec/encode/calibrate_internal.h"
-#include "codec/encode/linear.h"
-#include "codec/encode/random.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#define CENTRED 16
-#define SAMPLES 8192 /* columns of a layer's input that its statistics are made of */
 
 /* Shapes for one example: open dimensions are 1, or what the preprocessing says. */
 static int close_inputs(const struct lego_package *package, struct lego_shape *shapes,
@@ -194,6 +189,7 @@ int calibrate_create(const struct lego_package *package, const struct encode_wei
         status = find_layers(c, package->graph, weight_count, diag);
     if (status == LEGO_OK)
         status = cal_draw(c, package, diag);
+    c->keeps_targets = cal_keeps_targets(c);
     if (status != LEGO_OK) {
         calibrate_destroy(c);
         return status;
@@ -215,6 +211,7 @@ void calibrate_destroy(struct calibration *c)
         free(c->layers[i].ratio);
         free(c->layers[i].offset);
         free(c->layers[i].student_offset);
+        free(c->layers[i].targets);
     }
     free(c->values);
     free(c->layers);
@@ -240,245 +237,13 @@ bool cal_node_differs(const struct calibration *c, uint32_t node)
     const struct lego_node *n = &c->graph->nodes[node];
 
     for (uint32_t i = 0; i < n->input_count; i++) {
-        if (n->inputs[i] >= 0 && c->values[n->inputs[i]].student != c->values[n->inputs[i]].teacher)
+        if (n->inputs[i] >= 0 && cal_value_differs(c, n->inputs[i]))
             return true;
     }
     return false;
 }
 
-/* The samples of one layer: places, inputs, targets. */
-struct sampling {
-    struct calibration *c;
-    const struct cal_layer *layer;
-    const float *z; /* the teacher's */
-    uint32_t per_image, count;
-    uint32_t *places; /* [images][per_image] */
-    uint32_t group;
-    float *x; /* [count][columns] of `group` */
-    float *t; /* [count][rows] */
-    uint32_t failed;
-};
-
-static void pick_places(struct sampling *s)
-{
-    const uint32_t positions = s->layer->layer.positions;
-    struct encode_random random;
-
-    encode_random_seed(&random, s->c->seed + 77 * (uint64_t)s->layer->layer.node);
-    for (uint32_t i = 0; i < s->count; i++) {
-        const double at =
-            ((double)(i % s->per_image) + encode_random_unit(&random)) * positions / s->per_image;
-        s->places[i] = (uint32_t)lego_min_size((size_t)at, positions - 1);
-    }
-}
-
-/* The student's input columns at the places of one example. */
-static void sample_inputs(void *context, size_t image)
-{
-    struct sampling *s = context;
-    const struct layer *l = &s->layer->layer;
-    const struct cal_value *v = &s->c->values[s->c->graph->nodes[l->node].inputs[0]];
-    float *columns = malloc(sizeof(float) * l->columns * s->per_image);
-
-    if (!columns) {
-        __atomic_store_n(&s->failed, 1, __ATOMIC_RELAXED);
-        return;
-    }
-    layer_columns(l, (const float *)(v->student + image * v->bytes), s->group, 0,
-                  s->places + image * s->per_image, s->per_image, columns, s->per_image);
-    for (uint32_t i = 0; i < s->per_image; i++) {
-        for (uint32_t k = 0; k < l->columns; k++)
-            s->x[(image * s->per_image + i) * l->columns + k] =
-                columns[(size_t)k * s->per_image + i];
-    }
-    free(columns);
-}
-
-/* What the layer should put out: the teacher's z, plus what the other operand of a residual sum
- * lacks. */
-static void sample_targets(void *context, size_t image)
-{
-    struct sampling *s = context;
-    const struct layer *l = &s->layer->layer;
-    const float *z = s->z + image * cal_layer_elems(l);
-    const struct cal_value *v = l->residual >= 0 ? &s->c->values[l->residual] : NULL;
-    const bool mend = v && v->student != v->teacher;
-
-    for (uint32_t i = 0; i < s->per_image; i++) {
-        const size_t sample = image * s->per_image + i;
-
-        for (uint32_t row = 0; row < l->rows; row++) {
-            const size_t at = layer_output_index(l, row, s->places[sample]);
-            float target = z[at];
-
-            if (mend)
-                target += (((const float *)(v->teacher + image * v->bytes))[at] -
-                           ((const float *)(v->student + image * v->bytes))[at]) /
-                          s->layer->ratio[row];
-            s->t[sample * l->rows + row] = target;
-        }
-    }
-}
-
-/* Removes each column's mean from `samples` rows of n. */
-struct centring {
-    float *x;
-    size_t samples, n;
-    double *means;
-};
-
-/* CENTRED columns, so that whole cache lines are read. */
-static void centre_columns(void *context, size_t block)
-{
-    const struct centring *c = context;
-    const size_t first = block * CENTRED, count = lego_min_size(CENTRED, c->n - first);
-    double sums[CENTRED] = {0};
-    float means[CENTRED];
-
-    for (size_t s = 0; s < c->samples; s++) {
-        for (size_t i = 0; i < count; i++)
-            sums[i] += (double)c->x[s * c->n + first + i];
-    }
-    for (size_t i = 0; i < count; i++) {
-        c->means[first + i] = sums[i] / (double)c->samples;
-        means[i] = (float)c->means[first + i];
-    }
-    for (size_t s = 0; s < c->samples; s++) {
-        for (size_t i = 0; i < count; i++)
-            c->x[s * c->n + first + i] -= means[i];
-    }
-}
-
-/* Buffers of one layer's statistics. */
-struct statistics {
-    float *weights;
-    double *h, *mean_x, *tx, *mean_t, *cross;
-};
-
-static void statistics_clear(struct statistics *st)
-{
-    free(st->weights);
-    free(st->h);
-    free(st->mean_x);
-    free(st->tx);
-    free(st->mean_t);
-    free(st->cross);
-}
-
-static bool statistics_create(struct statistics *st, const struct layer *l)
-{
-    const size_t elems = (size_t)l->rows * l->columns;
-
-    st->weights = malloc(elems * sizeof(float));
-    st->h = malloc((size_t)l->groups * l->columns * l->columns * sizeof(double));
-    st->mean_x = malloc((size_t)l->groups * l->columns * sizeof(double));
-    st->tx = malloc(elems * sizeof(double));
-    st->cross = malloc(elems * sizeof(double));
-    st->mean_t = malloc(l->rows * sizeof(double));
-    return st->weights && st->h && st->mean_x && st->tx && st->cross && st->mean_t;
-}
-
-/* The targets of one group's rows, packed. */
-static void pack_group(const struct sampling *s, float *ret_t)
-{
-    const struct layer *l = &s->layer->layer;
-
-    for (uint32_t i = 0; i < s->count; i++)
-        memcpy(ret_t + (size_t)i * l->group_rows,
-               s->t + (size_t)i * l->rows + s->group * l->group_rows,
-               l->group_rows * sizeof(float));
-}
-
-static int measure_groups(struct sampling *s, struct statistics *st)
-{
-    const struct layer *l = &s->layer->layer;
-    const size_t n = l->columns;
-    struct centring targets = {.x = s->t, .samples = s->count, .n = l->rows, .means = st->mean_t};
-    float *packed = malloc(sizeof(float) * s->count * l->group_rows);
-    int status = packed ? LEGO_OK : LEGO_E_NOMEM;
-
-    encode_workers_run(s->c->workers, lego_div_up(l->rows, CENTRED), centre_columns, &targets);
-    for (s->group = 0; status == LEGO_OK && s->group < l->groups; s->group++) {
-        struct centring inputs = {
-            .x = s->x, .samples = s->count, .n = n, .means = st->mean_x + s->group * n};
-
-        encode_workers_run(s->c->workers, s->c->images, sample_inputs, s);
-        if (s->failed)
-            status = LEGO_E_NOMEM;
-        encode_workers_run(s->c->workers, lego_div_up(n, CENTRED), centre_columns, &inputs);
-        pack_group(s, packed);
-        if (status == LEGO_OK)
-            status = linear_moment(s->x, s->count, n, s->c->workers, st->h + s->group * n * n);
-        if (status == LEGO_OK)
-            status = linear_cross(packed, s->x, s->count, l->group_rows, n, s->c->workers,
-                                  st->tx + (size_t)s->group * l->group_rows * n);
-    }
-    free(packed);
-    return status;
-}
-
-/* Gathers a layer's statistics and has it quantised. */
-static int quantise_layer(struct calibration *c, struct cal_layer *layer, const float *z,
-                          calibrate_quantise quantise, void *context, struct lego_diag *diag)
-{
-    const struct layer *l = &layer->layer;
-    const struct lego_node *node = &c->graph->nodes[l->node];
-    const size_t elems = (size_t)l->rows * l->columns;
-    const uint32_t wanted = SAMPLES / c->images > 0 ? SAMPLES / c->images : 1;
-    struct statistics st = {0};
-    struct sampling s = {.c = c, .layer = layer, .z = z};
-    float *quantised = malloc(elems * sizeof(float));
-    float *bias = calloc(l->rows, sizeof(float));
-    float *student_t = malloc(elems * sizeof(float));
-
-    s.per_image = (uint32_t)lego_min_size(l->positions, wanted);
-    s.count = s.per_image * c->images;
-    s.places = malloc(s.count * sizeof(*s.places));
-    s.x = malloc((size_t)s.count * l->columns * sizeof(float));
-    s.t = malloc((size_t)s.count * l->rows * sizeof(float));
-    int status = LEGO_E_NOMEM;
-    if (statistics_create(&st, l) && quantised && bias && student_t && s.places && s.x && s.t) {
-        pick_places(&s);
-        encode_workers_run(c->workers, c->images, sample_targets, &s);
-        status = measure_groups(&s, &st);
-    }
-    if (status != LEGO_OK) {
-        lego_fail(diag, status, "out of memory for layer '%s'", node->name);
-    } else {
-        for (uint32_t row = 0; row < l->rows; row++) {
-            const uint32_t group = row / l->group_rows, r = row % l->group_rows;
-            for (uint32_t k = 0; k < l->columns; k++)
-                st.weights[(size_t)row * l->columns + k] =
-                    layer->teacher_t[((size_t)group * l->columns + k) * l->group_rows + r];
-        }
-        const struct calibrate_stats stats = {.layer = l,
-                                              .weight = &c->weights[l->weight],
-                                              .weights = st.weights,
-                                              .h = st.h,
-                                              .mean_x = st.mean_x,
-                                              .tx = st.tx,
-                                              .mean_t = st.mean_t,
-                                              .moved = cal_node_differs(c, l->node)};
-        status = quantise(context, &stats, quantised, bias, diag);
-    }
-    if (status == LEGO_OK) {
-        cal_transpose(l, quantised, student_t);
-        free(layer->student_t);
-        layer->student_t = student_t;
-        student_t = NULL;
-        for (uint32_t row = 0; row < l->rows; row++)
-            layer->student_offset[row] = layer->offset[row] + layer->ratio[row] * bias[row];
-    }
-    free(quantised);
-    free(bias);
-    free(student_t);
-    free(s.places);
-    free(s.x);
-    free(s.t);
-    statistics_clear(&st);
-    return status;
-}
-
+/* The teacher's and the student's pass through a layer, the latter after its weights are known. */
 static int walk_layer(struct calibration *c, struct cal_layer *layer, calibrate_quantise quantise,
                       void *context, struct lego_diag *diag)
 {
@@ -488,15 +253,16 @@ static int walk_layer(struct calibration *c, struct cal_layer *layer, calibrate_
     int status = z ? cal_allocate(c, output, false, diag)
                    : lego_fail(diag, LEGO_E_NOMEM, "out of memory for a layer's output");
 
-    if (status == LEGO_OK)
+    if (status == LEGO_OK && !c->alone)
         status = cal_linear(c, layer, false, z, diag);
-    if (status == LEGO_OK) {
+    if (status == LEGO_OK && !c->alone) {
         if (!c->adapted)
             cal_adapt(c, layer, z);
         cal_finish(c, layer, false, z);
-        status = quantise_layer(c, layer, z, quantise, context, diag);
     }
     if (status == LEGO_OK)
+        status = cal_quantise_layer(c, layer, c->alone ? NULL : z, quantise, context, diag);
+    if (status == LEGO_OK && !c->alone)
         status = cal_allocate(c, output, true, diag);
     if (status == LEGO_OK)
         status = cal_linear(c, layer, true, z, diag);
@@ -561,5 +327,6 @@ int calibrate_walk(struct calibration *c, calibrate_quantise quantise, void *con
             retire(c, n);
     }
     c->adapted = c->adapted || status == LEGO_OK;
+    c->alone = c->alone || (status == LEGO_OK && c->keeps_targets);
     return status;
 }

@@ -1,6 +1,7 @@
 /*
  * What the parts of calibration share: examples and values (calibrate_values.c), running nodes
- * (calibrate_run.c), the walk (calibrate.c), sensitivity (calibrate_sense.c).
+ * (calibrate_run.c), the walk (calibrate.c), what it samples (calibrate_sample.c), sensitivity
+ * (calibrate_sense.c).
  */
 #ifndef LEGO_ENCODE_CALIBRATE_INTERNAL_H
 #define LEGO_ENCODE_CALIBRATE_INTERNAL_H
@@ -25,6 +26,10 @@ struct cal_layer {
     float *teacher_t, *student_t; /* [group][column][group_rows]; student_t NULL: the teacher's */
     float *ratio, *offset;        /* [rows]: out = ratio * z + offset (BatchNorm adapted) */
     float *student_offset;        /* [rows] */
+    float *targets; /* [samples][rows] what the teacher wants, NULL: not kept. Where the layer mends
+                       its residual's error, the teacher's residual is in it. */
+    bool moved;     /* its inputs differ between teacher and student, as the first walk shows */
+    bool mends;     /* so does its residual */
 };
 
 struct calibration {
@@ -39,6 +44,8 @@ struct calibration {
     uint32_t layer_count;
     uint32_t *layer_of; /* [graph->node_count], NO_LAYER */
     bool adapted;       /* ratio and offset are known */
+    bool keeps_targets; /* the first walk keeps what the later ones want of the teacher */
+    bool alone;         /* it has: the student walks alone, in the teacher's buffers */
     int32_t logits;     /* value before a last Softmax, or the first output */
 };
 
@@ -50,6 +57,11 @@ int cal_allocate(struct calibration *c, int32_t value, bool student, struct lego
 void cal_free(struct calibration *c, int32_t value);
 /* Drops the student's own copy. */
 void cal_free_student(struct calibration *c, int32_t value);
+
+static inline bool cal_value_differs(const struct calibration *c, int32_t value)
+{
+    return c->values[value].student != c->values[value].teacher;
+}
 
 /* True where any input of the node differs between teacher and student. */
 bool cal_node_differs(const struct calibration *c, uint32_t node);
@@ -68,6 +80,14 @@ void cal_finish(struct calibration *c, const struct cal_layer *layer, bool stude
 /* The ratio and offset that give the teacher's output the statistics that BatchNormalization had
  * learnt (METHOD: BN adaptation); ratio 1 and the bias where there was none. */
 void cal_adapt(struct calibration *c, struct cal_layer *layer, const float *z);
+
+/* True where what all layers' samples want of the teacher fits the memory meant for it. */
+bool cal_keeps_targets(const struct calibration *c);
+
+/* Gathers a layer's statistics and has it quantised; `z`: the teacher's output, NULL where the
+ * layer has kept its targets. */
+int cal_quantise_layer(struct calibration *c, struct cal_layer *layer, const float *z,
+                       calibrate_quantise quantise, void *context, struct lego_diag *diag);
 
 /* Elements of the layer's output for one example. */
 static inline size_t cal_layer_elems(const struct layer *layer)

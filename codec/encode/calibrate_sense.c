@@ -35,7 +35,8 @@ static int run_teacher(struct calibration *c, struct lego_diag *diag)
         status = z ? cal_linear(c, layer, false, z, diag)
                    : lego_fail(diag, LEGO_E_NOMEM, "out of memory for a layer's output");
         if (status == LEGO_OK) {
-            cal_adapt(c, layer, z);
+            if (!c->adapted)
+                cal_adapt(c, layer, z);
             memcpy(layer->student_offset, layer->offset, layer->layer.rows * sizeof(float));
             cal_finish(c, layer, false, z);
         }

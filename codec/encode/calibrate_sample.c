@@ -1,0 +1,308 @@
+/* What the walk tells of a layer: samples of its inputs and targets, and their moments. */
+#include "codec/base/arith.h"
+#include "codec/encode/calibrate_internal.h"
+#include "codec/encode/linear.h"
+#include "codec/encode/random.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define CENTRED      16
+#define SAMPLES      8192                /* of a layer's input, that its statistics are made of */
+#define TARGET_BYTES ((size_t)256 << 20) /* that the teacher's targets may take between walks */
+
+/* How many samples of a layer each example gives. */
+static uint32_t samples_per_image(const struct calibration *c, const struct layer *layer)
+{
+    const uint32_t wanted = SAMPLES / c->images > 0 ? SAMPLES / c->images : 1;
+
+    return (uint32_t)lego_min_size(layer->positions, wanted);
+}
+
+bool cal_keeps_targets(const struct calibration *c)
+{
+    size_t floats = 0;
+
+    for (uint32_t i = 0; i < c->layer_count; i++) {
+        const struct layer *layer = &c->layers[i].layer;
+
+        floats += (size_t)samples_per_image(c, layer) * c->images * layer->rows;
+    }
+    return floats <= TARGET_BYTES / sizeof(float);
+}
+
+/* The samples of one layer: places, inputs, targets. */
+struct sampling {
+    struct calibration *c;
+    const struct cal_layer *layer;
+    const float *z; /* the teacher's; NULL: the layer has kept its targets */
+    uint32_t per_image, count;
+    uint32_t *places; /* [images][per_image] */
+    uint32_t group;
+    float *x; /* [count][columns] of `group` */
+    float *t; /* [count][rows] */
+    uint32_t failed;
+};
+
+static void pick_places(struct sampling *s)
+{
+    const uint32_t positions = s->layer->layer.positions;
+    struct encode_random random;
+
+    encode_random_seed(&random, s->c->seed + 77 * (uint64_t)s->layer->layer.node);
+    for (uint32_t i = 0; i < s->count; i++) {
+        const double at =
+            ((double)(i % s->per_image) + encode_random_unit(&random)) * positions / s->per_image;
+        s->places[i] = (uint32_t)lego_min_size((size_t)at, positions - 1);
+    }
+}
+
+/* The student's input columns at the places of one example. */
+static void sample_inputs(void *context, size_t image)
+{
+    struct sampling *s = context;
+    const struct layer *l = &s->layer->layer;
+    const struct cal_value *v = &s->c->values[s->c->graph->nodes[l->node].inputs[0]];
+    float *columns = malloc(sizeof(float) * l->columns * s->per_image);
+
+    if (!columns) {
+        __atomic_store_n(&s->failed, 1, __ATOMIC_RELAXED);
+        return;
+    }
+    layer_columns(l, (const float *)(v->student + image * v->bytes), s->group, 0,
+                  s->places + image * s->per_image, s->per_image, columns, s->per_image);
+    for (uint32_t i = 0; i < s->per_image; i++) {
+        for (uint32_t k = 0; k < l->columns; k++)
+            s->x[(image * s->per_image + i) * l->columns + k] =
+                columns[(size_t)k * s->per_image + i];
+    }
+    free(columns);
+}
+
+/* What the layer should put out: the teacher's z, plus what the other operand of a residual sum
+ * lacks. The teacher's share of that is the same in every walk. */
+static void sample_targets(void *context, size_t image)
+{
+    struct sampling *s = context;
+    const struct cal_layer *layer = s->layer;
+    const struct layer *l = &layer->layer;
+    const struct cal_value *v = layer->mends ? &s->c->values[l->residual] : NULL;
+    const float *teacher = v ? (const float *)(v->teacher + image * v->bytes) : NULL;
+    const float *student = v ? (const float *)(v->student + image * v->bytes) : NULL;
+
+    for (uint32_t i = 0; i < s->per_image; i++) {
+        const size_t sample = image * s->per_image + i;
+        float *t = s->t + sample * l->rows;
+        float *kept = layer->targets ? layer->targets + sample * l->rows : NULL;
+
+        for (uint32_t row = 0; row < l->rows; row++) {
+            const size_t at = layer_output_index(l, row, s->places[sample]);
+            float target;
+
+            if (s->z) {
+                target = s->z[image * cal_layer_elems(l) + at];
+                target += v ? teacher[at] / layer->ratio[row] : 0;
+            } else {
+                target = kept[row];
+            }
+            if (s->z && kept)
+                kept[row] = target;
+            t[row] = v ? target - student[at] / layer->ratio[row] : target;
+        }
+    }
+}
+
+/* Removes each column's mean from `samples` rows of n. */
+struct centring {
+    float *x;
+    size_t samples, n;
+    double *means;
+};
+
+/* CENTRED columns, so that whole cache lines are read. */
+static void centre_columns(void *context, size_t block)
+{
+    const struct centring *c = context;
+    const size_t first = block * CENTRED, count = lego_min_size(CENTRED, c->n - first);
+    double sums[CENTRED] = {0};
+    float means[CENTRED];
+
+    for (size_t s = 0; s < c->samples; s++) {
+        for (size_t i = 0; i < count; i++)
+            sums[i] += (double)c->x[s * c->n + first + i];
+    }
+    for (size_t i = 0; i < count; i++) {
+        c->means[first + i] = sums[i] / (double)c->samples;
+        means[i] = (float)c->means[first + i];
+    }
+    for (size_t s = 0; s < c->samples; s++) {
+        for (size_t i = 0; i < count; i++)
+            c->x[s * c->n + first + i] -= means[i];
+    }
+}
+
+/* Buffers of one layer's statistics. */
+struct statistics {
+    float *weights;
+    double *h, *mean_x, *tx, *mean_t, *cross;
+};
+
+static void statistics_clear(struct statistics *st)
+{
+    free(st->weights);
+    free(st->h);
+    free(st->mean_x);
+    free(st->tx);
+    free(st->mean_t);
+    free(st->cross);
+}
+
+static bool statistics_create(struct statistics *st, const struct layer *l)
+{
+    const size_t elems = (size_t)l->rows * l->columns;
+
+    st->weights = malloc(elems * sizeof(float));
+    st->h = malloc((size_t)l->groups * l->columns * l->columns * sizeof(double));
+    st->mean_x = malloc((size_t)l->groups * l->columns * sizeof(double));
+    st->tx = malloc(elems * sizeof(double));
+    st->cross = malloc(elems * sizeof(double));
+    st->mean_t = malloc(l->rows * sizeof(double));
+    return st->weights && st->h && st->mean_x && st->tx && st->cross && st->mean_t;
+}
+
+/* The targets of one group's rows, packed. */
+static void pack_group(const struct sampling *s, float *ret_t)
+{
+    const struct layer *l = &s->layer->layer;
+
+    for (uint32_t i = 0; i < s->count; i++)
+        memcpy(ret_t + (size_t)i * l->group_rows,
+               s->t + (size_t)i * l->rows + s->group * l->group_rows,
+               l->group_rows * sizeof(float));
+}
+
+static int measure_groups(struct sampling *s, struct statistics *st)
+{
+    const struct layer *l = &s->layer->layer;
+    const size_t n = l->columns;
+    struct centring targets = {.x = s->t, .samples = s->count, .n = l->rows, .means = st->mean_t};
+    float *packed = malloc(sizeof(float) * s->count * l->group_rows);
+    int status = packed ? LEGO_OK : LEGO_E_NOMEM;
+
+    encode_workers_run(s->c->workers, lego_div_up(l->rows, CENTRED), centre_columns, &targets);
+    for (s->group = 0; status == LEGO_OK && s->group < l->groups; s->group++) {
+        struct centring inputs = {
+            .x = s->x, .samples = s->count, .n = n, .means = st->mean_x + s->group * n};
+
+        encode_workers_run(s->c->workers, s->c->images, sample_inputs, s);
+        if (s->failed)
+            status = LEGO_E_NOMEM;
+        encode_workers_run(s->c->workers, lego_div_up(n, CENTRED), centre_columns, &inputs);
+        pack_group(s, packed);
+        if (status == LEGO_OK)
+            status = linear_moment(s->x, s->count, n, s->c->workers, st->h + s->group * n * n);
+        if (status == LEGO_OK)
+            status = linear_cross(packed, s->x, s->count, l->group_rows, n, s->c->workers,
+                                  st->tx + (size_t)s->group * l->group_rows * n);
+    }
+    free(packed);
+    return status;
+}
+
+static void sampling_clear(struct sampling *s)
+{
+    free(s->places);
+    free(s->x);
+    free(s->t);
+}
+
+static bool sampling_create(struct sampling *s)
+{
+    const struct layer *l = &s->layer->layer;
+
+    s->per_image = samples_per_image(s->c, l);
+    s->count = s->per_image * s->c->images;
+    s->places = malloc(s->count * sizeof(*s->places));
+    s->x = malloc((size_t)s->count * l->columns * sizeof(float));
+    s->t = malloc((size_t)s->count * l->rows * sizeof(float));
+    return s->places && s->x && s->t;
+}
+
+/* Samples a layer and takes the moments of the samples. */
+static int measure(struct calibration *c, struct cal_layer *layer, const float *z,
+                   struct statistics *st)
+{
+    struct sampling s = {.c = c, .layer = layer, .z = z};
+    bool enough = sampling_create(&s);
+
+    if (enough && z) {
+        layer->moved = cal_node_differs(c, layer->layer.node);
+        layer->mends = layer->layer.residual >= 0 && cal_value_differs(c, layer->layer.residual);
+        if (c->keeps_targets && !layer->targets)
+            layer->targets = malloc((size_t)s.count * layer->layer.rows * sizeof(float));
+        enough = layer->targets || !c->keeps_targets;
+    }
+    int status = enough ? LEGO_OK : LEGO_E_NOMEM;
+    if (status == LEGO_OK) {
+        pick_places(&s);
+        encode_workers_run(c->workers, c->images, sample_targets, &s);
+        status = measure_groups(&s, st);
+    }
+    sampling_clear(&s);
+    return status;
+}
+
+/* [group][column][group_rows] -> [rows][columns]. */
+static void transpose_back(const struct layer *l, const float *transposed, float *ret_weights)
+{
+    for (uint32_t row = 0; row < l->rows; row++) {
+        const uint32_t group = row / l->group_rows, r = row % l->group_rows;
+
+        for (uint32_t k = 0; k < l->columns; k++)
+            ret_weights[(size_t)row * l->columns + k] =
+                transposed[((size_t)group * l->columns + k) * l->group_rows + r];
+    }
+}
+
+int cal_quantise_layer(struct calibration *c, struct cal_layer *layer, const float *z,
+                       calibrate_quantise quantise, void *context, struct lego_diag *diag)
+{
+    const struct layer *l = &layer->layer;
+    const size_t elems = (size_t)l->rows * l->columns;
+    struct statistics st = {0};
+    float *quantised = malloc(elems * sizeof(float));
+    float *bias = calloc(l->rows, sizeof(float));
+    float *student_t = malloc(elems * sizeof(float));
+    int status = LEGO_E_NOMEM;
+
+    if (statistics_create(&st, l) && quantised && bias && student_t)
+        status = measure(c, layer, z, &st);
+    if (status != LEGO_OK) {
+        lego_fail(diag, status, "out of memory for layer '%s'", c->graph->nodes[l->node].name);
+    } else {
+        const struct calibrate_stats stats = {.layer = l,
+                                              .weight = &c->weights[l->weight],
+                                              .weights = st.weights,
+                                              .h = st.h,
+                                              .mean_x = st.mean_x,
+                                              .tx = st.tx,
+                                              .mean_t = st.mean_t,
+                                              .moved = layer->moved};
+
+        transpose_back(l, layer->teacher_t, st.weights);
+        status = quantise(context, &stats, quantised, bias, diag);
+    }
+    if (status == LEGO_OK) {
+        cal_transpose(l, quantised, student_t);
+        free(layer->student_t);
+        layer->student_t = student_t;
+        student_t = NULL;
+        for (uint32_t row = 0; row < l->rows; row++)
+            layer->student_offset[row] = layer->offset[row] + layer->ratio[row] * bias[row];
+    }
+    free(quantised);
+    free(bias);
+    free(student_t);
+    statistics_clear(&st);
+    return status;
+}
