@@ -22,6 +22,9 @@ struct infer_options {
     struct agent_options agent; /* first: AGENT_OPTIONS says so */
     const char *model, *version;
     uint64_t top; /* TOP_NOT_GIVEN: chosen by the kind of file */
+    uint64_t priority;
+    double deadline_ms;
+    const char *stream;
 };
 
 #define OPTION(field_) .offset = offsetof(struct infer_options, field_)
@@ -46,8 +49,26 @@ static const struct cli_option OPTIONS[] = {
      .max = 1000000,
      .help = "the K best classes of the first output; 0: the outputs' numbers\n"
              "(default: 5 for a picture, 0 for tensors)"},
+    {.name = "priority",
+     .type = CLI_UINT,
+     OPTION(priority),
+     .value = "P",
+     .max = 10,
+     .help = "1 goes first, 10 last (default: the model's)"},
+    {.name = "deadline",
+     .type = CLI_DOUBLE,
+     OPTION(deadline_ms),
+     .value = "MS",
+     .max = 86400000,
+     .help = "milliseconds that it may wait; after that it is not run (default: the model's)"},
+    {.name = "stream",
+     .type = CLI_STRING,
+     OPTION(stream),
+     .value = "NAME",
+     .help = "the stream it is a frame of"},
     AGENT_OPTIONS(
-        "print JSON: {\"model\", \"version\", \"us\", \"classes\": [{\"index\", \"score\",\n"
+        "print JSON: {\"model\", \"version\", \"us\", \"queue_us\", \"decode_us\",\n"
+        "\"compute_us\", \"classes\": [{\"index\", \"score\",\n"
         "\"label\"}]} or, for numbers, \"outputs\": [{\"name\", \"datatype\", \"shape\",\n"
         "\"data\"}]"),
     CLI_OPTIONS_END,
@@ -113,8 +134,11 @@ static int print_json(const struct lego_client_result *result, bool classes, dou
         for (uint32_t i = 0; i < result->output_count; i++)
             json_array_append_new(list, output_json(&result->outputs[i]));
     }
-    return cli_print_json(SPEC.command, json_pack("{s:s, s:s, s:f, s:o}", "model", result->model,
-                                                  "version", result->version, "us", us,
+    return cli_print_json(SPEC.command, json_pack("{s:s, s:s, s:f, s:f, s:f, s:f, s:o}", "model",
+                                                  result->model, "version", result->version, "us",
+                                                  us, "queue_us", (double)result->queue_ns * 1e-3,
+                                                  "decode_us", (double)result->decode_ns * 1e-3,
+                                                  "compute_us", (double)result->compute_ns * 1e-3,
                                                   classes ? "classes" : "outputs", list));
 }
 
@@ -138,7 +162,9 @@ static int print_text(const struct lego_client_result *result, bool classes, dou
                result->classes[i].label);
     for (uint32_t i = 0; !classes && i < result->output_count; i++)
         print_tensor(&result->outputs[i]);
-    printf("%s version %s: %.2f ms\n", result->model, result->version, us * 1e-3);
+    printf("%s version %s: %.2f ms (in the agent: queue %.3f, decode %.3f, compute %.3f)\n",
+           result->model, result->version, us * 1e-3, (double)result->queue_ns * 1e-6,
+           (double)result->decode_ns * 1e-6, (double)result->compute_ns * 1e-6);
     return cli_finish(SPEC.command, CLI_DONE);
 }
 
@@ -242,7 +268,14 @@ static int infer(const struct infer_options *options, const struct cli_list *fil
                                                  : 0;
     double us = 0;
 
+    const struct lego_client_schedule schedule = {.priority = (uint32_t)options->priority,
+                                                  .timeout_us =
+                                                      (uint64_t)(options->deadline_ms * 1e3 + 0.5),
+                                                  .stream = options->stream};
+
     int status = agent_connect(&options->agent, &client, diag);
+    if (status == LEGO_OK)
+        status = lego_client_set_schedule(client, &schedule, diag);
     if (status == LEGO_OK)
         status = lego_client_model_get(client, options->model, options->version, &model, diag);
     if (status == LEGO_OK && picture)

@@ -52,8 +52,9 @@ struct lego_client {
     uint8_t *in; /* received, not yet taken */
     size_t in_bytes, in_capacity;
     struct completed *completed_first, **completed_end;
-    Legonet__Response *answer; /* of the blocking call that is running */
-    struct lego_diag broken;   /* why the connection is, for those who wait */
+    Legonet__Response *answer;            /* of the blocking call that is running */
+    struct lego_client_schedule schedule; /* its stream is owned, NULL for none */
+    struct lego_diag broken;              /* why the connection is, for those who wait */
 };
 
 static int64_t now_ms(void)
@@ -234,6 +235,7 @@ void lego_client_close(struct lego_client *client)
         lego_client_result_free(lego_client_next(client));
     ipc_response_free(client->answer);
     free(client->pending);
+    free((char *)client->schedule.stream);
     free(client->path);
     free(client);
 }
@@ -513,6 +515,23 @@ int connection_submit(struct lego_client *client, Legonet__Request *request, uin
     flush(client, NULL);
     *ret_id = id;
     return LEGO_OK;
+}
+
+int connection_notify(struct lego_client *client, Legonet__Request *request, struct lego_diag *diag)
+{
+    int status = enqueue(client, request, WAITER_NOBODY, diag);
+    return status == LEGO_OK ? flush(client, diag) : status;
+}
+
+bool connection_awaits(struct lego_client *client, uint64_t id)
+{
+    const struct pending *pending = find_pending(client, id);
+    return pending && pending->waiter == WAITER_NEXT;
+}
+
+struct lego_client_schedule *connection_schedule(struct lego_client *client)
+{
+    return &client->schedule;
 }
 
 /* The blocking call gives up: its answer, if it comes, is for nobody. */

@@ -19,10 +19,30 @@ int connection_call(struct lego_client *client, Legonet__Request *request,
 int connection_submit(struct lego_client *client, Legonet__Request *request, uint64_t *ret_id,
                       struct lego_diag *diag);
 
+/* Sends a request whose answer nobody waits for. */
+int connection_notify(struct lego_client *client, Legonet__Request *request,
+                      struct lego_diag *diag);
+
+/* True where lego_client_next is still to give the result of that request. */
+bool connection_awaits(struct lego_client *client, uint64_t id);
+
+/* The client's schedule, for schedule.c: its stream is malloc'ed, NULL for none. */
+struct lego_client_schedule *connection_schedule(struct lego_client *client);
+
 /* infer.c: the result of an answered inference; takes the response, also on failure. The diag says
  * what is wrong with an answer of status OK (E_FORMAT). */
 int result_from_response(Legonet__Response *response, struct lego_client_result **ret_result,
                          struct lego_diag *diag);
+
+/* Sends a request whose answer nobody waits for. */
+int connection_notify(struct lego_client *client, Legonet__Request *request,
+                      struct lego_diag *diag);
+
+/* True where lego_client_next is still to give the result of that request. */
+bool connection_awaits(struct lego_client *client, uint64_t id);
+
+/* The client's schedule, for schedule.c: its stream is malloc'ed, NULL for none. */
+struct lego_client_schedule *connection_schedule(struct lego_client *client);
 
 /* infer.c: the result of a request that was never answered, NULL when out of memory. */
 struct lego_client_result *result_from_failure(uint64_t id, int status, const char *message);

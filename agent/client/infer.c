@@ -1,4 +1,5 @@
 #include "agent/client/connection.h"
+#include "agent/client/schedule.h"
 
 #include "codec/base/arith.h"
 
@@ -150,6 +151,19 @@ static int decode_classes(struct owned_result *owned, const struct lego_client_t
     return LEGO_OK;
 }
 
+/* A time of that name among the answer's parameters, 0 where there is none. */
+static uint64_t time_of(const Inference__ModelInferResponse *infer, const char *key)
+{
+    for (size_t i = 0; i < infer->n_parameters; i++) {
+        const Inference__InferParameter *value = infer->parameters[i]->value;
+        if (value && strcmp(infer->parameters[i]->key, key) == 0 && value->int64_param > 0 &&
+            value->parameter_choice_case ==
+                INFERENCE__INFER_PARAMETER__PARAMETER_CHOICE_INT64_PARAM)
+            return (uint64_t)value->int64_param;
+    }
+    return 0;
+}
+
 static int decode(struct owned_result *owned, struct lego_diag *diag)
 {
     Legonet__Response *response = owned->response;
@@ -166,6 +180,9 @@ static int decode(struct owned_result *owned, struct lego_diag *diag)
     owned->result.message = "";
     owned->result.model = infer->model_name;
     owned->result.version = infer->model_version;
+    owned->result.queue_ns = time_of(infer, "queue_ns");
+    owned->result.decode_ns = time_of(infer, "decode_ns");
+    owned->result.compute_ns = time_of(infer, "compute_ns");
     int status = decode_outputs(owned, infer, diag);
     if (status == LEGO_OK && infer->n_outputs && owned->outputs[0].dtype == LEGO_DTYPE_UNKNOWN)
         status = decode_classes(owned, &owned->outputs[0], diag);
@@ -202,6 +219,7 @@ struct request {
     Inference__ModelInferRequest__InferRequestedOutputTensor__ParametersEntry top_entry;
     Inference__ModelInferRequest__InferRequestedOutputTensor__ParametersEntry *top_list[1];
     Inference__InferParameter top;
+    struct schedule_parameters schedule;
 };
 
 static void request_clear(struct request *request)
@@ -272,8 +290,8 @@ static void set_outputs(struct request *request, const struct lego_client_reques
 }
 
 /* `request` is to be cleared, also on failure. */
-static int build(const struct lego_client_request *from, struct request *request,
-                 struct lego_diag *diag)
+static int build(struct lego_client *client, const struct lego_client_request *from,
+                 struct request *request, struct lego_diag *diag)
 {
     if (!from->model || !from->model[0])
         return lego_fail(diag, LEGO_E_INVALID, "a request needs the name of a model");
@@ -297,6 +315,7 @@ static int build(const struct lego_client_request *from, struct request *request
     int status = set_inputs(request, from, diag);
     if (status == LEGO_OK)
         set_outputs(request, from);
+    schedule_apply(client, &request->schedule, &request->infer);
     return status;
 }
 
@@ -304,7 +323,7 @@ int lego_client_submit(struct lego_client *client, const struct lego_client_requ
                        uint64_t *ret_id, struct lego_diag *diag)
 {
     struct request request = {0};
-    int status = build(from, &request, diag);
+    int status = build(client, from, &request, diag);
     if (status == LEGO_OK)
         status = connection_submit(client, &request.envelope, ret_id, diag);
     request_clear(&request);
@@ -316,7 +335,7 @@ int lego_client_infer(struct lego_client *client, const struct lego_client_reque
 {
     struct request request = {0};
     Legonet__Response *response = NULL;
-    int status = build(from, &request, diag);
+    int status = build(client, from, &request, diag);
     if (status == LEGO_OK)
         status = connection_call(client, &request.envelope, &response, diag);
     request_clear(&request);

@@ -101,6 +101,8 @@ struct lego_client_result {
     const struct lego_client_tensor *outputs;
     uint32_t class_count; /* of all images of the batch, one after the other, best first */
     const struct lego_client_class *classes;
+    /* Where the time went in the agent: waiting, unpacking and checking, computing; 0: unknown. */
+    uint64_t queue_ns, decode_ns, compute_ns;
 };
 
 void lego_client_result_free(struct lego_client_result *result); /* NULL is ignored */
@@ -137,6 +139,27 @@ int lego_client_wait(struct lego_client *client, int timeout_ms, struct lego_dia
 
 /* Requests submitted whose results have not been completed yet. */
 uint32_t lego_client_pending(const struct lego_client *client);
+
+/*
+ * When the agent runs what this client asks from now on, pictures included, until it is set again.
+ * All zero, as at first: as the model is configured.
+ */
+struct lego_client_schedule {
+    uint32_t priority;   /* 1 (first) to 10 (last) */
+    uint64_t timeout_us; /* a request that has waited so long is not run: E_DEADLINE */
+    const char *stream;  /* a newer request replaces those of its stream that wait: E_CANCELLED */
+};
+
+/* Copies the schedule; NULL: all zero. E_INVALID, E_NOMEM: nothing has changed. */
+int lego_client_set_schedule(struct lego_client *client,
+                             const struct lego_client_schedule *schedule, struct lego_diag *diag);
+
+/*
+ * Tells the agent that the answer of a submitted request is not wanted any more. The request still
+ * completes: with E_CANCELLED, or as always where the answer was under way. E_NOT_FOUND: no request
+ * of that id waits.
+ */
+int lego_client_cancel(struct lego_client *client, uint64_t id, struct lego_diag *diag);
 
 /* ---- Models and pictures ---- */
 

@@ -1,6 +1,7 @@
 #include "agent/service/catalogue.h"
 
 #include "agent/service/log.h"
+#include "agent/service/queue.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -104,7 +105,10 @@ static int add_configured(struct scan *scan)
                                   .version = entry->version,
                                   .path = entry->path,
                                   .warm_up = entry->warm_up,
-                                  .resident = (enum lego_resident)entry->resident};
+                                  .resident = (enum lego_resident)entry->resident,
+                                  .queue = {.length = entry->queue,
+                                            .priority = entry->priority,
+                                            .timeout_ms = entry->timeout_ms}};
         const char *slash = strrchr(entry->path, '/');
         int status = add_spec(scan, &spec, true);
         if (status == LEGO_OK && slash)
@@ -121,8 +125,11 @@ static int add_found(struct scan *scan, const char *name, uint64_t version, cons
     char name_copy[160], path_copy[PATH_MAX];
     snprintf(name_copy, sizeof(name_copy), "%s", name);
     snprintf(path_copy, sizeof(path_copy), "%s", path);
-    const struct model_spec spec = {
-        .name = name_copy, .version = version, .path = path_copy, .warm_up = 1};
+    const struct model_spec spec = {.name = name_copy,
+                                    .version = version,
+                                    .path = path_copy,
+                                    .warm_up = 1,
+                                    .queue = {.priority = QUEUE_PRIORITY_DEFAULT}};
     return add_spec(scan, &spec, false);
 }
 

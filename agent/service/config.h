@@ -19,6 +19,7 @@ struct config_model {
     uint64_t version;
     uint64_t warm_up;
     uint64_t resident; /* enum lego_resident */
+    uint64_t queue, priority, timeout_ms;
 };
 
 struct config {

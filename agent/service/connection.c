@@ -272,7 +272,7 @@ static void read_input(struct connection *connection)
 static void on_poll(uv_poll_t *handle, int error, int events)
 {
     struct connection *connection = handle->data;
-    if (error < 0) {
+    if (error < 0 || (events & UV_PRIORITIZED)) { /* gone, or urgent data, which nobody may send */
         connection_close(connection);
         return;
     }
@@ -296,10 +296,10 @@ void connection_pump(struct connection *connection)
         connection_close(connection);
         return;
     }
+    /* Where nothing is read, UV_PRIORITIZED alone still tells of a client that has gone. */
     bool reading = may_read(connection) && connection->pending_bytes == 0;
-    int events = (reading ? UV_READABLE : 0) | (connection->out ? UV_WRITABLE : 0);
-    int error = events ? uv_poll_start(&connection->poll, events, on_poll)
-                       : uv_poll_stop(&connection->poll);
+    int events = (reading ? UV_READABLE : UV_PRIORITIZED) | (connection->out ? UV_WRITABLE : 0);
+    int error = uv_poll_start(&connection->poll, events, on_poll);
     if (error < 0)
         connection_close(connection);
 }

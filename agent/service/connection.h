@@ -45,7 +45,8 @@ struct connection {
     int fd;
     pid_t pid; /* of the peer, when it connected */
     uid_t uid;
-    uint32_t in_flight; /* unanswered requests */
+    uint32_t in_flight;            /* unanswered requests */
+    struct queue_peer *queue_peer; /* the host's, made with the first inference */
     struct frame_reader reader;
     uint8_t *pending; /* bytes that were read past a bound, to be parsed when there is room */
     size_t pending_bytes;

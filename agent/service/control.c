@@ -57,8 +57,9 @@ static int answer_server(struct control *control, const Legonet__Request *reques
 {
     static char name[] = "legonet", version[] = LEGO_VERSION;
     static char classification[] = "classification", repository[] = "model_repository",
-                statistics[] = "statistics";
-    static char *extensions[] = {classification, repository, statistics};
+                statistics[] = "statistics", schedule[] = "schedule_policy",
+                parameters[] = "parameters";
+    static char *extensions[] = {classification, repository, statistics, schedule, parameters};
     (void)request;
     Inference__ServerMetadataResponse *result =
         lego_arena_calloc(control->arena, 1, sizeof(*result));
@@ -304,6 +305,35 @@ static Inference__StatisticDuration *duration(struct control *control, const str
     return message;
 }
 
+/* Every model answers once a request: its responses are those of index 0. */
+static bool add_response_stats(struct control *control, const struct stats *stats,
+                               Inference__ModelStatistics *entry)
+{
+    static char index[] = "0";
+    Inference__InferResponseStatistics *values =
+        lego_arena_calloc(control->arena, 1, sizeof(*values));
+    Inference__ModelStatistics__ResponseStatsEntry *response =
+        lego_arena_calloc(control->arena, 1, sizeof(*response));
+    Inference__ModelStatistics__ResponseStatsEntry **list =
+        lego_arena_calloc(control->arena, 1, sizeof(*list));
+    if (!values || !response || !list)
+        return false;
+    inference__infer_response_statistics__init(values);
+    inference__model_statistics__response_stats_entry__init(response);
+    values->compute_infer = duration(control, &stats->infer);
+    values->compute_output = duration(control, &stats->output);
+    values->success = duration(control, &stats->success);
+    values->fail = duration(control, &stats->fail);
+    values->cancel = duration(control, &stats->cancelled);
+    response->key = index;
+    response->value = values;
+    list[0] = response;
+    entry->n_response_stats = 1;
+    entry->response_stats = list;
+    return values->compute_infer && values->compute_output && values->success && values->fail &&
+           values->cancel;
+}
+
 static Inference__ModelStatistics *statistics_of(struct control *control,
                                                  const struct served_model *model)
 {
@@ -337,7 +367,8 @@ static Inference__ModelStatistics *statistics_of(struct control *control,
     entry->n_memory_usage = 1;
     entry->memory_usage = usages;
     return times->success && times->fail && times->queue && times->compute_input &&
-                   times->compute_infer && times->compute_output
+                   times->compute_infer && times->compute_output &&
+                   add_response_stats(control, stats, entry)
                ? entry
                : NULL;
 }

@@ -24,8 +24,8 @@ struct engines {
     struct engines_options options;
     pthread_mutex_t mutex;
     pthread_cond_t wake;
-    struct job_list queue, finished;
-    size_t queued_jobs, queued_bytes;
+    struct queue queue;
+    struct job_list finished;
     bool stopping;
     uint32_t started;
     struct engine *threads;
@@ -46,34 +46,27 @@ static void list_append(struct job_list *list, struct inference_job *job)
 
 void inference_job_free(struct inference_job *job)
 {
+    free(job->stream);
     free(job->body);
     free(job->frame);
     free(job);
 }
 
-/* Takes the first job of the queue, or NULL. The mutex is held. */
-static struct inference_job *pop(struct engines *engines)
-{
-    struct inference_job *job = engines->queue.first;
-    if (!job)
-        return NULL;
-    engines->queue.first = job->next;
-    if (!job->next)
-        engines->queue.last = &engines->queue.first;
-    engines->queued_jobs--;
-    engines->queued_bytes -= job->body_bytes;
-    return job;
-}
-
+/* Work that nobody can use any more is not done. */
 static void compute(struct engine *engine, struct inference_job *job)
 {
     uint64_t now = clock_ns();
-    atomic_store(&engine->busy_since_ns, now);
     job->times.queue = now - job->arrived_ns;
-    if (atomic_load(&job->cancelled))
+    if (atomic_load(&job->cancelled)) {
         job->status = LEGO_E_CANCELLED;
-    else
-        inference_run(job, job->model->sessions[engine->index]);
+        return;
+    }
+    if (job->deadline_ns && now >= job->deadline_ns) {
+        inference_expire(job);
+        return;
+    }
+    atomic_store(&engine->busy_since_ns, now);
+    inference_run(job, job->model->sessions[engine->index]);
     atomic_store(&engine->busy_since_ns, 0);
 }
 
@@ -86,7 +79,7 @@ static void *engine_main(void *argument)
     pthread_setname_np(pthread_self(), name);
     pthread_mutex_lock(&engines->mutex);
     while (!engines->stopping) {
-        struct inference_job *job = pop(engines);
+        struct inference_job *job = queue_pop(&engines->queue);
         if (!job) {
             pthread_cond_wait(&engines->wake, &engines->mutex);
             continue;
@@ -96,8 +89,11 @@ static void *engine_main(void *argument)
         pthread_mutex_lock(&engines->mutex);
         bool first = !engines->finished.first; /* else the loop has been woken already */
         list_append(&engines->finished, job);
-        if (first)
-            engines->options.done(engines->options.context);
+        if (!first)
+            continue;
+        pthread_mutex_unlock(&engines->mutex); /* which the loop wants at once */
+        engines->options.done(engines->options.context);
+        pthread_mutex_lock(&engines->mutex);
     }
     pthread_mutex_unlock(&engines->mutex);
     return NULL;
@@ -133,7 +129,7 @@ int engines_start(const struct engines_options *options, struct engines **ret_en
     engines->threads = threads;
     pthread_mutex_init(&engines->mutex, NULL);
     pthread_cond_init(&engines->wake, NULL);
-    list_clear(&engines->queue);
+    queue_init(&engines->queue);
     list_clear(&engines->finished);
     for (; engines->started < options->count; engines->started++) {
         int error = start_thread(engines, engines->started);
@@ -150,21 +146,29 @@ int engines_submit(struct engines *engines, struct inference_job *job, struct le
 {
     int status = LEGO_OK;
     pthread_mutex_lock(&engines->mutex);
-    if (engines->queued_jobs >= engines->options.max_jobs)
+    if (engines->queue.jobs >= engines->options.max_jobs)
         status = lego_fail(diag, LEGO_E_EXHAUSTED, "%zu requests wait already (limits.queue)",
-                           engines->queued_jobs);
-    else if (job->body_bytes > engines->options.max_bytes - engines->queued_bytes)
+                           engines->queue.jobs);
+    else if (job->body_bytes > engines->options.max_bytes - engines->queue.bytes)
         status = lego_fail(diag, LEGO_E_EXHAUSTED,
                            "%zu bytes of requests wait already (limits.queue_memory)",
-                           engines->queued_bytes);
-    if (status == LEGO_OK) {
-        list_append(&engines->queue, job);
-        engines->queued_jobs++;
-        engines->queued_bytes += job->body_bytes;
-        pthread_cond_signal(&engines->wake);
-    }
+                           engines->queue.bytes);
+    else
+        queue_push(&engines->queue, job);
     pthread_mutex_unlock(&engines->mutex);
+    if (status == LEGO_OK) /* the mutex is free: who wakes up need not wait for it */
+        pthread_cond_signal(&engines->wake);
     return status;
+}
+
+struct inference_job *
+engines_withdraw(struct engines *engines, struct queue_peer *peer,
+                 bool (*match)(const struct inference_job *job, void *context), void *context)
+{
+    pthread_mutex_lock(&engines->mutex);
+    struct inference_job *jobs = queue_withdraw(&engines->queue, peer, match, context);
+    pthread_mutex_unlock(&engines->mutex);
+    return jobs;
 }
 
 struct inference_job *engines_take(struct engines *engines)
@@ -195,7 +199,8 @@ struct inference_job *engines_stop(struct engines *engines)
     pthread_mutex_unlock(&engines->mutex);
     for (uint32_t i = 0; i < engines->started; i++)
         pthread_join(engines->threads[i].thread, NULL);
-    *engines->finished.last = engines->queue.first;
+    for (struct inference_job *job; (job = queue_pop(&engines->queue));)
+        list_append(&engines->finished, job);
     struct inference_job *rest = engines->finished.first;
     pthread_cond_destroy(&engines->wake);
     pthread_mutex_destroy(&engines->mutex);

@@ -1,11 +1,13 @@
 /*
- * The engines: threads that take inference jobs from one bounded queue, first come first served,
- * compute, pack the answer, and put the job on the list of finished ones.
+ * The engines: threads that take inference jobs from one bounded queue (queue.h), compute, pack the
+ * answer, and put the job on the list of finished ones. A job whose deadline has passed is not
+ * computed.
  */
 #ifndef LEGO_SERVICE_ENGINE_H
 #define LEGO_SERVICE_ENGINE_H
 
 #include "agent/service/model.h"
+#include "agent/service/queue.h"
 #include "codec/base/diag.h"
 
 #include <stdatomic.h>
@@ -15,9 +17,16 @@
 
 struct inference_job {
     struct inference_job *next;
+    /* In the queue, under the engines' mutex: */
+    TAILQ_ENTRY(inference_job) waiting;
+    bool is_waiting;
+    struct queue_peer *peer; /* whose turn it takes; outlives the job */
+    uint32_t priority;       /* 1 (first) to QUEUE_PRIORITIES */
+    uint64_t deadline_ns;    /* 0: none */
     /* The loop's, not looked at by engines: the connection, and the list of all live jobs. */
     void *owner;
     struct inference_job *live_previous, *live_next;
+    char *stream;               /* owned; NULL: of none */
     uint64_t request_id;        /* of the envelope */
     struct served_model *model; /* a reference */
     uint8_t *body;              /* the request's frame, owned; freed as soon as it is unpacked */
@@ -51,6 +60,11 @@ int engines_start(const struct engines_options *options, struct engines **ret_en
 /* Queues a job, which is the engines' on success. LEGO_E_EXHAUSTED where the queue is full, with
  * the bound named. */
 int engines_submit(struct engines *engines, struct inference_job *job, struct lego_diag *diag);
+
+/* Takes waiting jobs out of the queue: see queue_withdraw. They are the caller's again. */
+struct inference_job *
+engines_withdraw(struct engines *engines, struct queue_peer *peer,
+                 bool (*match)(const struct inference_job *job, void *context), void *context);
 
 /* All jobs that are finished, in order, linked by `next`; NULL for none. */
 struct inference_job *engines_take(struct engines *engines);

@@ -59,4 +59,7 @@ int inference_answer(const struct inference_job *job, const Inference__ModelInfe
 /* Does the job: unpacks, binds, runs, packs. Always leaves an answer, but where memory is out. */
 void inference_run(struct inference_job *job, struct lego_session *session);
 
+/* Answers a job whose deadline has passed while it waited. */
+void inference_expire(struct inference_job *job);
+
 #endif

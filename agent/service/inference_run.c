@@ -4,8 +4,12 @@
 #include "agent/service/answer.h"
 #include "agent/service/clock.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define TIME_COUNT 3
 
 typedef Inference__ModelInferResponse__InferOutputTensor output_tensor;
 
@@ -57,12 +61,42 @@ static int fill_tensor(const struct inference_job *job, const struct inference_c
     return LEGO_OK;
 }
 
+/* Where the time went, as parameters of the answer. */
+struct answer_times {
+    Inference__InferParameter values[TIME_COUNT];
+    Inference__ModelInferResponse__ParametersEntry entries[TIME_COUNT], *pointers[TIME_COUNT];
+};
+
+static void fill_times(const struct stats_times *times, struct answer_times *ret_times)
+{
+    static char queue[] = "queue_ns", decode[] = "decode_ns", compute[] = "compute_ns";
+    const struct {
+        char *key;
+        uint64_t ns;
+    } parts[TIME_COUNT] = {{queue, times->queue}, {decode, times->input}, {compute, times->infer}};
+    for (size_t i = 0; i < TIME_COUNT; i++) {
+        Inference__InferParameter *value = &ret_times->values[i];
+        Inference__ModelInferResponse__ParametersEntry *entry = &ret_times->entries[i];
+        inference__infer_parameter__init(value);
+        value->parameter_choice_case = INFERENCE__INFER_PARAMETER__PARAMETER_CHOICE_INT64_PARAM;
+        value->int64_param = (int64_t)parts[i].ns;
+        inference__model_infer_response__parameters_entry__init(entry);
+        entry->key = parts[i].key;
+        entry->value = value;
+        ret_times->pointers[i] = entry;
+    }
+}
+
 static int pack(const struct inference_job *job, const Inference__ModelInferRequest *request,
                 const struct answer *answer, uint32_t count, uint8_t **ret_frame,
                 size_t *ret_frame_bytes, struct lego_diag *diag)
 {
     Inference__ModelInferResponse result = INFERENCE__MODEL_INFER_RESPONSE__INIT;
     Legonet__Response response = LEGONET__RESPONSE__INIT;
+    struct answer_times times;
+    fill_times(&job->times, &times);
+    result.n_parameters = TIME_COUNT;
+    result.parameters = times.pointers;
     result.model_name = job->model->spec.name;
     result.model_version = job->model->version_text;
     result.id = request->id;
@@ -127,14 +161,24 @@ static int run(struct inference_job *job, struct lego_session *session,
     status = lego_session_run(session, call.inputs, call.input_count, call.outputs,
                               call.output_count, diag);
     uint64_t computed = clock_ns();
+    job->times.input += bound - start;
+    job->times.infer = computed - bound;
     if (status == LEGO_OK)
         status = inference_answer(job, request, &call, &job->frame, &job->frame_bytes, diag);
     job->rows = call.rows;
-    job->times.input += bound - start;
-    job->times.infer = computed - bound;
     job->times.output = clock_ns() - computed;
     inference_call_clear(&call);
     return status;
+}
+
+void inference_expire(struct inference_job *job)
+{
+    char text[128];
+    snprintf(text, sizeof(text),
+             "its deadline passed while it waited: %" PRIu64 " us, %" PRIu64 " were allowed",
+             (clock_ns() - job->arrived_ns) / 1000, (job->deadline_ns - job->arrived_ns) / 1000);
+    job->status = LEGO_E_DEADLINE;
+    job->frame = answer_error_frame(job->request_id, job->status, text, &job->frame_bytes);
 }
 
 void inference_run(struct inference_job *job, struct lego_session *session)

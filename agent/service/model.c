@@ -46,6 +46,7 @@ bool model_is_current(const struct served_model *model, const struct model_spec 
     struct model_file now = {0};
     return model_serves(model) && !strcmp(model->spec.path, spec->path) &&
            model->spec.warm_up == spec->warm_up && model->spec.resident == spec->resident &&
+           !memcmp(&model->spec.queue, &spec->queue, sizeof(spec->queue)) &&
            file_identity(spec->path, &now) == LEGO_OK && now.device == model->file.device &&
            now.inode == model->file.inode && now.bytes == model->file.bytes &&
            now.changed.tv_sec == model->file.changed.tv_sec &&

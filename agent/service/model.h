@@ -16,6 +16,13 @@
 #include <sys/types.h>
 #include <time.h>
 
+/* How requests of a model wait. */
+struct model_queue {
+    uint64_t length;     /* 0: limits.model_queue */
+    uint64_t priority;   /* of requests that name none */
+    uint64_t timeout_ms; /* the same; 0: none */
+};
+
 /* What is to be served: from the configuration or found in the model directory. Strings owned. */
 struct model_spec {
     char *name;
@@ -23,6 +30,7 @@ struct model_spec {
     char *path;
     uint64_t warm_up;
     enum lego_resident resident;
+    struct model_queue queue;
 };
 
 int model_spec_copy(struct model_spec *ret_copy, const struct model_spec *spec);

@@ -75,6 +75,77 @@ static void copy_name(char *out, const struct field *field)
     out[bytes] = '\0';
 }
 
+/* A parameter's value: InferParameter. */
+struct value {
+    enum { VALUE_NONE, VALUE_NUMBER, VALUE_TEXT, VALUE_OTHER } kind;
+    uint64_t number;
+    struct field text;
+};
+
+static bool read_value(const struct field *message, struct value *ret_value)
+{
+    enum { INT64 = 2, TEXT = 3, UINT64 = 5 };
+    struct cursor cursor = {message->data, message->data + message->bytes};
+    *ret_value = (struct value){.kind = VALUE_NONE};
+    while (cursor.next < cursor.end) {
+        struct field field;
+        if (!read_field(&cursor, &field))
+            return false;
+        ret_value->kind = VALUE_OTHER;
+        if (field.wire == WIRE_VARINT && (field.number == INT64 || field.number == UINT64)) {
+            ret_value->number = field.varint;
+            if (field.number == UINT64 || field.varint <= INT64_MAX)
+                ret_value->kind = VALUE_NUMBER;
+        } else if (field.wire == WIRE_BYTES && field.number == TEXT) {
+            ret_value->kind = VALUE_TEXT;
+            ret_value->text = field;
+        }
+    }
+    return true;
+}
+
+static bool is_key(const struct field *key, const char *name)
+{
+    return key->bytes == strlen(name) && !memcmp(key->data, name, key->bytes);
+}
+
+static void take_number(struct peek *peek, const char *name, const struct value *value,
+                        uint64_t *field)
+{
+    if (value->kind == VALUE_NUMBER)
+        *field = value->number;
+    else if (!peek->wrong)
+        peek->wrong = name;
+}
+
+/* One entry of the map of a request's parameters. */
+static bool peek_parameter(const struct field *entry, struct peek *peek)
+{
+    struct cursor cursor = {entry->data, entry->data + entry->bytes};
+    struct field key = {.data = (const uint8_t *)""};
+    struct value value = {.kind = VALUE_NONE};
+    while (cursor.next < cursor.end) {
+        struct field field;
+        if (!read_field(&cursor, &field))
+            return false;
+        if (field.wire == WIRE_BYTES && field.number == 1)
+            key = field;
+        if (field.wire == WIRE_BYTES && field.number == 2 && !read_value(&field, &value))
+            return false;
+    }
+    if (is_key(&key, "priority"))
+        take_number(peek, "priority", &value, &peek->priority);
+    if (is_key(&key, "timeout"))
+        take_number(peek, "timeout", &value, &peek->timeout_us);
+    if (is_key(&key, "stream")) {
+        if (value.kind == VALUE_TEXT)
+            copy_name(peek->stream, &value.text);
+        if (!*peek->stream && !peek->wrong)
+            peek->wrong = "stream";
+    }
+    return true;
+}
+
 static bool peek_infer(const uint8_t *body, size_t bytes, struct peek *peek)
 {
     struct cursor cursor = {body, body + bytes};
@@ -86,6 +157,8 @@ static bool peek_infer(const uint8_t *body, size_t bytes, struct peek *peek)
             copy_name(peek->model, &field);
         if (field.wire == WIRE_BYTES && field.number == 2)
             copy_name(peek->version, &field);
+        if (field.wire == WIRE_BYTES && field.number == 4 && !peek_parameter(&field, peek))
+            return false;
     }
     return true;
 }

@@ -16,6 +16,10 @@ struct peek {
     /* Of a model_infer, "" where they do not fit: no model has such a name. */
     char model[PEEK_NAME_BYTES];
     char version[PEEK_NAME_BYTES];
+    /* Its parameters that say when it runs; 0 and "": not given. */
+    uint64_t priority, timeout_us;
+    char stream[PEEK_NAME_BYTES];
+    const char *wrong; /* the first of them that has a value of the wrong kind, else NULL */
 };
 
 /* LEGO_E_FORMAT where the bytes are no protobuf message; `ret_peek->id` may be known even then. */

@@ -27,7 +27,7 @@ static void wake_loads(void *context)
 
 static void on_jobs_done(uv_async_t *async)
 {
-    dispatch_done(async->data);
+    jobs_done(async->data);
 }
 
 static void on_load_done(uv_async_t *async)
@@ -118,6 +118,7 @@ static void on_released(struct connection *connection)
         service->connections = connection->next;
     if (connection->next)
         connection->next->previous = connection->previous;
+    free(connection->queue_peer);
 }
 
 /* The machine's cores shared out among the engines, unless configured. */
@@ -177,6 +178,7 @@ static int set_up_loop(struct service *service, struct lego_diag *diag)
         return lego_fail_errno(diag, -error, "cannot set up the event loop");
     service->jobs_done.data = service;
     service->load_done.data = service;
+    jobs_init(service);
     start_timer(service, &service->tick, on_tick, TICK_MS);
     start_timer(service, &service->watchdog, on_watchdog, notify_watchdog_interval_ms());
     start_timer(service, &service->drain_tick, on_drain_tick, 0);

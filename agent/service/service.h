@@ -2,7 +2,8 @@
  * The agent: one loop thread that owns all that is here, engines that compute, a loader that reads.
  *
  * service.c starts and stops it, accept.c lets clients in, dispatch.c takes their requests,
- * control.c answers what needs no engine, reload.c brings in new configurations and models.
+ * jobs.c leads those that want an engine, control.c answers what needs no engine, reload.c brings
+ * in new configurations and models.
  */
 #ifndef LEGO_SERVICE_SERVICE_H
 #define LEGO_SERVICE_SERVICE_H
@@ -30,6 +31,8 @@ struct service {
     struct engines *engines;
     uv_async_t jobs_done;
     struct inference_job *jobs; /* all that are with the engines */
+    uv_timer_t expiry;
+    uint64_t expiry_ns; /* when it is due */
 
     struct loader *loader;
     uv_async_t load_done;
@@ -66,14 +69,27 @@ void service_drain(struct service *service);
 void accept_start(struct service *service);
 void accept_stop(struct service *service);
 
-/* dispatch.c: a frame has come (the body is taken); a client has gone; engines are done. */
+/* dispatch.c: a frame has come (the body is taken); a client has gone. */
 void dispatch_frame(struct connection *connection, uint8_t *body, size_t bytes);
 void dispatch_closed(struct connection *connection);
-void dispatch_done(struct service *service);
 /* Answers with a failure. */
 void dispatch_error(struct connection *connection, uint64_t id, int status, const char *text);
 
-/* control.c: answers every call but ModelInfer, RepositoryModelLoad and -Unload. */
+/*
+ * jobs.c. Submit takes the body and queues it for an engine, as its parameters say; those that wait
+ * on the same stream give way. E_NOT_FOUND, E_UNAVAILABLE, E_FAULT, E_INVALID, E_EXHAUSTED,
+ * E_NOMEM.
+ */
+void jobs_init(struct service *service);
+int jobs_submit(struct service *service, struct connection *connection, const struct peek *peek,
+                uint8_t *body, size_t bytes, struct lego_diag *diag);
+/* Cancels the client's request of that id; false where it has none. */
+bool jobs_cancel(struct service *service, struct connection *connection, uint64_t id);
+/* The client has gone: what it waited for is dropped. */
+void jobs_drop_connection(struct service *service, struct connection *connection);
+void jobs_done(struct service *service); /* engines have finished some */
+
+/* control.c: answers every call but ModelInfer, Cancel, RepositoryModelLoad and -Unload. */
 int control_answer(const struct service *service, const Legonet__Request *request,
                    uint8_t **ret_frame, size_t *ret_bytes, struct lego_diag *diag);
 

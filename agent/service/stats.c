@@ -1,5 +1,7 @@
 #include "agent/service/stats.h"
 
+#include "codec/base/status.h"
+
 #include <time.h>
 
 static void add(struct stats_sum *sum, uint64_t ns)
@@ -8,9 +10,15 @@ static void add(struct stats_sum *sum, uint64_t ns)
     sum->ns += ns;
 }
 
-void stats_add(struct stats *stats, bool success, const struct stats_times *times, uint64_t rows)
+void stats_add(struct stats *stats, int status, const struct stats_times *times, uint64_t rows)
 {
-    if (!success) {
+    if (status == LEGO_E_CANCELLED) {
+        add(&stats->cancelled, times->total);
+        return;
+    }
+    if (status != LEGO_OK) {
+        stats->expired += status == LEGO_E_DEADLINE;
+        stats->refused += status == LEGO_E_EXHAUSTED;
         add(&stats->fail, times->total);
         return;
     }

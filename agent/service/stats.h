@@ -16,12 +16,14 @@ struct stats_times {
 
 struct stats {
     struct stats_sum success, fail, queue, input, infer, output;
-    uint64_t inferences; /* rows of batches */
+    struct stats_sum cancelled; /* neither success nor failure */
+    uint64_t expired, refused;  /* failures: past their deadline; for want of room in a queue */
+    uint64_t inferences;        /* rows of batches */
     uint64_t executions;
     uint64_t last_inference_ms; /* since the epoch */
 };
 
-/* Adds one request; `rows` counts only where it succeeded. */
-void stats_add(struct stats *stats, bool success, const struct stats_times *times, uint64_t rows);
+/* Adds one request by its status (LEGO_OK, LEGO_E_*); `rows` counts only where it succeeded. */
+void stats_add(struct stats *stats, int status, const struct stats_times *times, uint64_t rows);
 
 #endif

@@ -274,8 +274,47 @@ void wire_infer_input(uint32_t seed, uint32_t rows, float *ret_values)
     }
 }
 
+typedef Inference__ModelInferRequest__ParametersEntry parameter_entry;
+
+static void add_parameter(Inference__ModelInferRequest *infer, parameter_entry *entry,
+                          Inference__InferParameter *value, const char *key)
+{
+    inference__model_infer_request__parameters_entry__init(entry);
+    inference__infer_parameter__init(value);
+    entry->key = (char *)(uintptr_t)key;
+    entry->value = value;
+    infer->parameters[infer->n_parameters++] = entry;
+}
+
+static void add_number(Inference__ModelInferRequest *infer, parameter_entry *entry,
+                       Inference__InferParameter *value, const char *key, int64_t number)
+{
+    if (!number)
+        return;
+    add_parameter(infer, entry, value, key);
+    value->parameter_choice_case = INFERENCE__INFER_PARAMETER__PARAMETER_CHOICE_INT64_PARAM;
+    value->int64_param = number;
+}
+
 uint8_t *wire_infer_frame(const char *model, uint64_t id, uint32_t seed, uint32_t rows,
                           size_t *ret_bytes)
+{
+    return wire_schedule_frame(model, id, seed, rows, &(struct wire_schedule){0}, ret_bytes);
+}
+
+void wire_cancel(int fd, uint64_t id, uint64_t target)
+{
+    Legonet__Request request = LEGONET__REQUEST__INIT;
+    Legonet__CancelRequest cancel = LEGONET__CANCEL_REQUEST__INIT;
+    request.id = id;
+    request.call_case = LEGONET__REQUEST__CALL_CANCEL;
+    request.cancel = &cancel;
+    cancel.id = target;
+    wire_send_request(fd, &request);
+}
+
+uint8_t *wire_schedule_frame(const char *model, uint64_t id, uint32_t seed, uint32_t rows,
+                             const struct wire_schedule *schedule, size_t *ret_bytes)
 {
     static char name[] = "x", datatype[] = "FP32";
     char text[32];
@@ -302,6 +341,17 @@ uint8_t *wire_infer_frame(const char *model, uint64_t id, uint32_t seed, uint32_
     tensor.datatype = datatype;
     tensor.n_shape = 2;
     tensor.shape = shape;
+    parameter_entry entries[3], *list[3];
+    Inference__InferParameter parameters[3];
+    infer.parameters = list;
+    add_number(&infer, &entries[0], &parameters[0], "priority", schedule->priority);
+    add_number(&infer, &entries[1], &parameters[1], "timeout", schedule->timeout_us);
+    if (schedule->stream) {
+        add_parameter(&infer, &entries[2], &parameters[2], "stream");
+        parameters[2].parameter_choice_case =
+            INFERENCE__INFER_PARAMETER__PARAMETER_CHOICE_STRING_PARAM;
+        parameters[2].string_param = (char *)(uintptr_t)schedule->stream;
+    }
     uint8_t *frame = NULL;
     ck_assert_int_eq(ipc_frame_pack(&request.base, 256u << 20, &frame, ret_bytes, NULL), LEGO_OK);
     free(values);

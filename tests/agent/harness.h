@@ -55,6 +55,15 @@ Legonet__Response *wire_call(int fd, const Legonet__Request *request);
  */
 uint8_t *wire_infer_frame(const char *model, uint64_t id, uint32_t seed, uint32_t rows,
                           size_t *ret_bytes);
+/* The same with parameters: 0 and NULL leave one out. */
+struct wire_schedule {
+    int64_t priority, timeout_us;
+    const char *stream;
+};
+uint8_t *wire_schedule_frame(const char *model, uint64_t id, uint32_t seed, uint32_t rows,
+                             const struct wire_schedule *schedule, size_t *ret_bytes);
+/* A cancellation of `target`. */
+void wire_cancel(int fd, uint64_t id, uint64_t target);
 void wire_infer_input(uint32_t seed, uint32_t rows, float *ret_values);
 
 /* Asks for an empty-parameter call and checks the status. */

@@ -1,0 +1,326 @@
+/* The life of an inference on the loop: queued, overtaken, expired, cancelled, answered. */
+#include "agent/service/service.h"
+
+#include "agent/service/answer.h"
+#include "agent/service/clock.h"
+#include "agent/service/inference.h"
+#include "agent/service/log.h"
+#include "codec/base/arith.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_TIMEOUT_US ((uint64_t)86400 * 1000000) /* a day: longer is as good as none */
+#define NO_DEADLINE    UINT64_MAX
+
+static void link_job(struct service *service, struct inference_job *job)
+{
+    job->live_previous = NULL;
+    job->live_next = service->jobs;
+    if (job->live_next)
+        job->live_next->live_previous = job;
+    service->jobs = job;
+}
+
+static void unlink_job(struct service *service, struct inference_job *job)
+{
+    if (job->live_previous)
+        job->live_previous->live_next = job->live_next;
+    else
+        service->jobs = job->live_next;
+    if (job->live_next)
+        job->live_next->live_previous = job->live_previous;
+}
+
+/* ---- The end of a job ---- */
+
+static void mark_fault(struct served_model *model)
+{
+    static const char reason[] = "its file changed while it was in use: load it again";
+    if (model->faulted)
+        return;
+    model->faulted = true;
+    free(model->reason);
+    model->reason = strdup(reason);
+    log_error("model \"%s\" version %s: %s", model->spec.name, model->version_text, reason);
+}
+
+static void set_failure(struct inference_job *job, int status, const char *text)
+{
+    free(job->frame);
+    job->status = status;
+    job->frame = answer_error_frame(job->request_id, status, text, &job->frame_bytes);
+}
+
+/* Counts the job and hands its answer to the client. */
+static void answer_job(struct service *service, struct inference_job *job)
+{
+    struct connection *connection = job->owner;
+    struct served_model *model = job->model;
+    unlink_job(service, job);
+    model->queued--;
+    job->times.total = clock_ns() - job->arrived_ns;
+    if (job->status == LEGO_E_FAULT)
+        mark_fault(model);
+    if (atomic_load(&job->cancelled))
+        set_failure(job, LEGO_E_CANCELLED, "cancelled while it was computed");
+    stats_add(&model->stats, job->status, &job->times, job->rows);
+    if (job->frame)
+        connection_send(connection, job->frame, job->frame_bytes);
+    else
+        connection_close(connection); /* better no connection than a request without an answer */
+    job->frame = NULL;
+    loader_release_model(service->loader, model);
+}
+
+/* First all answers are queued, then each client is written to: few system calls. */
+static void finish_jobs(struct service *service, struct inference_job *jobs, bool pump)
+{
+    for (struct inference_job *job = jobs; job; job = job->next)
+        answer_job(service, job);
+    while (jobs) {
+        struct inference_job *job = jobs;
+        struct connection *connection = job->owner;
+        bool closed = connection->closed;
+        jobs = job->next;
+        inference_job_free(job);
+        connection_finish(connection); /* a closed one may be gone after this */
+        if (pump && !closed)
+            connection_pump(connection);
+    }
+}
+
+void jobs_done(struct service *service)
+{
+    finish_jobs(service, engines_take(service->engines), true);
+}
+
+/* ---- Leaving the queue early ---- */
+
+/* Answers jobs that were taken out of the queue; for use while their client's input is parsed, or
+ * after it has gone: what does that pumps. */
+static void refuse_withdrawn(struct service *service, struct inference_job *jobs, const char *text)
+{
+    for (struct inference_job *job = jobs; job; job = job->next) {
+        job->times.queue = clock_ns() - job->arrived_ns;
+        set_failure(job, LEGO_E_CANCELLED, text);
+    }
+    finish_jobs(service, jobs, false);
+}
+
+static bool match_id(const struct inference_job *job, void *context)
+{
+    return job->request_id == *(const uint64_t *)context;
+}
+
+static bool match_all(const struct inference_job *job, void *context)
+{
+    (void)job;
+    (void)context;
+    return true;
+}
+
+/* A newer job of the same stream and model. */
+static bool match_stream(const struct inference_job *job, void *context)
+{
+    const struct inference_job *newer = context;
+    return job->stream && !strcmp(job->stream, newer->stream) &&
+           !strcmp(job->model->spec.name, newer->model->spec.name);
+}
+
+/* Those with an engine: their results are thrown away. NULL: whatever the id. */
+static bool cancel_running(struct service *service, const struct connection *connection,
+                           const uint64_t *id)
+{
+    bool found = false;
+    for (struct inference_job *job = service->jobs; job; job = job->live_next)
+        if (job->owner == connection && (!id || job->request_id == *id)) {
+            atomic_store(&job->cancelled, true);
+            found = true;
+        }
+    return found;
+}
+
+bool jobs_cancel(struct service *service, struct connection *connection, uint64_t id)
+{
+    struct inference_job *jobs = NULL;
+    if (connection->queue_peer)
+        jobs = engines_withdraw(service->engines, connection->queue_peer, match_id, &id);
+    bool found = jobs != NULL;
+    refuse_withdrawn(service, jobs, "cancelled by its client");
+    return cancel_running(service, connection, &id) || found;
+}
+
+void jobs_drop_connection(struct service *service, struct connection *connection)
+{
+    struct inference_job *jobs = NULL;
+    if (connection->queue_peer)
+        jobs = engines_withdraw(service->engines, connection->queue_peer, match_all, NULL);
+    refuse_withdrawn(service, jobs, "its client has gone");
+    cancel_running(service, connection, NULL);
+}
+
+/* ---- Deadlines ---- */
+
+struct expiry {
+    uint64_t now_ns;
+    uint64_t next_ns; /* the earliest of those that stay */
+};
+
+static bool match_expired(const struct inference_job *job, void *context)
+{
+    struct expiry *expiry = context;
+    if (job->deadline_ns && job->deadline_ns <= expiry->now_ns)
+        return true;
+    if (job->deadline_ns && job->deadline_ns < expiry->next_ns)
+        expiry->next_ns = job->deadline_ns;
+    return false;
+}
+
+static void on_expiry(uv_timer_t *timer);
+
+static void arm_expiry(struct service *service, uint64_t deadline_ns)
+{
+    uint64_t now = clock_ns();
+    uint64_t wait_ms = deadline_ns > now ? (deadline_ns - now) / 1000000 + 1 : 1;
+    service->expiry_ns = deadline_ns;
+    uv_timer_start(&service->expiry, on_expiry, wait_ms, 0);
+}
+
+/* Expired jobs leave the queue at once, not only when an engine comes to them. */
+static void on_expiry(uv_timer_t *timer)
+{
+    struct service *service = timer->data;
+    struct expiry expiry = {.now_ns = clock_ns(), .next_ns = NO_DEADLINE};
+    struct inference_job *jobs = engines_withdraw(service->engines, NULL, match_expired, &expiry);
+    for (struct inference_job *job = jobs; job; job = job->next) {
+        job->times.queue = expiry.now_ns - job->arrived_ns;
+        inference_expire(job);
+    }
+    service->expiry_ns = NO_DEADLINE;
+    if (expiry.next_ns != NO_DEADLINE)
+        arm_expiry(service, expiry.next_ns);
+    finish_jobs(service, jobs, true);
+}
+
+void jobs_init(struct service *service)
+{
+    service->expiry.data = service;
+    service->expiry_ns = NO_DEADLINE;
+    uv_timer_init(&service->loop, &service->expiry);
+}
+
+/* ---- The start of a job ---- */
+
+static int check_schedule(const struct peek *peek, struct lego_diag *diag)
+{
+    if (peek->wrong && !strcmp(peek->wrong, "stream"))
+        return lego_fail(diag, LEGO_E_INVALID,
+                         "parameter \"stream\" must be a text of 1 to %d bytes",
+                         PEEK_NAME_BYTES - 1);
+    if (peek->wrong)
+        return lego_fail(diag, LEGO_E_INVALID, "parameter \"%s\" must be a whole number, 0 or more",
+                         peek->wrong);
+    if (peek->priority > QUEUE_PRIORITIES)
+        return lego_fail(diag, LEGO_E_INVALID,
+                         "parameter \"priority\" is %" PRIu64
+                         ": from 1 (first) to %u (last), or 0 for the model's own",
+                         peek->priority, QUEUE_PRIORITIES);
+    return LEGO_OK;
+}
+
+static uint64_t deadline_of(const struct inference_job *job, const struct peek *peek)
+{
+    uint64_t us = peek->timeout_us ? peek->timeout_us : job->model->spec.queue.timeout_ms * 1000;
+    if (us == 0 || us > MAX_TIMEOUT_US)
+        return 0;
+    return job->arrived_ns + us * 1000;
+}
+
+static int create_job(struct service *service, struct connection *connection,
+                      const struct peek *peek, struct served_model *model,
+                      struct inference_job **ret_job, struct lego_diag *diag)
+{
+    struct inference_job *job = calloc(1, sizeof(*job));
+    if (job && *peek->stream)
+        job->stream = strdup(peek->stream);
+    if (job && !connection->queue_peer) {
+        connection->queue_peer = malloc(sizeof(*connection->queue_peer));
+        if (connection->queue_peer)
+            queue_peer_init(connection->queue_peer);
+    }
+    if (!job || !connection->queue_peer || (*peek->stream && !job->stream)) {
+        if (job)
+            inference_job_free(job);
+        return lego_fail(diag, LEGO_E_NOMEM, "no memory for a job");
+    }
+    job->owner = connection;
+    job->peer = connection->queue_peer;
+    job->request_id = peek->id;
+    job->model = model;
+    job->max_frame_bytes = service->start->max_frame_bytes;
+    job->max_batch = service->start->max_batch;
+    job->arrived_ns = clock_ns();
+    job->priority = (uint32_t)(peek->priority ? peek->priority : model->spec.queue.priority);
+    job->deadline_ns = deadline_of(job, peek);
+    atomic_init(&job->cancelled, false);
+    *ret_job = job;
+    return LEGO_OK;
+}
+
+static int submit(struct service *service, struct connection *connection, struct inference_job *job,
+                  struct lego_diag *diag)
+{
+    struct served_model *model = job->model;
+    uint64_t bound =
+        model->spec.queue.length ? model->spec.queue.length : service->start->max_model_queue;
+    if (model->queued >= bound)
+        return lego_fail(diag, LEGO_E_EXHAUSTED, "%u requests wait for model \"%s\" already (%s)",
+                         model->queued, model->spec.name,
+                         model->spec.queue.length ? "its queue" : "limits.model_queue");
+    /* All is counted before an engine can see the job. */
+    uint64_t deadline_ns = job->deadline_ns;
+    model_ref(model);
+    link_job(service, job);
+    int status = engines_submit(service->engines, job, diag);
+    if (status != LEGO_OK) {
+        unlink_job(service, job);
+        loader_release_model(service->loader, model);
+        return status;
+    }
+    model->queued++;
+    connection_begin(connection);
+    if (deadline_ns && deadline_ns < service->expiry_ns)
+        arm_expiry(service, deadline_ns);
+    return LEGO_OK;
+}
+
+int jobs_submit(struct service *service, struct connection *connection, const struct peek *peek,
+                uint8_t *body, size_t bytes, struct lego_diag *diag)
+{
+    struct served_model *model;
+    struct inference_job *job = NULL;
+    int status = registry_find(&service->registry, peek->model, peek->version, &model, diag);
+    if (status == LEGO_OK)
+        status = check_schedule(peek, diag);
+    if (status == LEGO_OK)
+        status = create_job(service, connection, peek, model, &job, diag);
+    if (status != LEGO_OK) {
+        free(body);
+        return status;
+    }
+    job->body = body;
+    job->body_bytes = bytes;
+    if (job->stream)
+        refuse_withdrawn(
+            service, engines_withdraw(service->engines, connection->queue_peer, match_stream, job),
+            "a newer request of its stream took its place");
+    status = submit(service, connection, job, diag);
+    if (status != LEGO_OK) {
+        struct stats_times times = {.total = clock_ns() - job->arrived_ns};
+        stats_add(&model->stats, status, &times, 0);
+        inference_job_free(job);
+    }
+    return status;
+}
