@@ -184,7 +184,7 @@ bool model_owns(const struct lego_model *model, const struct lego_tensor *tensor
 static bool weights_key_equal(const struct weights_key *a, const struct weights_key *b)
 {
     return a->source == b->source && a->view == b->view && a->groups == b->groups &&
-           a->nr == b->nr && a->kernel_height == b->kernel_height &&
+           a->nr == b->nr && a->whole == b->whole && a->kernel_height == b->kernel_height &&
            a->kernel_width == b->kernel_width;
 }
 

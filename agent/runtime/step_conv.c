@@ -1,8 +1,9 @@
 /*
- * Convolution: decides which way a Conv goes (depthwise, or the implicit GEMM over pixels, windows
- * or rows of the kernel) and sets it up.
+ * Convolution: decides which way a Conv goes (depthwise, Winograd's, or the implicit GEMM over
+ * pixels, windows or rows of the kernel) and sets it up.
  */
 #include "agent/runtime/step_gemm.h"
+#include "agent/runtime/step_winograd.h"
 
 /* Below this many input channels a whole row of the kernel is one run of the GEMM's k. */
 #define CONV_FEW_CHANNELS 8
@@ -83,7 +84,9 @@ int plan_conv(struct plan_builder *b, const struct lego_node *node)
     if (status)
         return status;
     detail.pixels = window_pixels(&detail.window);
-    detail.variant = gemm_choose(&b->model->kernels, rows / key.groups, detail.pixels);
+    key.whole = winograd_wins(&b->model->kernels, &detail.window, key.groups, rows);
+    detail.variant = key.whole ? winograd_variant(&b->model->kernels, &detail.window, rows)
+                               : gemm_choose(&b->model->kernels, rows / key.groups, detail.pixels);
     key.nr = detail.variant->nr;
     status = plan_weights(b, node, 1, key, &detail.weights);
     if (status)
@@ -96,5 +99,8 @@ int plan_conv(struct plan_builder *b, const struct lego_node *node)
     if (a < 0 || add < -1)
         return a < 0 ? a : add;
     out = plan_output(b, node->outputs[0], PLAN_CHANNELS_LAST);
-    return out < 0 ? out : gemm_step(b, node, detail, a, add, out);
+    if (out < 0)
+        return out;
+    return key.whole ? winograd_step(b, node, &detail, a, add, out)
+                     : gemm_step(b, node, detail, a, add, out);
 }

@@ -308,6 +308,15 @@ static void gemm_scratch(struct plan_builder *b, struct gemm_detail *detail)
         plan_need_zeros(b, (size_t)w->channels * w->kernel_width);
 }
 
+void gemm_finish(const struct plan_builder *b, const struct lego_node *node,
+                 struct gemm_detail *detail)
+{
+    plan_clamp(node, &detail->lo, &detail->hi);
+    detail->activation = plan_activation(&b->model->kernels, node->activation);
+    detail->act_lo = node->act_lo;
+    detail->act_hi = node->act_hi;
+}
+
 int gemm_step(struct plan_builder *b, const struct lego_node *node, struct gemm_detail detail,
               int32_t a, int32_t add, int32_t out)
 {
@@ -316,10 +325,7 @@ int gemm_step(struct plan_builder *b, const struct lego_node *node, struct gemm_
     struct plan_step *step;
 
     gemm_scratch(b, &detail);
-    plan_clamp(node, &detail.lo, &detail.hi);
-    detail.activation = plan_activation(&b->model->kernels, node->activation);
-    detail.act_lo = node->act_lo;
-    detail.act_hi = node->act_hi;
+    gemm_finish(b, node, &detail);
     step = plan_step_add(b, node, gemm_run, sizeof(detail), inputs, add >= 0 ? 2 : 1, &out, 1);
     if (!step)
         return LEGO_E_NOMEM;

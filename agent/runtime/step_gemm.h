@@ -36,6 +36,10 @@ struct gemm_detail {
 const struct kern_gemm_variant *gemm_choose(const struct kern_table *kernels, uint32_t rows,
                                             size_t pixels);
 
+/* Fills in what the node fuses behind the product: clamp and activation. */
+void gemm_finish(const struct plan_builder *b, const struct lego_node *node,
+                 struct gemm_detail *detail);
+
 /*
  * Adds the step: inputs are `a` and, unless -1, `add` (a value of the output's layout), output is
  * `out`. Fills what follows from the weights and the variant: scratch and units.

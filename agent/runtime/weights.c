@@ -194,8 +194,8 @@ static int weights_split_columns(struct weights *weights)
     uint32_t columns = weights->channels * weights->taps, width = coded->brick_columns, step;
     bool by_taps = coded->column_order == LEGO_COLUMNS_TAP_MAJOR && weights->taps > 1;
 
-    if (!weights->key.nr || weights->groups > 1 || coded->permutation || coded->trellis ||
-        columns * k_bytes <= 2 * WEIGHTS_PANEL_BYTES)
+    if (!weights->key.nr || weights->key.whole || weights->groups > 1 || coded->permutation ||
+        coded->trellis || columns * k_bytes <= 2 * WEIGHTS_PANEL_BYTES)
         return weights_split_none(weights);
     if (by_taps) {
         step = (uint32_t)(WEIGHTS_PANEL_BYTES / (k_bytes * weights->channels));

@@ -25,6 +25,7 @@ struct weights_key {
     enum lego_matrix_view view;
     uint32_t groups;
     uint32_t nr;                          /* rows of a block; 0: depthwise, [tap][rows] */
+    bool whole;                           /* columns are not split: all k's in one panel */
     uint32_t kernel_height, kernel_width; /* depthwise: taps go down the columns; else 1 x taps */
 };
 

@@ -154,6 +154,55 @@ struct kern_gemm_exact_f32 {
 typedef void (*kern_gemm_exact_f32_fn)(const struct kern_gemm_exact_f32 *args);
 
 /*
+ * Winograd's convolution F(4x4, 3x3) with stride 1 (Lavin, Gray: "Fast Algorithms for Convolutional
+ * Neural Networks", CVPR 2016): a tile of 4x4 outputs comes from 6x6 inputs by 36 products for each
+ * pair of channels instead of 144. The points are 0, +-1/sqrt(2), +-sqrt(2) and infinity: their
+ * matrices amplify rounding less than those of 0, +-1, +-2. Each transform is M x M^T with
+ *   input    1  0   -5/2   0   1  0       weights   1    0    0        output  1  1    1    1  1 0
+ *            0 -2a   -2    a   1  0               -2/3 -2a/3 -1/3              0  a   -a    b -b 0
+ *            0  2a   -2   -a   1  0               -2/3  2a/3 -1/3              0 1/2  1/2   2  2 0
+ *            0 -b/2 -1/2   b   1  0                1/6  b/6   1/3              0 a/2 -a/2  2b -2b 1
+ *            0  b/2 -1/2  -b   1  0                1/6 -b/6   1/3
+ *            0  1     0  -5/2  0  1                 0    0    1             a = 1/sqrt(2), b = 1/a
+ * and goes channel by channel. Between them, position by position, a GEMM over the channels.
+ */
+#define KERN_WINOGRAD_IN  6
+#define KERN_WINOGRAD_OUT 4
+
+/* One tile: position (row, column) of channel c to out[(row * 6 + column) * out_stride + c]. */
+struct kern_winograd_input_f32 {
+    const float *const *a; /* [36] pixels row by row; those outside the image point at zeros */
+    uint32_t channels;
+    float *out;
+    size_t out_stride; /* >= channels */
+};
+
+/*
+ * Weights in panels: element i of tap (ky * 3 + kx) is taps[tap * tap_stride + i], of position
+ * (row, column) out[(row * 6 + column) * out_stride + i], i < elems.
+ */
+struct kern_winograd_weights_f32 {
+    const float *taps;
+    size_t elems, tap_stride;
+    float *out;
+    size_t out_stride;
+};
+
+/*
+ * One tile: sum(p, c) = the transform of products[position * product_stride + c] + bias[c];
+ * out[p][c] = min(max(sum + add[p][c], lo), hi), p = y * 4 + x. NaN passes the clamp.
+ */
+struct kern_winograd_output_f32 {
+    const float *products;
+    size_t product_stride;
+    uint32_t channels;
+    const float *bias;       /* NULL: 0 */
+    float *const *out;       /* [16], NULL: that pixel is outside the image */
+    const float *const *add; /* [16] where out is not NULL; may be out; NULL: none */
+    float lo, hi;
+};
+
+/*
  * Depthwise convolution of `pixels` neighbouring outputs: for p < pixels, c < channels:
  *   out[p * out_stride + c] = clamp(bias[c] + sum over tap t < taps of
  *                                   a[p * a_step + t][c] * weights[t * weight_stride + c])
@@ -195,6 +244,9 @@ struct kern_gemm_variant {
 typedef void (*kern_brick_decode_fn)(const struct kern_brick_decode *args);
 typedef void (*kern_trellis_decode_fn)(const struct kern_trellis_decode *args);
 typedef void (*kern_panel_pack_fn)(const struct kern_panel_pack *args);
+typedef void (*kern_winograd_input_f32_fn)(const struct kern_winograd_input_f32 *args);
+typedef void (*kern_winograd_weights_f32_fn)(const struct kern_winograd_weights_f32 *args);
+typedef void (*kern_winograd_output_f32_fn)(const struct kern_winograd_output_f32 *args);
 typedef void (*kern_dwconv_f32_fn)(const struct kern_dwconv_f32 *args);
 typedef void (*kern_pool_f32_fn)(const struct kern_pool_f32 *args);
 /*

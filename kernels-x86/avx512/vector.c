@@ -6,3 +6,4 @@
 #include "codec/kernels/simd/exact.h"
 #include "codec/kernels/simd/reduce.h"
 #include "codec/kernels/simd/window.h"
+#include "codec/kernels/simd/winograd.h"

@@ -111,6 +111,48 @@ START_TEST(test_conv_line)
 }
 END_TEST
 
+/* A convolution that Winograd's method takes: in several passes of channels and tiles, and where
+ * `argument` says so with more input than is transformed at a time. */
+static struct lego_package *build_winograd(struct random *random, const void *argument)
+{
+    bool large = *(const bool *)argument;
+    struct lego_package *package = build_package();
+    int in = (int)between(random, 12, 150), out = (int)between(random, 12, 60);
+    int height = (int)between(random, 9, 40), width = (int)between(random, 9, 40);
+    int batch = large ? 3 : (int)between(random, 1, 2);
+    int top = (int)random_below(random, 3), left = (int)random_below(random, 3);
+    int32_t x, y, add;
+
+    if (large)
+        in = 96, height = width = 37;
+    x = build_input(package, "x", shape_of(4, batch, in, height, width));
+    add = build_node(package, LEGO_OP_Conv, x,
+                     build_random(package, shape_of(4, out, in, 1, 1), random), -1, -2);
+    build_ints(package, "pads", 4, top, left, 0, 0);
+    y = build_node(package, LEGO_OP_Conv, x,
+                   build_random(package, shape_of(4, out, in, 3, 3), random),
+                   random_below(random, 2) ? build_random(package, shape_of(1, out), random) : -1,
+                   random_below(random, 2) ? add : -1, -2);
+    build_ints(package, "pads", 4, top, left, 2, 2);
+    if (random_below(random, 2))
+        build_act(package, LEGO_ACT_CLAMP, -5, 60);
+    else
+        build_act(package, LEGO_ACT_SILU, 0, 0);
+    build_output(package, y);
+    build_output(package, add);
+    build_finish(package);
+    return package;
+}
+
+START_TEST(test_winograd)
+{
+    const bool large[2] = {false, true};
+
+    for (uint64_t seed = 1; seed <= 8; seed++)
+        check_build(build_winograd, &large[seed == 8], NULL, seed, 1e-5, "winograd");
+}
+END_TEST
+
 /* A residual block and its like: conv, conv with the block's input added, pooling, the classifier.
  */
 static struct lego_package *build_block(struct random *random, const void *argument)
@@ -359,6 +401,7 @@ int main(void)
     tcase_add_test(tests, test_conv_depthwise);
     tcase_add_test(tests, test_conv_grouped);
     tcase_add_test(tests, test_conv_line);
+    tcase_add_test(tests, test_winograd);
     tcase_add_test(tests, test_block);
     tcase_add_test(tests, test_pool);
     tcase_add_test(tests, test_binary);

@@ -1,0 +1,333 @@
+#include "agent/runtime/step_winograd.h"
+
+#include "codec/base/arith.h"
+
+#include <math.h>
+#include <string.h>
+
+/* What the transformed inputs of a chunk of tiles may take; a larger image goes chunk by chunk. */
+#define WINOGRAD_INPUT_BYTES (2u << 20)
+/* A pass: channels whose transformed weights and tiles whose products lie in L2 together. */
+#define WINOGRAD_PASS_CHANNELS 64
+#define WINOGRAD_PASS_TILES    48
+/* Floats behind each position: keeps the 36 of them off the same sets of a cache. */
+#define WINOGRAD_PAD 16
+/* What it costs to transform one element of one position, in multiply-accumulates of a GEMM: the
+ * weights come from far and go through a cache. */
+#define WINOGRAD_PIXEL_COST   4.0
+#define WINOGRAD_WEIGHTS_COST 7.0
+/* A GEMM of few k's runs slower than the direct one. */
+#define WINOGRAD_GEMM_COST 1.25
+
+enum {
+    IN = KERN_WINOGRAD_IN,
+    OUT = KERN_WINOGRAD_OUT,
+    POSITIONS = IN * IN,
+    PIXELS = OUT * OUT,
+};
+
+struct winograd_detail {
+    struct gemm_detail conv;
+    uint32_t tiles_x, tiles_y; /* of an image */
+    size_t tiles;              /* of the batch */
+    size_t chunk_tiles;
+    uint32_t pass_tiles, pass_channels;
+    /* Floats from one position to the next: */
+    size_t input_stride, weights_stride, product_stride;
+    /* Where in a slot's scratch: */
+    size_t panel_at, weights_at, products_at;
+};
+
+/* One chunk of a step, shared by its threads. */
+struct winograd_call {
+    const struct plan_run *run;
+    const struct winograd_detail *detail;
+    const float *a, *add;
+    float *out, *input; /* input: [position][tile of the chunk][channel] */
+    size_t first, count;
+    size_t part_tiles, parts;
+    uint32_t held[WORKERS_MAX]; /* the tile of weights whose panel each slot holds */
+};
+
+/* Where a tile of outputs lies. */
+struct winograd_place {
+    size_t image;
+    uint32_t y, x;
+};
+
+static size_t winograd_tiles(const struct window *w)
+{
+    return (size_t)w->batch * lego_div_up(w->out_height, OUT) * lego_div_up(w->out_width, OUT);
+}
+
+/* All work in multiply-accumulates; that of the direct method is 9 a pixel and pair of channels. */
+static double winograd_work(const struct window *w, uint32_t rows)
+{
+    double tiles = (double)winograd_tiles(w), channels = w->channels;
+
+    return POSITIONS * (WINOGRAD_GEMM_COST * tiles * channels * rows +
+                        WINOGRAD_PIXEL_COST * tiles * (channels + rows) +
+                        WINOGRAD_WEIGHTS_COST * channels * rows);
+}
+
+bool winograd_wins(const struct kern_table *kernels, const struct window *w, uint32_t groups,
+                   uint32_t rows)
+{
+    double direct = 9.0 * (double)window_pixels(w) * w->channels * rows;
+
+    return kernels->cpu && groups == 1 && w->kernel_height == 3 && w->kernel_width == 3 &&
+           w->stride_y == 1 && w->stride_x == 1 && w->dilation_y == 1 && w->dilation_x == 1 &&
+           winograd_work(w, rows) < direct;
+}
+
+const struct kern_gemm_variant *winograd_variant(const struct kern_table *kernels,
+                                                 const struct window *w, uint32_t rows)
+{
+    return gemm_choose(kernels, rows, winograd_tiles(w));
+}
+
+static struct winograd_place winograd_place(const struct winograd_detail *d, size_t tile)
+{
+    size_t of_image = (size_t)d->tiles_x * d->tiles_y, in_image = tile % of_image;
+
+    return (struct winograd_place){.image = tile / of_image,
+                                   .y = (uint32_t)(in_image / d->tiles_x) * OUT,
+                                   .x = (uint32_t)(in_image % d->tiles_x) * OUT};
+}
+
+/* The 36 pixels that a tile of outputs sees. */
+static void winograd_pixels(const struct winograd_call *call, size_t tile,
+                            const float *ret_pointers[POSITIONS])
+{
+    const struct window *w = &call->detail->conv.window;
+    struct winograd_place at = winograd_place(call->detail, tile);
+    const float *image = call->a + at.image * w->in_height * w->in_width * w->channels;
+
+    for (int row = 0; row < IN; row++) {
+        int64_t y = (int64_t)at.y + row - w->pad_top;
+        for (int column = 0; column < IN; column++) {
+            int64_t x = (int64_t)at.x + column - w->pad_left;
+            bool inside = y >= 0 && y < w->in_height && x >= 0 && x < w->in_width;
+            ret_pointers[row * IN + column] =
+                inside ? image + ((size_t)y * w->in_width + (size_t)x) * w->channels
+                       : call->run->zeros;
+        }
+    }
+}
+
+static void winograd_input_task(void *context, uint32_t slot, size_t item)
+{
+    const struct winograd_call *call = context;
+    const struct winograd_detail *d = call->detail;
+    const float *pointers[POSITIONS];
+    size_t end = lego_min_size((item + 1) * d->tiles_x, call->count);
+
+    (void)slot;
+    for (size_t tile = item * d->tiles_x; tile < end; tile++) {
+        struct kern_winograd_input_f32 args = {
+            .a = pointers,
+            .channels = d->conv.window.channels,
+            .out = call->input + tile * d->conv.window.channels,
+            .out_stride = d->input_stride,
+        };
+        winograd_pixels(call, call->first + tile, pointers);
+        call->run->kernels->winograd_input_f32(&args);
+    }
+}
+
+/* The products of `count` tiles from `tile` on with one block's transformed weights. */
+static void winograd_multiply(const struct winograd_call *call, const float *weights,
+                              float *products, size_t tile, uint32_t count, uint32_t channel,
+                              uint32_t channels, uint32_t n)
+{
+    const struct winograd_detail *d = call->detail;
+    const struct kern_gemm_variant *variant = d->conv.variant;
+    uint32_t mr = variant->mr, nr = variant->nr, pitch = d->conv.window.channels;
+    const float *pointers[WINOGRAD_PASS_TILES + 1];
+    struct kern_gemm_f32 args = {.n = n,
+                                 .taps = 1,
+                                 .channels = channels,
+                                 .a = pointers,
+                                 .c_stride = nr,
+                                 .accumulate = channel > 0,
+                                 .lo = -INFINITY,
+                                 .hi = INFINITY};
+
+    for (uint32_t p = 0; p < POSITIONS; p++) {
+        const float *input = call->input + p * d->input_stride + tile * pitch + channel;
+        args.panel = weights + p * d->weights_stride;
+        for (uint32_t t = 0; t < count; t += mr) {
+            args.m = count - t < mr ? count - t : mr;
+            for (uint32_t i = 0; i < mr; i++)
+                pointers[i] = input + (size_t)(t + (i < args.m ? i : args.m - 1)) * pitch;
+            args.c = products + p * d->product_stride + (size_t)t * nr;
+            variant->run(&args);
+        }
+    }
+}
+
+/* One tile of outputs for rows [row, row + n). */
+static void winograd_give(const struct winograd_call *call, const float *products, size_t tile,
+                          uint32_t row, uint32_t n)
+{
+    const struct winograd_detail *d = call->detail;
+    const struct window *w = &d->conv.window;
+    struct winograd_place at = winograd_place(d, tile);
+    float *out[PIXELS];
+    const float *add[PIXELS];
+    struct kern_winograd_output_f32 args = {.products = products,
+                                            .product_stride = d->product_stride,
+                                            .channels = n,
+                                            .bias = d->conv.bias ? d->conv.bias + row : NULL,
+                                            .out = out,
+                                            .add = call->add ? add : NULL,
+                                            .lo = d->conv.lo,
+                                            .hi = d->conv.hi};
+
+    for (uint32_t p = 0; p < PIXELS; p++) {
+        uint32_t y = at.y + p / OUT, x = at.x + p % OUT;
+        size_t pixel = (at.image * w->out_height + y) * w->out_width + x;
+        size_t to = pixel * (size_t)d->conv.out_stride + row;
+        bool inside = y < w->out_height && x < w->out_width;
+        out[p] = inside ? call->out + to : NULL;
+        add[p] = inside && call->add ? call->add + to : NULL;
+    }
+    call->run->kernels->winograd_output_f32(&args);
+    for (uint32_t p = 0; d->conv.activation && p < PIXELS; p++)
+        if (out[p])
+            d->conv.activation(n, out[p], out[p], d->conv.act_lo, d->conv.act_hi);
+}
+
+/* One block of rows, whose panel holds [tap][channel][nr], for tiles [tile, end) of the chunk. */
+static void winograd_block(const struct winograd_call *call, const float *panel, char *scratch,
+                           uint32_t row, uint32_t n, size_t tile, size_t end)
+{
+    const struct winograd_detail *d = call->detail;
+    uint32_t channels = d->conv.window.channels, nr = d->conv.variant->nr, held = UINT32_MAX;
+    float *weights = (float *)(scratch + d->weights_at);
+    float *products = (float *)(scratch + d->products_at);
+
+    for (; tile < end; tile += d->pass_tiles) {
+        uint32_t count = (uint32_t)lego_min_size(end - tile, d->pass_tiles);
+        for (uint32_t channel = 0; channel < channels; channel += d->pass_channels) {
+            uint32_t k = (uint32_t)lego_min_size(channels - channel, d->pass_channels);
+            struct kern_winograd_weights_f32 args = {.taps = panel + (size_t)channel * nr,
+                                                     .elems = (size_t)k * nr,
+                                                     .tap_stride = (size_t)channels * nr,
+                                                     .out = weights,
+                                                     .out_stride = d->weights_stride};
+            if (held != channel)
+                call->run->kernels->winograd_weights_f32(&args);
+            held = channel;
+            winograd_multiply(call, weights, products, tile, count, channel, k, n);
+        }
+        for (uint32_t t = 0; t < count; t++)
+            winograd_give(call, products + (size_t)t * nr, call->first + tile + t, row, n);
+    }
+}
+
+static void winograd_block_task(void *context, uint32_t slot, size_t item)
+{
+    struct winograd_call *call = context;
+    const struct winograd_detail *d = call->detail;
+    const struct weights *weights = d->conv.weights;
+    uint32_t tile = (uint32_t)(item / call->parts), row;
+    size_t first = item % call->parts * call->part_tiles;
+    size_t end = lego_min_size(first + call->part_tiles, call->count);
+    char *scratch = run_slot(call->run, slot);
+    const float *panel = (const float *)(scratch + d->panel_at);
+
+    if (weights->panels) {
+        panel = weights->panels + tile * weights_tile_elems(weights);
+    } else if (call->held[slot] != tile) {
+        weights_decode(call->run->kernels, weights, tile, 1, weights->splits,
+                       (float *)(scratch + d->panel_at));
+        call->held[slot] = tile;
+    }
+    for (uint32_t b = 0; b < weights->tile_blocks; b++, panel += weights->block_elems) {
+        uint32_t n = weights_block_rows(weights, tile * weights->tile_blocks + b, &row);
+        if (n)
+            winograd_block(call, panel, scratch, row, n, first, end);
+    }
+}
+
+static int winograd_run(const struct plan_step *step, struct plan_run *run, struct lego_diag *diag)
+{
+    const struct winograd_detail *d = step->detail;
+    struct winograd_call call = {
+        .run = run,
+        .detail = d,
+        .a = run_floats(run, step->inputs[0]),
+        .add = step->input_count > 1 ? run_floats(run, step->inputs[1]) : NULL,
+        .out = run_floats(run, step->outputs[0]),
+        .input = (float *)run->shared,
+    };
+    uint32_t slots = workers_worth(run->workers, SIZE_MAX, step->work);
+    size_t wanted = slots > 1 ? 3 * (size_t)slots : 1, units = d->conv.weights->tile_count;
+
+    (void)diag;
+    memset(call.held, -1, sizeof(call.held));
+    for (; call.first < d->tiles; call.first += call.count) {
+        call.count = lego_min_size(d->tiles - call.first, d->chunk_tiles);
+        call.part_tiles = lego_div_up(call.count, lego_div_up(wanted, units));
+        call.part_tiles = lego_div_up(call.part_tiles, d->conv.variant->mr) * d->conv.variant->mr;
+        call.parts = lego_div_up(call.count, call.part_tiles);
+        workers_run(run->workers, slots, lego_div_up(call.count, d->tiles_x), winograd_input_task,
+                    &call);
+        workers_run(run->workers, slots, units * call.parts, winograd_block_task, &call);
+    }
+    return LEGO_OK;
+}
+
+/* Sizes of chunks and passes, and what they need of memory. */
+static void winograd_scratch(struct plan_builder *b, struct winograd_detail *d)
+{
+    const struct weights *weights = d->conv.weights;
+    uint32_t channels = d->conv.window.channels, mr = d->conv.variant->mr;
+    size_t at = 0, nr = d->conv.variant->nr, most, chunks;
+
+    most = WINOGRAD_INPUT_BYTES / (POSITIONS * sizeof(float) * channels) / mr * mr;
+    chunks = lego_div_up(d->tiles, lego_max_size(most, mr));
+    d->chunk_tiles = lego_div_up(lego_div_up(d->tiles, chunks), mr) * mr;
+    d->pass_tiles = (uint32_t)lego_min_size(WINOGRAD_PASS_TILES / mr * mr, d->chunk_tiles);
+    d->pass_channels = (uint32_t)lego_min_size(WINOGRAD_PASS_CHANNELS, channels);
+    d->input_stride = d->chunk_tiles * channels + WINOGRAD_PAD;
+    d->weights_stride = d->pass_channels * nr + WINOGRAD_PAD;
+    d->product_stride = d->pass_tiles * nr + WINOGRAD_PAD;
+    d->weights_at = at;
+    at += POSITIONS * d->weights_stride * sizeof(float);
+    d->products_at = at;
+    at += POSITIONS * d->product_stride * sizeof(float);
+    d->panel_at = at;
+    if (!weights->panels)
+        at += weights_tile_elems(weights) * sizeof(float);
+    plan_need_slot(b, at);
+    plan_need_shared(b, POSITIONS * d->input_stride * sizeof(float));
+    plan_need_zeros(b, channels);
+}
+
+int winograd_step(struct plan_builder *b, const struct lego_node *node,
+                  const struct gemm_detail *conv, int32_t a, int32_t add, int32_t out)
+{
+    int32_t inputs[2] = {a, add};
+    const struct window *w = &conv->window;
+    struct winograd_detail d = {
+        .conv = *conv,
+        .tiles_x = (uint32_t)lego_div_up(w->out_width, OUT),
+        .tiles_y = (uint32_t)lego_div_up(w->out_height, OUT),
+        .tiles = winograd_tiles(w),
+    };
+    struct plan_step *step;
+
+    winograd_scratch(b, &d);
+    gemm_finish(b, node, &d.conv);
+    step = plan_step_add(b, node, winograd_run, sizeof(d), inputs, add >= 0 ? 2 : 1, &out, 1);
+    if (!step)
+        return LEGO_E_NOMEM;
+    memcpy(step->detail, &d, sizeof(d));
+    step->macs = (uint64_t)conv->pixels * conv->weights->rows * w->channels * 9;
+    step->work = (uint64_t)winograd_work(w, conv->weights->rows);
+    if (add >= 0)
+        b->plan->values[out].reuse = add;
+    return LEGO_OK;
+}
