@@ -5,47 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Shapes for one example: open dimensions are 1, or what the preprocessing says. */
-static int close_inputs(const struct lego_package *package, struct lego_shape *shapes,
-                        struct lego_diag *diag)
-{
-    const struct lego_graph *graph = package->graph;
-    const struct lego_preprocess *p = &package->preprocess;
-
-    for (uint32_t i = 0; i < graph->input_count; i++) {
-        const struct lego_value *value = &graph->values[graph->inputs[i]];
-        const bool picture = p->present && value->shape.rank == 4 &&
-                             (p->input ? strcmp(p->input, value->name) == 0 : i == 0);
-        const int64_t sizes[LEGO_MAX_RANK] = {1, p->nhwc ? p->height : p->channels,
-                                              p->nhwc ? p->width : p->height,
-                                              p->nhwc ? p->channels : p->width};
-
-        if (value->shape.rank < 0 || value->dtype != LEGO_DTYPE_FLOAT32)
-            return lego_fail(diag, LEGO_E_UNSUPPORTED,
-                             "no examples can be made for input '%s' (%s)", value->name,
-                             lego_dtype_name(value->dtype));
-        shapes[i] = value->shape;
-        for (int d = 0; d < shapes[i].rank; d++) {
-            if (shapes[i].dim[d] < 0)
-                shapes[i].dim[d] = picture ? sizes[d] : 1;
-        }
-    }
-    return LEGO_OK;
-}
-
-static int close_graph(struct calibration *c, const struct lego_package *package,
-                       struct lego_diag *diag)
-{
-    struct lego_shape *shapes = calloc(package->graph->input_count + 1, sizeof(*shapes));
-    int status = shapes ? close_inputs(package, shapes, diag)
-                        : lego_fail(diag, LEGO_E_NOMEM, "out of memory for shapes");
-
-    if (status == LEGO_OK)
-        status = lego_graph_specialise(package->graph, shapes, &c->graph, diag);
-    free(shapes);
-    return status;
-}
-
 static void note_use(struct calibration *c, int32_t value, uint32_t node)
 {
     if (value >= 0)
@@ -165,7 +124,7 @@ static int32_t find_logits(const struct lego_graph *graph)
 }
 
 int calibrate_create(const struct lego_package *package, const struct encode_weight *weights,
-                     uint32_t weight_count, uint64_t seed, uint32_t images,
+                     uint32_t weight_count, uint64_t seed, const struct encode_examples *examples,
                      struct encode_workers *workers, struct calibration **ret_calibration,
                      struct lego_diag *diag)
 {
@@ -177,8 +136,9 @@ int calibrate_create(const struct lego_package *package, const struct encode_wei
     c->weights = weights;
     c->workers = workers;
     c->seed = seed;
-    c->images = images;
-    status = close_graph(c, package, diag);
+    c->images = examples->count;
+    c->synthetic = examples->synthetic;
+    status = lego_graph_specialise(package->graph, examples->shapes, &c->graph, diag);
     if (status == LEGO_OK) {
         c->values = calloc(c->graph->value_count + 1, sizeof(*c->values));
         c->layer_of = calloc(c->graph->node_count + 1, sizeof(*c->layer_of));
@@ -188,7 +148,7 @@ int calibrate_create(const struct lego_package *package, const struct encode_wei
     if (status == LEGO_OK)
         status = find_layers(c, package->graph, weight_count, diag);
     if (status == LEGO_OK)
-        status = cal_draw(c, package, diag);
+        status = cal_draw(c, examples, diag);
     c->keeps_targets = cal_keeps_targets(c);
     if (status != LEGO_OK) {
         calibrate_destroy(c);
@@ -230,6 +190,15 @@ const struct layer *calibrate_layers(const struct calibration *c, uint32_t *ret_
 uint32_t calibrate_images(const struct calibration *c)
 {
     return c->images;
+}
+
+uint32_t calibrate_unadapted(const struct calibration *c)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < c->layer_count; i++)
+        count += !lego_node_attr(&c->graph->nodes[c->layers[i].layer.node], "lego.bn_scale");
+    return count;
 }
 
 bool cal_node_differs(const struct calibration *c, uint32_t node)

@@ -1,6 +1,6 @@
 /*
  * Calibration: two copies of a network, the teacher with its own weights and the student with
- * quantised ones, walk through the graph side by side on synthetic examples. Each layer is
+ * quantised ones, walk through the graph side by side on examples. Each layer is
  * quantised when the walk reaches it, for the inputs that the student really sees and towards the
  * outputs of the teacher, so that it also mends what the layers before it broke (after GPTQ:
  * Frantar et al., arXiv 2210.17323, and its sequential, asymmetric forms).
@@ -8,6 +8,7 @@
 #ifndef LEGO_ENCODE_CALIBRATE_H
 #define LEGO_ENCODE_CALIBRATE_H
 
+#include "codec/encode/examples.h"
 #include "codec/encode/layer.h"
 #include "codec/encode/workers.h"
 #include "codec/format/package.h"
@@ -33,11 +34,11 @@ typedef int (*calibrate_quantise)(void *context, const struct calibrate_stats *s
 
 /*
  * Prepares: closes the graph's shapes for one example, finds the layers among `weights` (which
- * stay the caller's, as the package does), and draws the examples. Errors: E_UNSUPPORTED (an input
- * is not fp32 or its size is open, an operator cannot be evaluated ahead), E_NOMEM, ...
+ * stay the caller's, as the package does), and reads the examples. `seed` is of what is sampled.
+ * Errors: E_UNSUPPORTED (an operator cannot be evaluated ahead), E_NOMEM, what reading says, ...
  */
 int calibrate_create(const struct lego_package *package, const struct encode_weight *weights,
-                     uint32_t weight_count, uint64_t seed, uint32_t images,
+                     uint32_t weight_count, uint64_t seed, const struct encode_examples *examples,
                      struct encode_workers *workers, struct calibration **ret_calibration,
                      struct lego_diag *diag);
 void calibrate_destroy(struct calibration *calibration);
@@ -45,6 +46,9 @@ void calibrate_destroy(struct calibration *calibration);
 /* The layers, in the order of the walk, and how many examples there are. */
 const struct layer *calibrate_layers(const struct calibration *calibration, uint32_t *ret_count);
 uint32_t calibrate_images(const struct calibration *calibration);
+
+/* Layers that have no BatchNormalization to be adapted by, where the examples are synthetic. */
+uint32_t calibrate_unadapted(const struct calibration *calibration);
 
 /* One walk: calls quantise for each layer once. */
 int calibrate_walk(struct calibration *calibration, calibrate_quantise quantise, void *context,

@@ -43,14 +43,15 @@ struct calibration {
     struct layer *public_layers;
     uint32_t layer_count;
     uint32_t *layer_of; /* [graph->node_count], NO_LAYER */
+    bool synthetic;     /* BatchNorms are adapted to the examples */
     bool adapted;       /* ratio and offset are known */
     bool keeps_targets; /* the first walk keeps what the later ones want of the teacher */
     bool alone;         /* it has: the student walks alone, in the teacher's buffers */
     int32_t logits;     /* value before a last Softmax, or the first output */
 };
 
-/* Draws the examples into the graph inputs' teacher buffers. */
-int cal_draw(struct calibration *c, const struct lego_package *package, struct lego_diag *diag);
+/* Reads the examples into the graph inputs' teacher buffers. */
+int cal_draw(struct calibration *c, const struct encode_examples *examples, struct lego_diag *diag);
 
 /* Allocates a value for all examples; `student`: the student's own. LEGO_E_NOMEM with a diag. */
 int cal_allocate(struct calibration *c, int32_t value, bool student, struct lego_diag *diag);

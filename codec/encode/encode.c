@@ -175,6 +175,9 @@ static void describe_layer(struct job *job, uint32_t index)
     char text[160];
 
     entry->name = layer->weight->name;
+    snprintf(entry->format, sizeof(entry->format), "%ux%u/%u",
+             coded->stages[0].catalogue->brick_rows, coded->stages[0].catalogue->brick_columns,
+             coded->stages[0].catalogue->entries);
     entry->weights = (uint64_t)coded->rows * coded->columns;
     entry->bytes = coded->stages[0].stream_bytes;
     if (coded->scale_kind == LEGO_SCALE_LAYER)
@@ -250,15 +253,18 @@ static void commit(struct job *job)
 static int encode_fitted(struct lego_package *package, const struct encode_options *options,
                          struct encode_report *ret_report, struct lego_diag *diag)
 {
-    struct encode_workers *workers = encode_workers_create(options->threads, options->kernels);
+    struct encode_session *session = options->session;
     struct encode_report report;
+    int status = LEGO_OK;
 
-    if (!workers)
-        return lego_fail(diag, LEGO_E_NOMEM, "out of memory for threads");
-    const int status = options->codec == ENCODE_CODEC_SMALL
-                           ? small_package(package, options, workers, &report, diag)
-                           : fit_package(package, options, workers, &report, diag);
-    encode_workers_destroy(workers);
+    if (!session)
+        status = encode_session_create(package, NULL, options, &session, diag);
+    if (status == LEGO_OK)
+        status = options->codec == ENCODE_CODEC_SMALL
+                     ? small_package(package, options, session, &report, diag)
+                     : fit_package(package, options, session, &report, diag);
+    if (!options->session)
+        encode_session_destroy(session);
     if (status != LEGO_OK)
         return status;
     drop_hints(package->graph);

@@ -14,7 +14,7 @@
 #ifndef LEGO_ENCODE_ENCODE_H
 #define LEGO_ENCODE_ENCODE_H
 
-#include "codec/format/package.h"
+#include "codec/encode/examples.h"
 #include "codec/kernels/kernels.h"
 
 enum encode_codec {
@@ -46,10 +46,12 @@ struct encode_options {
     uint32_t threads; /* 0: all cores */
     /* What to compute with, NULL: the C references; it changes the time and nothing else. */
     const struct kern_table *kernels;
-    /* ENCODE_CODEC_BRICKS: 0: plain clustering as above. Else bricks are fitted by calibration on
-       synthetic examples, formats chosen for each layer so that indices, scales and catalogues take
-       at most this many bytes; of the options above only seed and threads then count. */
+    /* ENCODE_CODEC_BRICKS: 0: plain clustering as above. Else bricks are fitted by calibration,
+       formats chosen for each layer so that indices, scales and catalogues take at most this many
+       bytes; of the options above only seed, threads and kernels then count. */
     uint64_t weight_bytes;
+    struct encode_session *session; /* calibration to use; NULL: one on synthetic examples */
+    bool draft; /* fit with fewer walks: to see what a size costs, not to keep */
     /* Called from the calling thread, in order; `done` of `total` layers. `layer` is the weight's
        name, NULL while a catalogue is trained; `text` says what was done. NULL: silent. */
     void (*progress)(void *context, const char *layer, uint32_t done, uint32_t total,
@@ -59,6 +61,8 @@ struct encode_options {
 
 struct encode_layer {
     const char *name; /* the weight's, borrowed from the package */
+    char format[24];  /* how its weights are coded: "1x9/256+256" is rows x columns / K + K */
+    bool calibrated;  /* fitted to what the layer sees; false: by itself, no walk reaches it */
     uint64_t weights;
     uint64_t bytes; /* of indices and scales */
     double bits_per_weight;
@@ -72,6 +76,31 @@ struct encode_report {
     uint32_t layer_count;
     struct encode_layer *layers; /* malloc'ed; encode_report_clear frees */
 };
+
+/*
+ * Calibration that several compressions of one network share. It keeps `package`, the network with
+ * its dense weights, and `examples` as long as it lives; each compression is then of a package of
+ * its own that was read from the same file. `examples` NULL: synthetic ones. Of the options seed,
+ * threads and kernels count, and must be those of the compressions.
+ *
+ * Errors: E_UNSUPPORTED (no weights, an input for which no synthetic examples can be made, an
+ * operator or a shape that cannot be evaluated ahead), E_FORMAT (a weight is NaN or infinite),
+ * E_NOMEM, and what reading the examples says.
+ */
+struct encode_session;
+int encode_session_create(const struct lego_package *package,
+                          const struct encode_examples *examples,
+                          const struct encode_options *options, struct encode_session **ret_session,
+                          struct lego_diag *diag);
+void encode_session_destroy(struct encode_session *session);
+
+/* What the synthetic examples are, "textured leaves"; NULL where they are the caller's. */
+const char *encode_session_text(const struct encode_session *session);
+
+/* How many examples there are; layers without a BatchNormalization that tells how far synthetic
+ * examples are from real ones (0 with real ones). */
+uint32_t encode_session_examples(const struct encode_session *session);
+uint32_t encode_session_unadapted(const struct encode_session *session);
 
 /*
  * Codes every weight of the package (see above) in place: afterwards those tensors are coded,

@@ -5,9 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define IMAGES       256
-#define IMAGE_BYTES  ((uint64_t)640 << 20) /* of the largest value of all examples, times 8 */
 #define REFINE_WALKS 5
+#define DRAFT_WALKS  1
 
 /* In falling size. Vectors only where the kernels decode them fast; those of less than a bit have
  * one scale for the layer. */
@@ -65,24 +64,6 @@ static float deviation_of(const struct encode_weight *w)
     return lego_half_to_float(lego_half_from_float(fminf(deviation, 60000)));
 }
 
-/* As many examples as memory is meant for: the largest values are held a few times over. */
-uint32_t fit_choose_images(const struct lego_package *package)
-{
-    uint64_t largest = 1;
-
-    for (uint32_t v = 0; v < package->graph->value_count; v++) {
-        const struct lego_shape *shape = &package->graph->values[v].shape;
-        uint64_t bytes = sizeof(float);
-
-        for (int d = 0; d < shape->rank; d++)
-            bytes *= shape->dim[d] > 0 && shape->dim[d] < 1 << 20 ? (uint64_t)shape->dim[d] : 1;
-        if (package->graph->values[v].tensor < 0 && bytes > largest)
-            largest = bytes;
-    }
-    const uint64_t images = IMAGE_BYTES / 8 / largest;
-    return images > IMAGES ? IMAGES : images < 8 ? 8 : (uint32_t)images;
-}
-
 static void describe_layers(struct fit *fit)
 {
     uint32_t count;
@@ -108,6 +89,11 @@ static void describe_layers(struct fit *fit)
     }
 }
 
+static uint32_t refine_walks(const struct fit *fit)
+{
+    return fit->options->draft ? DRAFT_WALKS : REFINE_WALKS;
+}
+
 static int prepare(struct fit *fit, struct encode_report *report, struct lego_diag *diag)
 {
     uint32_t count;
@@ -122,17 +108,12 @@ static int prepare(struct fit *fit, struct encode_report *report, struct lego_di
     if (!fit->layers || !report->layers)
         return lego_fail(diag, LEGO_E_NOMEM, "out of memory for layers");
     report->layer_count = fit->weight_count;
-    status =
-        calibrate_create(fit->package, fit->weights, fit->weight_count, fit->options->seed,
-                         fit_choose_images(fit->package), fit->workers, &fit->calibration, diag);
-    if (status != LEGO_OK)
-        return status;
     describe_layers(fit);
     calibrate_layers(fit->calibration, &count);
     fit->bias = calloc(count + 1, sizeof(*fit->bias));
     if (!fit->bias)
         return lego_fail(diag, LEGO_E_NOMEM, "out of memory for biases");
-    fit->steps = count * (1 + REFINE_WALKS);
+    fit->steps = count * ((fit->session->explored ? 0 : 1) + refine_walks(fit));
     return LEGO_OK;
 }
 
@@ -175,18 +156,94 @@ static int walk(struct fit *fit, struct lego_diag *diag)
     return status;
 }
 
-static int measure_sensitivity(struct fit *fit, struct lego_diag *diag)
+static int take_sensitivity(struct fit *fit, struct lego_diag *diag)
 {
     uint32_t count;
     const struct layer *layers = calibrate_layers(fit->calibration, &count);
-    double *sensitivity = calloc(count + 1, sizeof(*sensitivity));
-    int status = sensitivity ? calibrate_sensitivity(fit->calibration, sensitivity, diag)
-                             : lego_fail(diag, LEGO_E_NOMEM, "out of memory for sensitivities");
+    const double *sensitivity;
+    const int status = encode_session_sensitivity(fit->session, &sensitivity, diag);
 
     for (uint32_t i = 0; status == LEGO_OK && i < count; i++)
         fit->layers[layers[i].weight].sensitivity = sqrt(sensitivity[i]);
-    free(sensitivity);
     return status;
+}
+
+static void clear_catalogues(struct fit_catalogue *catalogues)
+{
+    for (uint32_t f = 0; f < FIT_FORMATS; f++) {
+        for (int s = 0; s < GPTQ_MAX_STAGES; s++) {
+            free(catalogues[f].data[s]);
+            free(catalogues[f].values[s]);
+        }
+    }
+}
+
+/* Copies catalogues; to what holds none. */
+static bool copy_catalogues(const struct fit_catalogue *from, struct fit_catalogue *to)
+{
+    bool good = true;
+
+    for (uint32_t f = 0; f < FIT_FORMATS; f++) {
+        const size_t elems = (size_t)from[f].entries * fit_formats[f].rows * fit_formats[f].columns;
+
+        to[f] = from[f];
+        for (int s = 0; s < GPTQ_MAX_STAGES; s++) {
+            to[f].data[s] = from[f].data[s] ? malloc(elems + 1) : NULL;
+            to[f].values[s] = from[f].values[s] ? malloc((elems + 1) * sizeof(float)) : NULL;
+            if (to[f].data[s])
+                memcpy(to[f].data[s], from[f].data[s], elems);
+            if (to[f].values[s])
+                memcpy(to[f].values[s], from[f].values[s], elems * sizeof(float));
+            good = good && !to[f].data[s] == !from[f].data[s] &&
+                   !to[f].values[s] == !from[f].values[s];
+        }
+    }
+    return good;
+}
+
+void fit_exploration_destroy(struct fit_exploration *exploration)
+{
+    if (!exploration)
+        return;
+    clear_catalogues(exploration->catalogues);
+    free(exploration->distortion);
+    free(exploration);
+}
+
+/* One walk with the catalogues of the plain weights; the session keeps what it found. */
+static int explore(struct fit *fit, struct lego_diag *diag)
+{
+    struct fit_exploration *found = calloc(1, sizeof(*found));
+    int status = fit_train(fit, diag);
+
+    if (found)
+        found->distortion = calloc(fit->weight_count + 1, sizeof(*found->distortion));
+    if (status == LEGO_OK &&
+        (!found || !found->distortion || !copy_catalogues(fit->catalogues, found->catalogues)))
+        status = lego_fail(diag, LEGO_E_NOMEM, "out of memory for catalogues");
+    fit->exploring = true;
+    if (status == LEGO_OK)
+        status = walk(fit, diag);
+    fit->exploring = false;
+    if (status != LEGO_OK) {
+        fit_exploration_destroy(found);
+        return status;
+    }
+    for (uint32_t i = 0; i < fit->weight_count; i++)
+        memcpy(found->distortion[i], fit->layers[i].distortion, sizeof(fit->layers[i].distortion));
+    fit->session->explored = found;
+    return LEGO_OK;
+}
+
+static int recall(struct fit *fit, struct lego_diag *diag)
+{
+    const struct fit_exploration *found = fit->session->explored;
+
+    for (uint32_t i = 0; i < fit->weight_count; i++)
+        memcpy(fit->layers[i].distortion, found->distortion[i], sizeof(fit->layers[i].distortion));
+    return copy_catalogues(found->catalogues, fit->catalogues)
+               ? LEGO_OK
+               : lego_fail(diag, LEGO_E_NOMEM, "out of memory for catalogues");
 }
 
 static int run(struct fit *fit, struct encode_report *report, struct lego_diag *diag)
@@ -195,19 +252,15 @@ static int run(struct fit *fit, struct encode_report *report, struct lego_diag *
     int status = prepare(fit, report, diag);
 
     if (status == LEGO_OK)
-        status = fit_train(fit, diag);
-    if (status == LEGO_OK)
-        status = measure_sensitivity(fit, diag);
+        status = take_sensitivity(fit, diag);
     for (uint32_t i = 0; i < fit->weight_count; i++)
         weights += (uint64_t)fit->weights[i].rows * fit->weights[i].columns;
     fit->explore_bits = 8.0 * (double)fit->options->weight_bytes / (double)weights;
-    fit->exploring = true;
     if (status == LEGO_OK)
-        status = walk(fit, diag);
-    fit->exploring = false;
+        status = fit->session->explored ? recall(fit, diag) : explore(fit, diag);
     if (status == LEGO_OK)
         status = fit_allocate(fit, fit->options->weight_bytes, diag);
-    for (uint32_t i = 0; status == LEGO_OK && i < REFINE_WALKS; i++) {
+    for (uint32_t i = 0; status == LEGO_OK && i < refine_walks(fit); i++) {
         if (i > 0)
             status = fit_retrain(fit, diag);
         if (status == LEGO_OK)
@@ -227,7 +280,6 @@ static void fit_clear(struct fit *fit)
     for (uint32_t i = 0; fit->bias && i < count; i++)
         free(fit->bias[i]);
     free(fit->bias);
-    calibrate_destroy(fit->calibration);
     for (uint32_t i = 0; fit->layers && i < fit->weight_count; i++) {
         struct fit_layer *layer = &fit->layers[i];
 
@@ -237,21 +289,20 @@ static void fit_clear(struct fit *fit)
         free(layer->decoded);
         free(layer->compensated);
     }
-    for (uint32_t f = 0; f < FIT_FORMATS; f++) {
-        for (int s = 0; s < GPTQ_MAX_STAGES; s++) {
-            free(fit->catalogues[f].data[s]);
-            free(fit->catalogues[f].values[s]);
-        }
-    }
+    clear_catalogues(fit->catalogues);
     free(fit->layers);
     free(fit->weights);
 }
 
 int fit_package(struct lego_package *package, const struct encode_options *options,
-                struct encode_workers *workers, struct encode_report *ret_report,
+                struct encode_session *session, struct encode_report *ret_report,
                 struct lego_diag *diag)
 {
-    struct fit fit = {.package = package, .options = options, .workers = workers};
+    struct fit fit = {.package = package,
+                      .options = options,
+                      .session = session,
+                      .workers = session->workers,
+                      .calibration = session->calibration};
     struct encode_report report = {0};
     const int status = run(&fit, &report, diag);
 

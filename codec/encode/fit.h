@@ -13,6 +13,7 @@
 #include "codec/encode/calibrate.h"
 #include "codec/encode/encode.h"
 #include "codec/encode/gptq.h"
+#include "codec/encode/session.h"
 
 #define FIT_FORMATS 12
 
@@ -50,17 +51,26 @@ struct fit_layer {
 struct fit {
     struct lego_package *package;
     const struct encode_options *options;
+    struct encode_session *session;
     struct encode_workers *workers;
     struct encode_weight *weights;
     uint32_t weight_count;
-    struct fit_layer *layers; /* [weight_count] */
-    struct calibration *calibration;
+    struct fit_layer *layers;        /* [weight_count] */
+    struct calibration *calibration; /* the session's */
     struct fit_catalogue catalogues[FIT_FORMATS];
     bool exploring;
     double explore_bits;  /* a weight: what the student of the exploring walk is made of */
     uint32_t step, steps; /* of progress */
     float **bias;         /* [calibrated layer] what is added to the bias */
 };
+
+/* What exploring found, which does not depend on the size that is asked for: kept in the session,
+ * so that the next compression allocates at once. */
+struct fit_exploration {
+    struct fit_catalogue catalogues[FIT_FORMATS]; /* as trained on the plain weights */
+    double (*distortion)[FIT_FORMATS];            /* [weight_count] */
+};
+void fit_exploration_destroy(struct fit_exploration *exploration);
 
 /* fit_layer.c: quantises a layer in one format or, exploring, in all. A calibrate_quantise. */
 int fit_quantise(void *context, const struct calibrate_stats *stats, float *ret_weights,
@@ -91,12 +101,9 @@ int fit_store_biases(struct lego_package *package, const struct calibration *cal
 const float *fit_old_bias(const struct lego_package *package, const struct calibration *calibration,
                           const struct encode_weight *weights, uint32_t index);
 
-/* fit.c: as many examples as memory is meant for. */
-uint32_t fit_choose_images(const struct lego_package *package);
-
 /* fit.c: the whole. */
 int fit_package(struct lego_package *package, const struct encode_options *options,
-                struct encode_workers *workers, struct encode_report *ret_report,
+                struct encode_session *session, struct encode_report *ret_report,
                 struct lego_diag *diag);
 
 #endif

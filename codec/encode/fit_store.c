@@ -3,6 +3,7 @@
 #include "codec/encode/small.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -234,6 +235,8 @@ static void describe(const struct fit *fit, const struct fit_layer *layer,
     double error = 0, energy = 0;
 
     entry->name = w->name;
+    entry->calibrated = layer->calibrated;
+    snprintf(entry->format, sizeof(entry->format), "%s", fit_formats[layer->format].name);
     entry->weights = (uint64_t)w->rows * w->columns;
     entry->bytes =
         coded->scale_kind == LEGO_SCALE_ROW ? coded->rows * sizeof(uint16_t) : sizeof(float);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define WALKS         8
+#define DRAFT_WALKS   3
 #define ENOUGH        0.996 /* of the bytes: a walk that takes more of them is not improved on */
 #define LAYER_BYTES   14    /* of a layer's message beside its shape: step, tables, sizes */
 #define ROTATE_BITS   1.3   /* a weight, below which kernels are rotated */
@@ -21,12 +22,13 @@
 struct small {
     struct lego_package *package;
     const struct encode_options *options;
+    struct encode_session *session;
     struct small_settings settings;
     struct encode_weight *weights;
     struct small_layer *layers; /* [weight_count] */
     uint32_t weight_count;
-    struct calibration *calibration;
-    uint32_t layer_count; /* of the walk */
+    struct calibration *calibration; /* the session's */
+    uint32_t layer_count;            /* of the walk */
     const struct layer *walked;
     float **bias;      /* [layer_count] */
     float **best_bias; /* of the best walk that fits */
@@ -300,7 +302,8 @@ static int search(struct small *s, uint64_t bytes, struct lego_diag *diag)
         unstore(s);
         if (status != LEGO_OK)
             return status;
-        if (s->best_bytes >= (uint64_t)(ENOUGH * (double)bytes))
+        if (s->best_bytes >= (uint64_t)(ENOUGH * (double)bytes) ||
+            (s->options->draft && s->best_bytes > 0 && i + 1 >= DRAFT_WALKS))
             break;
         if (taken > bytes) {
             low_price = price;
@@ -334,6 +337,8 @@ static void describe(const struct small *s, struct encode_report *report)
         double error = 0, energy = 0;
 
         entry->name = s->weights[i].name;
+        snprintf(entry->format, sizeof(entry->format), "trellis%s",
+                 s->layers[i].rotation ? ", rotated" : "");
         entry->weights = (uint64_t)coded->rows * coded->columns;
         entry->bytes =
             coded->trellis->stream_bytes + ((uint64_t)coded->rows * 5 + 7) / 8 + sizeof(float);
@@ -351,6 +356,8 @@ static void describe(const struct small *s, struct encode_report *report)
         report->weights += entry->weights;
         report->bytes += entry->bytes;
     }
+    for (uint32_t i = 0; i < s->layer_count; i++)
+        report->layers[s->walked[i].weight].calibrated = true;
     report->catalogue_bytes = 4 * (uint64_t)s->best_table_count;
     report->bytes += report->catalogue_bytes;
 }
@@ -387,19 +394,14 @@ static int prepare(struct small *s, struct encode_report *report, struct lego_di
     if (!s->layers || !s->best || !report->layers)
         return lego_fail(diag, LEGO_E_NOMEM, "out of memory for layers");
     report->layer_count = s->weight_count;
-    status =
-        calibrate_create(s->package, s->weights, s->weight_count, s->options->seed,
-                         fit_choose_images(s->package), s->settings.workers, &s->calibration, diag);
-    if (status != LEGO_OK)
-        return status;
     s->walked = calibrate_layers(s->calibration, &s->layer_count);
     s->bias = calloc(s->layer_count + 1, sizeof(*s->bias));
     s->best_bias = calloc(s->layer_count + 1, sizeof(*s->best_bias));
-    double *sensitivity = calloc(s->layer_count + 1, sizeof(*sensitivity));
-    if (!s->bias || !s->best_bias || !sensitivity)
+    const double *sensitivity = NULL;
+    if (!s->bias || !s->best_bias)
         status = lego_fail(diag, LEGO_E_NOMEM, "out of memory for layers");
     if (status == LEGO_OK)
-        status = calibrate_sensitivity(s->calibration, sensitivity, diag);
+        status = encode_session_sensitivity(s->session, &sensitivity, diag);
     for (uint32_t i = 0; status == LEGO_OK && i < s->weight_count; i++) {
         s->layers[i].weight = &s->weights[i];
         s->layers[i].sensitivity = 1;
@@ -408,7 +410,6 @@ static int prepare(struct small *s, struct encode_report *report, struct lego_di
         s->layers[s->walked[i].weight].sensitivity = sqrt(sensitivity[i]);
         s->layers[s->walked[i].weight].last = i + 1 == s->layer_count;
     }
-    free(sensitivity);
     return status;
 }
 
@@ -448,19 +449,20 @@ static void small_clear(struct small *s)
     free(s->best_bias);
     for (uint32_t i = 0; s->layers && i < s->weight_count; i++)
         forget(&s->layers[i]);
-    calibrate_destroy(s->calibration);
     free(s->layers);
     free(s->best);
     free(s->weights);
 }
 
 int small_package(struct lego_package *package, const struct encode_options *options,
-                  struct encode_workers *workers, struct encode_report *ret_report,
+                  struct encode_session *session, struct encode_report *ret_report,
                   struct lego_diag *diag)
 {
     struct small s = {.package = package,
                       .options = options,
-                      .settings = {.graph = package->graph, .workers = workers}};
+                      .session = session,
+                      .calibration = session->calibration,
+                      .settings = {.graph = package->graph, .workers = session->workers}};
     struct encode_report report = {0};
     const int status = run(&s, &report, diag);
 

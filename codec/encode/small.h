@@ -8,6 +8,7 @@
 
 #include "codec/encode/calibrate.h"
 #include "codec/encode/encode.h"
+#include "codec/encode/session.h"
 #include "codec/encode/trellis.h"
 
 /* A weight and how it is coded at present. */
@@ -45,7 +46,7 @@ void small_round(float *values, uint32_t count);
 
 /* As fit_package (fit.h), for ENCODE_CODEC_SMALL. */
 int small_package(struct lego_package *package, const struct encode_options *options,
-                  struct encode_workers *workers, struct encode_report *ret_report,
+                  struct encode_session *session, struct encode_report *ret_report,
                   struct lego_diag *diag);
 
 #endif

@@ -1,0 +1,96 @@
+#include "codec/encode/session.h"
+#include "codec/encode/fit.h"
+
+#include <stdlib.h>
+
+static int create(struct encode_session *s, const struct lego_package *package,
+                  const struct encode_examples *examples, const struct encode_options *options,
+                  struct lego_diag *diag)
+{
+    int status = encode_weights_find(package->graph, &s->weights, &s->weight_count, diag);
+
+    if (status != LEGO_OK)
+        return status;
+    if (s->weight_count == 0)
+        return lego_fail(diag, LEGO_E_UNSUPPORTED,
+                         "the model has no weights to compress: no Conv, ConvTranspose, Gemm or "
+                         "MatMul with a constant fp32 matrix");
+    s->workers = encode_workers_create(options->threads, options->kernels);
+    if (!s->workers)
+        return lego_fail(diag, LEGO_E_NOMEM, "out of memory for threads");
+    if (!examples) {
+        status = encode_synthetic_create(package, options->seed, encode_examples_wanted(package),
+                                         s->workers, &s->synthetic, diag);
+        if (status != LEGO_OK)
+            return status;
+        examples = encode_synthetic_examples(s->synthetic);
+    }
+    return calibrate_create(package, s->weights, s->weight_count, options->seed, examples,
+                            s->workers, &s->calibration, diag);
+}
+
+int encode_session_create(const struct lego_package *package,
+                          const struct encode_examples *examples,
+                          const struct encode_options *options, struct encode_session **ret_session,
+                          struct lego_diag *diag)
+{
+    struct encode_session *s = calloc(1, sizeof(*s));
+    const int status = s ? create(s, package, examples, options, diag)
+                         : lego_fail(diag, LEGO_E_NOMEM, "out of memory for calibration");
+
+    if (status == LEGO_OK)
+        *ret_session = s;
+    else
+        encode_session_destroy(s);
+    return status;
+}
+
+void encode_session_destroy(struct encode_session *s)
+{
+    if (!s)
+        return;
+    calibrate_destroy(s->calibration);
+    encode_synthetic_destroy(s->synthetic);
+    fit_exploration_destroy(s->explored);
+    encode_workers_destroy(s->workers);
+    free(s->sensitivity);
+    free(s->weights);
+    free(s);
+}
+
+const char *encode_session_text(const struct encode_session *s)
+{
+    return s->synthetic ? encode_synthetic_text(s->synthetic) : NULL;
+}
+
+uint32_t encode_session_examples(const struct encode_session *s)
+{
+    return calibrate_images(s->calibration);
+}
+
+uint32_t encode_session_unadapted(const struct encode_session *s)
+{
+    return s->synthetic ? calibrate_unadapted(s->calibration) : 0;
+}
+
+int encode_session_sensitivity(struct encode_session *s, const double **ret_sensitivity,
+                               struct lego_diag *diag)
+{
+    uint32_t count;
+
+    calibrate_layers(s->calibration, &count);
+    if (!s->sensitivity) {
+        double *sensitivity = calloc(count + 1, sizeof(*sensitivity));
+        const int status = sensitivity
+                               ? calibrate_sensitivity(s->calibration, sensitivity, diag)
+                               : lego_fail(diag, LEGO_E_NOMEM, "out of memory for sensitivities");
+
+        if (status != LEGO_OK) {
+            free(sensitivity);
+            return status;
+        }
+        s->sensitivity = sensitivity;
+    }
+    *ret_sensitivity = s->sensitivity;
+    return LEGO_OK;
+}
