@@ -4,7 +4,8 @@
  *
  *   1. Explore: one walk (calibrate.h) in which each layer is quantised in every format.
  *   2. Allocate: a format for each layer, the least expected error for the bytes there are.
- *   3. Refine: further walks with these formats, between which the catalogues are trained again on
+ *   3. Refine: further walks with these formats, in which each layer's bricks are chosen once more
+ *      after their scales (gptq_descend), and between which the catalogues are trained again on
  *      what was really quantised.
  */
 #ifndef LEGO_ENCODE_FIT_H

@@ -11,6 +11,7 @@
 #define RIDGE_LAST   0.3
 #define DAMPING      0.01 /* of the mean moment, in the factor that feeds errors on */
 #define DAMPING_LAST 0.05
+#define DESCENTS     1 /* times that all bricks are chosen again */
 
 /* One layer's work: what is the same for all formats. */
 struct work {
@@ -21,6 +22,7 @@ struct work {
     float *target;      /* [rows][columns] */
     uint32_t *order[2]; /* [groups][columns]: single columns; whole channels */
     float *u[2];        /* [groups][columns][columns] */
+    float *h[2];        /* the same, damped moments in that order */
     bool have[2];
 };
 
@@ -68,6 +70,7 @@ static void work_clear(struct work *w)
     for (int i = 0; i < 2; i++) {
         free(w->order[i]);
         free(w->u[i]);
+        free(w->h[i]);
     }
 }
 
@@ -188,21 +191,23 @@ static int factor_group(struct work *w, uint32_t group, int kind)
 {
     const size_t n = w->columns;
     uint32_t *order = w->order[kind] + group * n;
-    float *u = w->u[kind] + group * n * n;
+    float *u = w->u[kind] + group * n * n, *ordered = w->h[kind] + group * n * n;
     int status = make_order(w, group, kind == 1, order);
 
     if (status != LEGO_OK)
         return status;
     if (!w->stats) {
         memset(u, 0, n * n * sizeof(*u));
+        memset(ordered, 0, n * n * sizeof(*ordered));
         for (size_t i = 0; i < n; i++)
-            u[i * n + i] = 1;
+            u[i * n + i] = ordered[i * n + i] = 1;
         return LEGO_OK;
     }
     const double *h = w->stats->h + group * n * n;
     const double damping = (w->layer->edge ? DAMPING_LAST : DAMPING) * mean_diagonal(h, n);
-    status = linear_inverse_factor(h, order, n, damping, w->fit->workers, u);
-    return status;
+    for (size_t i = 0; i < n * n; i++)
+        ordered[i] = (float)(h[order[i / n] * n + order[i % n]] + (i % (n + 1) ? 0 : damping));
+    return linear_inverse_factor(h, order, n, damping, w->fit->workers, u);
 }
 
 /* The order and the factor for bricks of one column (0) or of several (1). */
@@ -215,7 +220,8 @@ static int need_factor(struct work *w, int kind)
         return LEGO_OK;
     w->order[kind] = malloc(w->groups * n * sizeof(uint32_t));
     w->u[kind] = malloc(w->groups * n * n * sizeof(float));
-    if (!w->order[kind] || !w->u[kind])
+    w->h[kind] = malloc(w->groups * n * n * sizeof(float));
+    if (!w->order[kind] || !w->u[kind] || !w->h[kind])
         return LEGO_E_NOMEM;
     for (uint32_t g = 0; status == LEGO_OK && g < w->groups; g++)
         status = factor_group(w, g, kind);
@@ -256,44 +262,68 @@ static float refit(float scale, double along, double square)
     return (float)((double)scale * factor);
 }
 
-/* Fits the scales, row by row or for the layer. */
-static void refit_scales(const struct work *w, uint32_t format, struct candidate *c)
+/* Least squares of each row's scale. */
+struct refit {
+    const struct work *w;
+    struct candidate *c;
+    double *along, *square; /* [rows] */
+};
+
+static void refit_row(void *context, size_t row)
 {
+    struct refit *fit = context;
+    const struct work *w = fit->w;
     const size_t n = w->columns;
-    double all_along = 0, all_square = 0;
+    const float *q = fit->c->decoded + row * n;
+    double along = 0, square = 0;
 
-    for (uint32_t r = 0; r < w->rows; r++) {
-        const float *q = c->decoded + r * n;
-        double along = 0, square = 0;
+    for (size_t i = 0; w->stats && i < n; i++) {
+        const double *h = w->stats->h + ((row / w->group_rows) * n + i) * n;
+        double sum = 0;
 
-        for (size_t i = 0; w->stats && i < n; i++) {
-            const double *h = w->stats->h + ((r / w->group_rows) * n + i) * n;
-            double sum = 0;
-
-            if (q[i] == 0)
-                continue;
-            for (size_t j = 0; j < n; j++)
-                sum += h[j] * (double)q[j];
-            square += sum * (double)q[i];
-            along += w->stats->tx[r * n + i] * (double)q[i];
-        }
-        c->stored[r] = lego_half_to_float(store_scale(refit(c->scales[r], along, square)));
-        all_along += along;
-        all_square += square;
+        if (q[i] == 0)
+            continue;
+        for (size_t j = 0; j < n; j++)
+            sum += h[j] * (double)q[j];
+        square += sum * (double)q[i];
+        along += w->stats->tx[row * n + i] * (double)q[i];
     }
-    for (uint32_t r = 0; fit_scales_layer(format) && r < w->rows; r++)
-        c->stored[r] = refit(c->scales[0], all_along, all_square);
+    fit->along[row] = along;
+    fit->square[row] = square;
+    fit->c->stored[row] =
+        lego_half_to_float(store_scale(refit(fit->c->scales[row], along, square)));
 }
 
-static int solve(struct work *w, uint32_t format, struct candidate *c)
+/* Fits the scales, row by row or for the layer. */
+static int refit_scales(const struct work *w, uint32_t format, struct candidate *c)
+{
+    struct refit fit = {.w = w, .c = c, .along = malloc(2 * w->rows * sizeof(double))};
+    double along = 0, square = 0;
+
+    if (!fit.along)
+        return LEGO_E_NOMEM;
+    fit.square = fit.along + w->rows;
+    encode_workers_run(w->fit->workers, w->rows, refit_row, &fit);
+    for (uint32_t r = 0; r < w->rows; r++) {
+        along += fit.along[r];
+        square += fit.square[r];
+    }
+    for (uint32_t r = 0; fit_scales_layer(format) && r < w->rows; r++)
+        c->stored[r] = refit(c->scales[0], along, square);
+    free(fit.along);
+    return LEGO_OK;
+}
+
+/* Solves each group; `passes` > 0: improves what is there with the stored scales instead. */
+static int solve_groups(struct work *w, uint32_t format, uint32_t passes, struct candidate *c)
 {
     const struct gptq_format *f = &fit_formats[format];
     const int kind = f->columns > 1;
     const struct gptq_catalogues catalogues = {
         .stage = {w->fit->catalogues[format].values[0], w->fit->catalogues[format].values[1]}};
+    const size_t square = (size_t)w->columns * w->columns;
     int status = need_factor(w, kind);
 
-    start_scales(w, f, c->scales);
     c->distortion = 0;
     for (uint32_t g = 0; status == LEGO_OK && g < w->groups; g++) {
         const size_t first = (size_t)g * w->group_rows, at = first * w->columns;
@@ -301,17 +331,36 @@ static int solve(struct work *w, uint32_t format, struct candidate *c)
                                              .columns = w->columns,
                                              .target = w->target + at,
                                              .order = w->order[kind] + (size_t)g * w->columns,
-                                             .u = w->u[kind] + (size_t)g * w->columns * w->columns};
+                                             .u = w->u[kind] + g * square,
+                                             .h = w->h[kind] + g * square};
         const size_t brick = first / f->rows * (w->columns / f->columns);
         struct gptq_result result = {.index = {c->index[0] + brick, c->index[1] + brick},
                                      .compensated = c->compensated + at,
                                      .decoded = c->decoded + at};
 
-        status = gptq_solve(&problem, f, &catalogues, c->scales + first, w->fit->workers, &result);
+        if (passes > 0)
+            status = gptq_descend(&problem, f, &catalogues, c->stored + first, passes,
+                                  w->fit->workers, &result);
+        else
+            status =
+                gptq_solve(&problem, f, &catalogues, c->scales + first, w->fit->workers, &result);
         c->distortion += result.distortion;
     }
+    return status;
+}
+
+/* Exploring compares formats before the descent, which helps all of them alike. */
+static int solve(struct work *w, uint32_t format, struct candidate *c)
+{
+    start_scales(w, &fit_formats[format], c->scales);
+    int status = solve_groups(w, format, 0, c);
+
     if (status == LEGO_OK)
-        refit_scales(w, format, c);
+        status = refit_scales(w, format, c);
+    if (status == LEGO_OK && w->stats && !w->fit->exploring)
+        status = solve_groups(w, format, DESCENTS, c);
+    if (status == LEGO_OK && w->stats && !w->fit->exploring)
+        status = refit_scales(w, format, c);
     return status;
 }
 

@@ -20,9 +20,11 @@ struct solver {
     const struct gptq_catalogues *catalogues;
     const float *scales;
     struct gptq_result *result;
-    uint32_t dim, blocks;
-    float *whitening; /* [blocks][columns][columns]: inverse of the block of U, upper */
-    float *tables;    /* [blocks or 1][stages][dim][entries]: whitened catalogues, entries last */
+    uint32_t dim, blocks, passes;
+    /* [blocks][columns][columns], upper: A with A A^T the moment of a block's columns, given the
+       earlier ones (inverse of the block of U) or, in descent, given all others. */
+    float *whitening;
+    float *tables; /* [blocks or 1][stages][dim][entries]: whitened catalogues, entries last */
     size_t table_elems;
     double *sums; /* [tasks] */
     bool failed;
@@ -63,13 +65,31 @@ static void whiten_row(const float *x, const float *a, uint32_t columns, float *
     }
 }
 
+/* a: upper, a a^T = the C x C block of H on the diagonal at `at`. */
+static void factor_block(const float *h, size_t n, size_t at, uint32_t columns, float *a)
+{
+    memset(a, 0, (size_t)columns * columns * sizeof(*a));
+    for (uint32_t c = columns; c-- > 0;) {
+        for (uint32_t r = c + 1; r-- > 0;) {
+            float sum = h[(at + r) * n + at + c];
+
+            for (uint32_t m = c + 1; m < columns; m++)
+                sum -= a[r * columns + m] * a[c * columns + m];
+            a[r * columns + c] = r == c ? sqrtf(fmaxf(sum, FLT_MIN)) : sum / a[c * columns + c];
+        }
+    }
+}
+
 static void make_table(void *context, size_t block)
 {
     struct solver *s = context;
     const struct gptq_format *f = s->format;
     float *a = s->whitening + block * f->columns * f->columns;
 
-    invert_block(s->problem->u, s->problem->columns, block * f->columns, f->columns, a);
+    if (s->passes > 0)
+        factor_block(s->problem->h, s->problem->columns, block * f->columns, f->columns, a);
+    else
+        invert_block(s->problem->u, s->problem->columns, block * f->columns, f->columns, a);
     if (f->levels > 0 || (f->columns == 1 && block > 0))
         return;
     for (uint32_t stage = 0; stage < f->stages; stage++) {
@@ -91,16 +111,18 @@ static void make_table(void *context, size_t block)
     }
 }
 
-static void distances(const float *x, const float *table, uint32_t dim, uint32_t entries,
-                      float *ret_distance)
+/* `importance` of each component, NULL: all alike. */
+static void distances(const float *x, const float *table, const float *importance, uint32_t dim,
+                      uint32_t entries, float *ret_distance)
 {
     memset(ret_distance, 0, entries * sizeof(*ret_distance));
     for (uint32_t d = 0; d < dim; d++) {
         const float *row = table + (size_t)d * entries;
+        const float factor = importance ? importance[d] : 1;
 
         for (uint32_t k = 0; k < entries; k++) {
             const float e = x[d] - row[k];
-            ret_distance[k] += e * e;
+            ret_distance[k] += factor * (e * e);
         }
     }
 }
@@ -117,8 +139,8 @@ static uint32_t smallest(const float *distance, uint32_t entries)
 }
 
 /* The best sum of two entries: the nearest of the first stage, each with all of the second. */
-static void choose_two(const struct solver *s, uint32_t block, const float *x, float *distance,
-                       uint32_t *ret_index)
+static void choose_two(const struct solver *s, uint32_t block, const float *x,
+                       const float *importance, float *distance, uint32_t *ret_index)
 {
     const uint32_t entries = s->format->entries;
     const float *first = block_table(s, block, 0), *second = block_table(s, block, 1);
@@ -130,7 +152,7 @@ static void choose_two(const struct solver *s, uint32_t block, const float *x, f
         distance[k] = FLT_MAX;
         for (uint32_t d = 0; d < s->dim; d++)
             rest[d] = x[d] - first[(size_t)d * entries + k];
-        distances(rest, second, s->dim, entries, other);
+        distances(rest, second, importance, s->dim, entries, other);
         const uint32_t m = smallest(other, entries);
         if (other[m] < best) {
             best = other[m];
@@ -140,24 +162,27 @@ static void choose_two(const struct solver *s, uint32_t block, const float *x, f
     }
 }
 
-/* Chooses the brick for w [brick rows][columns] (already divided by the scales). */
-static void choose(const struct solver *s, uint32_t block, const float *w, uint32_t *ret_index)
+/* The nearest brick to whitened x [brick rows][columns] (already divided by the scales). */
+static void choose(const struct solver *s, uint32_t block, const float *x, const float *importance,
+                   uint32_t *ret_index)
 {
     const struct gptq_format *f = s->format;
-    const float *a = s->whitening + (size_t)block * f->columns * f->columns;
-    float x[MAX_DIM], distance[MAX_ENTRIES];
+    float distance[MAX_ENTRIES];
 
-    for (uint32_t r = 0; r < f->rows; r++) {
-        if (f->columns > 1)
-            whiten_row(w + r * f->columns, a, f->columns, x + r * f->columns);
-        else
-            x[r] = w[r];
-    }
-    distances(x, block_table(s, block, 0), s->dim, f->entries, distance);
+    distances(x, block_table(s, block, 0), importance, s->dim, f->entries, distance);
     if (f->stages == 2)
-        choose_two(s, block, x, distance, ret_index);
+        choose_two(s, block, x, importance, distance, ret_index);
     else
         ret_index[0] = smallest(distance, f->entries);
+}
+
+/* The brick that indices stand for. */
+static void look_up(const struct solver *s, const uint32_t *index, float *ret_value)
+{
+    memcpy(ret_value, s->catalogues->stage[0] + (size_t)index[0] * s->dim,
+           s->dim * sizeof(*ret_value));
+    for (uint32_t d = 0; s->format->stages == 2 && d < s->dim; d++)
+        ret_value[d] += s->catalogues->stage[1][(size_t)index[1] * s->dim + d];
 }
 
 static void choose_level(const struct solver *s, float w, uint32_t *ret_index, float *ret_value)
@@ -187,10 +212,17 @@ static void take_brick(const struct solver *s, uint32_t block, uint32_t row, uin
     if (f->levels > 0) {
         choose_level(s, scaled[0], index, value);
     } else {
-        choose(s, block, scaled, index);
-        memcpy(value, s->catalogues->stage[0] + (size_t)index[0] * s->dim, s->dim * sizeof(float));
-        for (uint32_t d = 0; f->stages == 2 && d < s->dim; d++)
-            value[d] += s->catalogues->stage[1][(size_t)index[1] * s->dim + d];
+        float x[MAX_DIM];
+
+        for (uint32_t r = 0; r < f->rows; r++) {
+            if (f->columns > 1)
+                whiten_row(scaled + r * f->columns, s->whitening + block * f->columns * f->columns,
+                           f->columns, x + r * f->columns);
+            else
+                x[r] = scaled[r];
+        }
+        choose(s, block, x, NULL, index);
+        look_up(s, index, value);
     }
     for (uint32_t stage = 0; stage < f->stages; stage++)
         s->result->index[stage][brick] = index[stage];
@@ -251,6 +283,206 @@ static void solve_chunk(void *context, size_t chunk)
     free(work);
 }
 
+/* Rows in descent: what is lacking, and what of that the inputs show. */
+struct descent {
+    uint32_t rows;
+    float *lack; /* [rows][columns] target - decoded, in the problem's order */
+    float *seen; /* [rows][columns] lack times H */
+};
+
+/* x A of the change that would mend a row of a brick best: y A^T = seen. */
+static void mend_row(const float *seen, const float *a, uint32_t columns, float *ret_y)
+{
+    for (uint32_t j = columns; j-- > 0;) {
+        float sum = seen[j];
+
+        for (uint32_t c = j + 1; c < columns; c++)
+            sum -= ret_y[c] * a[j * columns + c];
+        ret_y[j] = sum / a[j * columns + j];
+    }
+}
+
+/* y A^-1 */
+static void unwhiten_row(const float *y, const float *a, uint32_t columns, float *ret)
+{
+    for (uint32_t c = 0; c < columns; c++) {
+        float sum = y[c];
+
+        for (uint32_t r = 0; r < c; r++)
+            sum -= ret[r] * a[r * columns + c];
+        ret[c] = sum / a[c * columns + c];
+    }
+}
+
+/* Takes the difference between two values of a row's brick into account. */
+static void apply(const struct solver *s, uint32_t at, const float *change, float *lack,
+                  float *seen)
+{
+    const uint32_t n = s->problem->columns;
+
+    for (uint32_t c = 0; c < s->format->columns; c++) {
+        const float *h = s->problem->h + (size_t)(at + c) * n;
+        const float by = change[c];
+
+        if (by == 0)
+            continue;
+        lack[at + c] -= by;
+        for (uint32_t i = 0; i < n; i++)
+            seen[i] -= by * h[i];
+    }
+}
+
+/* How far whitened x is from the brick that two indices add up to. */
+static float distance_to(const struct solver *s, uint32_t block, const float *x,
+                         const float *importance, const uint32_t *index)
+{
+    const float *first = block_table(s, block, 0), *second = block_table(s, block, 1);
+    const uint32_t entries = s->format->entries;
+    float sum = 0;
+
+    for (uint32_t d = 0; d < s->dim; d++) {
+        const float e =
+            x[d] - first[(size_t)d * entries + index[0]] - second[(size_t)d * entries + index[1]];
+        sum += (importance ? importance[d] : 1) * (e * e);
+    }
+    return sum;
+}
+
+/* Chooses again; of two stages not all pairs are tried, so the present one may be the best. */
+static void choose_again(const struct solver *s, uint32_t block, const float *x,
+                         const float *importance, const uint32_t *now, uint32_t *ret_index)
+{
+    choose(s, block, x, importance, ret_index);
+    if (s->format->stages == 2 && distance_to(s, block, x, importance, now) <=
+                                      distance_to(s, block, x, importance, ret_index))
+        memcpy(ret_index, now, 2 * sizeof(*now));
+}
+
+/* Chooses one brick again. */
+static void improve_brick(const struct solver *s, uint32_t block, uint32_t first, uint32_t row,
+                          uint32_t rows, struct descent *d)
+{
+    const struct gptq_format *f = s->format;
+    const uint32_t n = s->problem->columns, at = block * f->columns;
+    const uint32_t column = s->problem->order[at];
+    const size_t brick = (size_t)((first + row) / f->rows) * (n / f->columns) + column / f->columns;
+    const float *a = s->whitening + (size_t)block * f->columns * f->columns;
+    float x[MAX_DIM] = {0}, importance[MAX_DIM] = {0}, value[MAX_DIM];
+    uint32_t index[GPTQ_MAX_STAGES] = {0};
+
+    for (uint32_t r = 0; r < rows; r++) {
+        const float *now = s->result->decoded + (size_t)(first + row + r) * n + column;
+        float *ideal = s->result->compensated + (size_t)(first + row + r) * n + column;
+        const float scale = s->scales[first + row + r];
+        float y[MAX_COLUMNS];
+
+        mend_row(d->seen + (size_t)(row + r) * n + at, a, f->columns, y);
+        unwhiten_row(y, a, f->columns, ideal);
+        for (uint32_t c = 0; c < f->columns; c++) {
+            ideal[c] = ideal[c] / scale + now[c];
+            importance[r * f->columns + c] = scale * scale;
+        }
+        if (f->columns > 1)
+            whiten_row(ideal, a, f->columns, x + r * f->columns);
+        else
+            x[r] = ideal[0];
+    }
+    if (f->levels > 0) {
+        choose_level(s, x[0], index, value);
+    } else {
+        uint32_t now[GPTQ_MAX_STAGES] = {0};
+
+        for (uint32_t stage = 0; stage < f->stages; stage++)
+            now[stage] = s->result->index[stage][brick];
+        choose_again(s, block, x, f->rows > 1 ? importance : NULL, now, index);
+        look_up(s, index, value);
+    }
+    for (uint32_t stage = 0; stage < f->stages; stage++)
+        s->result->index[stage][brick] = index[stage];
+    for (uint32_t r = 0; r < rows; r++) {
+        float *now = s->result->decoded + (size_t)(first + row + r) * n + column;
+        float change[MAX_COLUMNS];
+
+        for (uint32_t c = 0; c < f->columns; c++) {
+            change[c] = (value[r * f->columns + c] - now[c]) * s->scales[first + row + r];
+            now[c] = value[r * f->columns + c];
+        }
+        apply(s, at, change, d->lack + (size_t)(row + r) * n, d->seen + (size_t)(row + r) * n);
+    }
+}
+
+/* What rows lack at first. */
+static void open_descent(const struct solver *s, uint32_t first, struct descent *d)
+{
+    const struct gptq_problem *p = s->problem;
+    const uint32_t n = p->columns;
+
+    memset(d->seen, 0, (size_t)d->rows * n * sizeof(*d->seen));
+    for (uint32_t r = 0; r < d->rows; r++) {
+        float *lack = d->lack + (size_t)r * n, *seen = d->seen + (size_t)r * n;
+
+        for (uint32_t i = 0; i < n; i++) {
+            const size_t at = (size_t)(first + r) * n + p->order[i];
+
+            lack[i] = p->target[at] - s->result->decoded[at] * s->scales[first + r];
+            for (uint32_t k = 0; k < n; k++)
+                seen[k] += lack[i] * p->h[(size_t)i * n + k];
+        }
+    }
+}
+
+static void descend_chunk(void *context, size_t chunk)
+{
+    struct solver *s = context;
+    const uint32_t n = s->problem->columns, first = (uint32_t)chunk * CHUNK_ROWS;
+    struct descent d = {.rows = (uint32_t)lego_min_size(CHUNK_ROWS, s->problem->rows - first)};
+    const size_t elems = (size_t)d.rows * n;
+    double sum = 0;
+
+    d.lack = malloc(2 * elems * sizeof(*d.lack));
+    d.seen = d.lack + elems;
+    if (!d.lack) {
+        __atomic_store_n(&s->failed, true, __ATOMIC_RELAXED);
+        return;
+    }
+    open_descent(s, first, &d);
+    for (uint32_t pass = 0; pass < s->passes; pass++)
+        for (uint32_t block = 0; block < s->blocks; block++)
+            for (uint32_t r = 0; r < d.rows; r += s->format->rows)
+                improve_brick(s, block, first, r,
+                              (uint32_t)lego_min_size(s->format->rows, d.rows - r), &d);
+    for (size_t i = 0; i < elems; i++)
+        sum += (double)d.lack[i] * (double)d.seen[i];
+    s->sums[chunk] = sum;
+    free(d.lack);
+}
+
+/* Tables, then a task for each chunk of rows. */
+static int run(struct solver *s, struct encode_workers *workers,
+               void (*task)(void *context, size_t chunk))
+{
+    const struct gptq_format *f = s->format;
+    const size_t chunks = lego_div_up(s->problem->rows, CHUNK_ROWS);
+    const size_t tables = f->columns > 1 ? s->blocks : 1;
+
+    s->table_elems = (size_t)s->dim * f->entries;
+    s->whitening = malloc((size_t)s->blocks * f->columns * f->columns * sizeof(float));
+    s->tables = malloc((f->levels > 0 ? 1 : tables * f->stages * s->table_elems) * sizeof(float));
+    s->sums = calloc(chunks, sizeof(*s->sums));
+    s->failed = !s->whitening || !s->tables || !s->sums;
+    if (!s->failed) {
+        encode_workers_run(workers, s->blocks, make_table, s);
+        encode_workers_run(workers, chunks, task, s);
+        s->result->distortion = 0;
+        for (size_t i = 0; i < chunks; i++)
+            s->result->distortion += s->sums[i];
+    }
+    free(s->whitening);
+    free(s->tables);
+    free(s->sums);
+    return s->failed ? LEGO_E_NOMEM : LEGO_OK;
+}
+
 int gptq_solve(const struct gptq_problem *problem, const struct gptq_format *format,
                const struct gptq_catalogues *catalogues, const float *scales,
                struct encode_workers *workers, struct gptq_result *result)
@@ -262,24 +494,22 @@ int gptq_solve(const struct gptq_problem *problem, const struct gptq_format *for
                        .result = result,
                        .dim = format->rows * format->columns,
                        .blocks = problem->columns / format->columns};
-    const size_t chunks = lego_div_up(problem->rows, CHUNK_ROWS);
-    const size_t tables = format->columns > 1 ? s.blocks : 1;
 
-    s.table_elems = (size_t)s.dim * format->entries;
-    s.whitening = malloc((size_t)s.blocks * format->columns * format->columns * sizeof(float));
-    s.tables =
-        malloc((format->levels > 0 ? 1 : tables * format->stages * s.table_elems) * sizeof(float));
-    s.sums = calloc(chunks, sizeof(*s.sums));
-    s.failed = !s.whitening || !s.tables || !s.sums;
-    if (!s.failed) {
-        encode_workers_run(workers, s.blocks, make_table, &s);
-        encode_workers_run(workers, chunks, solve_chunk, &s);
-        result->distortion = 0;
-        for (size_t i = 0; i < chunks; i++)
-            result->distortion += s.sums[i];
-    }
-    free(s.whitening);
-    free(s.tables);
-    free(s.sums);
-    return s.failed ? LEGO_E_NOMEM : LEGO_OK;
+    return run(&s, workers, solve_chunk);
+}
+
+int gptq_descend(const struct gptq_problem *problem, const struct gptq_format *format,
+                 const struct gptq_catalogues *catalogues, const float *scales, uint32_t passes,
+                 struct encode_workers *workers, struct gptq_result *result)
+{
+    struct solver s = {.problem = problem,
+                       .format = format,
+                       .catalogues = catalogues,
+                       .scales = scales,
+                       .result = result,
+                       .passes = passes,
+                       .dim = format->rows * format->columns,
+                       .blocks = problem->columns / format->columns};
+
+    return run(&s, workers, descend_chunk);
 }

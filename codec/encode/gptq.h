@@ -30,6 +30,7 @@ struct gptq_problem {
     const float *target;   /* [rows][columns] what the weights should be */
     const uint32_t *order; /* [columns] in which columns are quantised; blocks stay together */
     const float *u;        /* upper factor of the inverse second moment, in that order */
+    const float *h;        /* [columns][columns] the second moment, in that order; gptq_descend */
 };
 
 /* Catalogues of a format, dequantised: [entries][rows * columns]; not for levels. */
@@ -52,5 +53,15 @@ struct gptq_result {
 int gptq_solve(const struct gptq_problem *problem, const struct gptq_format *format,
                const struct gptq_catalogues *catalogues, const float *scales,
                struct encode_workers *workers, struct gptq_result *result);
+
+/*
+ * Improves a solution: `passes` times over all bricks, each chosen again for what all the others
+ * are by now (coordinate descent on the error that the second moment h measures). `result` holds
+ * the indices and decoded bricks to begin with; `scales` may have changed since, and differ from
+ * row to row. Needs problem->h, not u. LEGO_E_NOMEM.
+ */
+int gptq_descend(const struct gptq_problem *problem, const struct gptq_format *format,
+                 const struct gptq_catalogues *catalogues, const float *scales, uint32_t passes,
+                 struct encode_workers *workers, struct gptq_result *result);
 
 #endif

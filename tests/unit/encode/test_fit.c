@@ -150,15 +150,41 @@ static const struct gptq_format FORMATS[] = {
     {"1x9+", 1, 9, 64, 2, 0},   {"4x1", 4, 1, 200, 1, 0},
 };
 
+/* The squared error of outputs whose inputs have the second moment h. */
+static double output_error(const float *target, const float *decoded, const float *scales,
+                           const double *h)
+{
+    double error = 0;
+
+    for (uint32_t r = 0; r < ROWS; r++) {
+        for (uint32_t i = 0; i < COLUMNS; i++) {
+            for (uint32_t j = 0; j < COLUMNS; j++)
+                error += ((double)target[r * COLUMNS + i] -
+                          (double)(decoded[r * COLUMNS + i] * scales[r])) *
+                         h[i * COLUMNS + j] *
+                         ((double)target[r * COLUMNS + j] -
+                          (double)(decoded[r * COLUMNS + j] * scales[r]));
+        }
+    }
+    return error;
+}
+
+/* What is done to a random problem. */
+struct method {
+    bool feedback;
+    uint32_t passes; /* of descent, with scales that differ from row to row */
+};
+
 /* Solves a random problem; the mean squared error of its outputs on the samples. */
-static double solve(const struct gptq_format *format, bool feedback, uint32_t threads,
+static double solve(const struct gptq_format *format, struct method method, uint32_t threads,
                     uint32_t *ret_index)
 {
     enum { SAMPLES = 600 };
     struct encode_workers *workers = encode_workers_create(threads, NULL);
     float *x = make_samples(SAMPLES, COLUMNS), target[ROWS * COLUMNS], scales[ROWS];
     float catalogue[2][200 * 9], compensated[ROWS * COLUMNS], decoded[ROWS * COLUMNS];
-    double h[COLUMNS * COLUMNS], error = 0;
+    double h[COLUMNS * COLUMNS];
+    float single[COLUMNS * COLUMNS];
     float u[COLUMNS * COLUMNS] = {0};
     uint32_t order[COLUMNS], second[ROWS * COLUMNS];
 
@@ -170,25 +196,28 @@ static double solve(const struct gptq_format *format, bool feedback, uint32_t th
     for (uint32_t i = 0; i < COLUMNS; i++)
         order[i] = i;
     ck_assert_int_eq(linear_moment(x, SAMPLES, COLUMNS, NULL, h), LEGO_OK);
-    if (feedback)
+    for (uint32_t i = 0; i < COLUMNS * COLUMNS; i++)
+        single[i] = (float)h[i];
+    if (method.feedback)
         ck_assert_int_eq(linear_inverse_factor(h, order, COLUMNS, 0.01, NULL, u), LEGO_OK);
-    for (uint32_t i = 0; i < COLUMNS && !feedback; i++)
+    for (uint32_t i = 0; i < COLUMNS && !method.feedback; i++)
         u[i * COLUMNS + i] = 1;
     const struct gptq_problem problem = {
-        .rows = ROWS, .columns = COLUMNS, .target = target, .order = order, .u = u};
+        .rows = ROWS, .columns = COLUMNS, .target = target, .order = order, .u = u, .h = single};
     const struct gptq_catalogues catalogues = {.stage = {catalogue[0], catalogue[1]}};
     struct gptq_result result = {
         .index = {ret_index, second}, .compensated = compensated, .decoded = decoded};
     ck_assert_int_eq(gptq_solve(&problem, format, &catalogues, scales, workers, &result), LEGO_OK);
-    for (uint32_t r = 0; r < ROWS; r++) {
-        for (uint32_t i = 0; i < COLUMNS; i++) {
-            for (uint32_t j = 0; j < COLUMNS; j++)
-                error += ((double)target[r * COLUMNS + i] -
-                          (double)(decoded[r * COLUMNS + i] * scales[r])) *
-                         h[i * COLUMNS + j] *
-                         ((double)target[r * COLUMNS + j] -
-                          (double)(decoded[r * COLUMNS + j] * scales[r]));
-        }
+    for (uint32_t i = 0; i < ROWS && method.passes > 0; i++)
+        scales[i] *= 1 + 0.01f * (float)(i % 7);
+    double error = output_error(target, decoded, scales, h);
+    for (uint32_t pass = 0; pass < method.passes; pass++) {
+        ck_assert_int_eq(gptq_descend(&problem, format, &catalogues, scales, 1, workers, &result),
+                         LEGO_OK);
+        const double now = output_error(target, decoded, scales, h);
+        ck_assert_double_lt(now, pass == 0 ? error : error * 1.0001);
+        ck_assert_double_eq_tol(now, result.distortion, 1e-3 * now);
+        error = now;
     }
     free(x);
     encode_workers_destroy(workers);
@@ -198,8 +227,8 @@ static double solve(const struct gptq_format *format, bool feedback, uint32_t th
 START_TEST(passing_errors_on_serves_the_output)
 {
     uint32_t index[ROWS * COLUMNS];
-    const double with = solve(&FORMATS[_i], true, 1, index);
-    const double without = solve(&FORMATS[_i], false, 1, index);
+    const double with = solve(&FORMATS[_i], (struct method){.feedback = true}, 1, index);
+    const double without = solve(&FORMATS[_i], (struct method){.feedback = false}, 1, index);
 
     ck_assert_double_lt(with, 0.7 * without);
 }
@@ -208,7 +237,8 @@ END_TEST
 START_TEST(solutions_do_not_depend_on_threads)
 {
     static uint32_t one[ROWS * COLUMNS], more[ROWS * COLUMNS];
-    const double a = solve(&FORMATS[_i], true, 1, one), b = solve(&FORMATS[_i], true, 4, more);
+    const struct method method = {.feedback = true, .passes = 2};
+    const double a = solve(&FORMATS[_i], method, 1, one), b = solve(&FORMATS[_i], method, 4, more);
 
     ck_assert(a == b);
     ck_assert_mem_eq(one, more, sizeof(one) / (FORMATS[_i].rows * FORMATS[_i].columns) / 2);
