@@ -17,6 +17,7 @@
 
 static void release(struct connection *connection)
 {
+    close(connection->direct.fd);
     while (connection->out) {
         struct out_frame *frame = connection->out;
         connection->out = frame->next;
@@ -32,10 +33,17 @@ static void release(struct connection *connection)
 static void on_poll_closed(uv_handle_t *handle)
 {
     struct connection *connection = handle->data;
-    close(connection->fd);
-    connection->fd = -1;
+    connection->unwatched = true;
     if (connection->in_flight == 0)
         release(connection);
+}
+
+/* From now on engines wake the loop for this connection. */
+static void end(struct connection *connection)
+{
+    connection->ended = true;
+    atomic_store(&connection->direct.ended, true);
+    connection->host->ended(connection);
 }
 
 void connection_close(struct connection *connection)
@@ -43,9 +51,10 @@ void connection_close(struct connection *connection)
     if (connection->closed)
         return;
     connection->closed = true;
-    connection->ended = true;
+    end(connection);
     connection->host->closed(connection);
     uv_poll_stop(&connection->poll);
+    shutdown(connection->direct.fd, SHUT_RDWR); /* an engine may still write: it stays open */
     uv_close((uv_handle_t *)&connection->poll, on_poll_closed);
 }
 
@@ -57,7 +66,7 @@ void connection_begin(struct connection *connection)
 void connection_finish(struct connection *connection)
 {
     connection->in_flight--;
-    if (connection->in_flight == 0 && connection->closed && connection->fd < 0)
+    if (connection->in_flight == 0 && connection->unwatched)
         release(connection);
 }
 
@@ -76,6 +85,7 @@ static bool may_read(const struct connection *connection)
 void connection_send(struct connection *connection, uint8_t *data, size_t bytes)
 {
     struct out_frame *frame = NULL;
+    atomic_store(&connection->direct.has_more, true);
     if (!connection->closed && connection->out_bytes > connection->host->max_output_bytes)
         log_warning("pid %d takes no answers: cut off with %zu bytes waiting (limits.output)",
                     (int)connection->pid, connection->out_bytes);
@@ -94,6 +104,25 @@ void connection_send(struct connection *connection, uint8_t *data, size_t bytes)
     connection->out_bytes += bytes;
 }
 
+void connection_resume(struct connection *connection, uint8_t *data, size_t bytes, size_t sent)
+{
+    struct out_frame *frame = connection->closed ? NULL : malloc(sizeof(*frame));
+    if (!frame) {
+        free(data);
+        connection_close(connection);
+        return;
+    }
+    *frame = (struct out_frame){.next = connection->out, .data = data, .bytes = bytes};
+    if (!connection->out)
+        connection->out_last = &frame->next;
+    connection->out = frame;
+    connection->out_bytes += bytes - sent;
+    connection->out_sent = sent;
+    connection->written_ns = clock_ns();
+    atomic_store(&connection->direct.has_more, true);
+    direct_release(&connection->direct);
+}
+
 void connection_refuse(struct connection *connection, int status, const char *text)
 {
     size_t bytes;
@@ -101,7 +130,7 @@ void connection_refuse(struct connection *connection, int status, const char *te
     uint8_t *frame = answer_error_frame(0, status, text, &bytes);
     if (frame)
         connection_send(connection, frame, bytes);
-    connection->ended = true;
+    end(connection);
     connection->pending_bytes = 0;
     frame_reader_clear(&connection->reader);
 }
@@ -118,12 +147,14 @@ static void drop_sent(struct connection *connection, size_t bytes)
         free(frame->data);
         free(frame);
     }
-    if (!connection->out)
+    if (!connection->out) {
         connection->out_last = &connection->out;
+        atomic_store(&connection->direct.has_more, false);
+    }
 }
 
-/* Writes until the socket is full or nothing is left. */
-static void flush_output(struct connection *connection)
+/* Writes until the socket is full or nothing is left. The caller has taken the turn to write. */
+static void write_output(struct connection *connection)
 {
     while (connection->out && !connection->closed) {
         struct iovec parts[WRITE_BATCH];
@@ -135,7 +166,7 @@ static void flush_output(struct connection *connection)
             skip = 0;
         }
         struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
-        ssize_t sent = sendmsg(connection->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t sent = sendmsg(connection->direct.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (sent < 0) {
             if (errno == EINTR)
                 continue;
@@ -146,6 +177,15 @@ static void flush_output(struct connection *connection)
         connection->written_ns = clock_ns();
         drop_sent(connection, (size_t)sent);
     }
+}
+
+/* Where an engine writes just now, its job comes next and with it another flush. */
+static void flush_output(struct connection *connection)
+{
+    if (!connection->out || !direct_take(&connection->direct))
+        return;
+    write_output(connection);
+    direct_release(&connection->direct);
 }
 
 /* Keeps what could not be parsed yet. */
@@ -218,8 +258,8 @@ static bool close_descriptors(struct msghdr *message)
 /* After the end of what the client sends: a client that has gone altogether wants no answers. */
 static void end_of_input(struct connection *connection)
 {
-    struct pollfd state = {.fd = connection->fd};
-    connection->ended = true;
+    struct pollfd state = {.fd = connection->direct.fd};
+    end(connection);
     frame_reader_clear(&connection->reader);
     if (poll(&state, 1, 0) == 1 && (state.revents & (POLLHUP | POLLERR)))
         connection_close(connection);
@@ -244,7 +284,7 @@ static void read_input(struct connection *connection)
                              .msg_iovlen = count,
                              .msg_control = control.bytes,
                              .msg_controllen = sizeof(control.bytes)};
-    ssize_t got = recvmsg(connection->fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    ssize_t got = recvmsg(connection->direct.fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
     if (got < 0) {
         if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
             connection_close(connection);
@@ -272,6 +312,9 @@ static void read_input(struct connection *connection)
 static void on_poll(uv_poll_t *handle, int error, int events)
 {
     struct connection *connection = handle->data;
+    connection->host->awake(connection->host->context);
+    if (connection->closed)
+        return;
     if (error < 0 || (events & UV_PRIORITIZED)) { /* gone, or urgent data, which nobody may send */
         connection_close(connection);
         return;
@@ -299,8 +342,10 @@ void connection_pump(struct connection *connection)
     /* Where nothing is read, UV_PRIORITIZED alone still tells of a client that has gone. */
     bool reading = may_read(connection) && connection->pending_bytes == 0;
     int events = (reading ? UV_READABLE : UV_PRIORITIZED) | (connection->out ? UV_WRITABLE : 0);
-    int error = uv_poll_start(&connection->poll, events, on_poll);
-    if (error < 0)
+    if (events == connection->poll_events) /* libuv makes two system calls of every start */
+        return;
+    connection->poll_events = events;
+    if (uv_poll_start(&connection->poll, events, on_poll) < 0)
         connection_close(connection);
 }
 
@@ -341,7 +386,10 @@ int connection_open(const struct connection_host *host, int fd, struct connectio
         log_debug("a peer's credentials are not known: %s", strerror(errno));
     connection->poll.data = connection;
     connection->host = host;
-    connection->fd = fd;
+    connection->direct.fd = fd;
+    atomic_init(&connection->direct.taken, false);
+    atomic_init(&connection->direct.has_more, false);
+    atomic_init(&connection->direct.ended, false);
     connection->pid = peer.pid;
     connection->uid = peer.uid;
     connection->out_last = &connection->out;

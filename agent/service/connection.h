@@ -9,6 +9,7 @@
 #ifndef LEGO_SERVICE_CONNECTION_H
 #define LEGO_SERVICE_CONNECTION_H
 
+#include "agent/service/direct.h"
 #include "agent/service/frame_reader.h"
 
 #include <stdbool.h>
@@ -24,8 +25,12 @@ struct connection_host {
     uint8_t *staging; /* shared by all connections of the loop */
     size_t staging_bytes;
     void *context;
+    /* The loop is awake for a client: what engines have finished may be taken. */
+    void (*awake)(void *context);
     /* A frame has come; the body is the callee's. */
     void (*frame)(struct connection *connection, uint8_t *body, size_t bytes);
+    /* The connection reads no more: it waits for its last answers. */
+    void (*ended)(struct connection *connection);
     /* The connection reads and answers no more: what it waits for may be cancelled. */
     void (*closed)(struct connection *connection);
     /* The memory goes away. */
@@ -42,8 +47,10 @@ struct connection {
     struct connection *previous, *next; /* the host's list */
     const struct connection_host *host;
     uv_poll_t poll;
-    int fd;
-    pid_t pid; /* of the peer, when it connected */
+    int poll_events;      /* what it waits for now */
+    bool unwatched;       /* closed, and the poll has ended */
+    struct direct direct; /* the descriptor, and who writes to it */
+    pid_t pid;            /* of the peer, when it connected */
     uid_t uid;
     uint32_t in_flight;            /* unanswered requests */
     struct queue_peer *queue_peer; /* the host's, made with the first inference */
@@ -64,6 +71,10 @@ int connection_open(const struct connection_host *host, int fd, struct connectio
 /* Queues a malloc'ed frame, which becomes the connection's. Cuts a client off that takes nothing.
  */
 void connection_send(struct connection *connection, uint8_t *frame, size_t bytes);
+
+/* Goes on with a frame of which another thread has written the first `sent` bytes; its turn to
+ * write ends. */
+void connection_resume(struct connection *connection, uint8_t *frame, size_t bytes, size_t sent);
 
 /* A request that was handed out counts until it is answered. */
 void connection_begin(struct connection *connection);

@@ -4,10 +4,12 @@
 #include "agent/service/inference.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 struct engine {
     pthread_t thread;
@@ -23,9 +25,17 @@ struct job_list {
 struct engines {
     struct engines_options options;
     pthread_mutex_t mutex;
-    pthread_cond_t wake;
+    /*
+     * Engines sleep in a read of this pipe, a byte wakes one. Unlike a futex the kernel takes a
+     * pipe's writer for one who is about to sleep, and runs the engine on the same core at once: an
+     * idle core need not wake up, and a busy machine does not queue the engine behind others.
+     */
+    int wake[2];
+    uint32_t sleeping, woken; /* engines that read; bytes that are in the pipe */
     struct queue queue;
     struct job_list finished;
+    atomic_bool has_finished;
+    bool loop_is_woken; /* since it took the finished jobs */
     bool stopping;
     uint32_t started;
     struct engine *threads;
@@ -67,7 +77,37 @@ static void compute(struct engine *engine, struct inference_job *job)
     }
     atomic_store(&engine->busy_since_ns, now);
     inference_run(job, job->model->sessions[engine->index]);
+    if (job->direct && job->frame && !atomic_load(&job->cancelled))
+        job->written = direct_send(job->direct, job->frame, job->frame_bytes, &job->written_bytes);
     atomic_store(&engine->busy_since_ns, 0);
+}
+
+/* Waits for a byte. The mutex is held, but not while it waits. */
+static void sleep_engine(struct engines *engines)
+{
+    char byte;
+    engines->sleeping++;
+    pthread_mutex_unlock(&engines->mutex);
+    while (read(engines->wake[0], &byte, 1) < 0 && errno == EINTR) {
+    }
+    pthread_mutex_lock(&engines->mutex);
+    engines->sleeping--;
+    engines->woken--;
+}
+
+/* True where a byte is to be written, after the mutex has been unlocked: it is held. */
+static bool claim_sleeper(struct engines *engines)
+{
+    if (engines->woken >= engines->sleeping)
+        return false;
+    engines->woken++;
+    return true;
+}
+
+static void wake_engine(struct engines *engines)
+{
+    while (write(engines->wake[1], "", 1) < 0 && errno == EINTR) {
+    }
 }
 
 static void *engine_main(void *argument)
@@ -81,16 +121,18 @@ static void *engine_main(void *argument)
     while (!engines->stopping) {
         struct inference_job *job = queue_pop(&engines->queue);
         if (!job) {
-            pthread_cond_wait(&engines->wake, &engines->mutex);
+            sleep_engine(engines);
             continue;
         }
         pthread_mutex_unlock(&engines->mutex);
         compute(engine, job);
         pthread_mutex_lock(&engines->mutex);
-        bool first = !engines->finished.first; /* else the loop has been woken already */
         list_append(&engines->finished, job);
-        if (!first)
+        atomic_store(&engines->has_finished, true);
+        bool told = job->written == DIRECT_ALL && !atomic_load(&job->direct->ended);
+        if (told || engines->loop_is_woken)
             continue;
+        engines->loop_is_woken = true;
         pthread_mutex_unlock(&engines->mutex); /* which the loop wants at once */
         engines->options.done(engines->options.context);
         pthread_mutex_lock(&engines->mutex);
@@ -120,15 +162,15 @@ int engines_start(const struct engines_options *options, struct engines **ret_en
 {
     struct engines *engines = calloc(1, sizeof(*engines));
     struct engine *threads = calloc(options->count, sizeof(*threads));
-    if (!engines || !threads) {
+    if (!engines || !threads || pipe2(engines->wake, O_CLOEXEC) != 0) {
+        int error = engines && threads ? errno : ENOMEM;
         free(engines);
         free(threads);
-        return lego_fail(diag, LEGO_E_NOMEM, "no memory for %u engines", options->count);
+        return lego_fail_errno(diag, error, "cannot make %u engines", options->count);
     }
     engines->options = *options;
     engines->threads = threads;
     pthread_mutex_init(&engines->mutex, NULL);
-    pthread_cond_init(&engines->wake, NULL);
     queue_init(&engines->queue);
     list_clear(&engines->finished);
     for (; engines->started < options->count; engines->started++) {
@@ -145,6 +187,7 @@ int engines_start(const struct engines_options *options, struct engines **ret_en
 int engines_submit(struct engines *engines, struct inference_job *job, struct lego_diag *diag)
 {
     int status = LEGO_OK;
+    bool wake = false;
     pthread_mutex_lock(&engines->mutex);
     if (engines->queue.jobs >= engines->options.max_jobs)
         status = lego_fail(diag, LEGO_E_EXHAUSTED, "%zu requests wait already (limits.queue)",
@@ -153,11 +196,13 @@ int engines_submit(struct engines *engines, struct inference_job *job, struct le
         status = lego_fail(diag, LEGO_E_EXHAUSTED,
                            "%zu bytes of requests wait already (limits.queue_memory)",
                            engines->queue.bytes);
-    else
+    if (status == LEGO_OK) {
         queue_push(&engines->queue, job);
+        wake = claim_sleeper(engines);
+    }
     pthread_mutex_unlock(&engines->mutex);
-    if (status == LEGO_OK) /* the mutex is free: who wakes up need not wait for it */
-        pthread_cond_signal(&engines->wake);
+    if (wake)
+        wake_engine(engines);
     return status;
 }
 
@@ -173,9 +218,13 @@ engines_withdraw(struct engines *engines, struct queue_peer *peer,
 
 struct inference_job *engines_take(struct engines *engines)
 {
+    if (!atomic_load(&engines->has_finished))
+        return NULL;
     pthread_mutex_lock(&engines->mutex);
     struct inference_job *jobs = engines->finished.first;
     list_clear(&engines->finished);
+    atomic_store(&engines->has_finished, false);
+    engines->loop_is_woken = false;
     pthread_mutex_unlock(&engines->mutex);
     return jobs;
 }
@@ -195,14 +244,19 @@ struct inference_job *engines_stop(struct engines *engines)
 {
     pthread_mutex_lock(&engines->mutex);
     engines->stopping = true;
-    pthread_cond_broadcast(&engines->wake);
+    uint32_t asleep = 0;
+    while (claim_sleeper(engines))
+        asleep++;
     pthread_mutex_unlock(&engines->mutex);
+    for (; asleep > 0; asleep--)
+        wake_engine(engines);
     for (uint32_t i = 0; i < engines->started; i++)
         pthread_join(engines->threads[i].thread, NULL);
     for (struct inference_job *job; (job = queue_pop(&engines->queue));)
         list_append(&engines->finished, job);
     struct inference_job *rest = engines->finished.first;
-    pthread_cond_destroy(&engines->wake);
+    close(engines->wake[0]);
+    close(engines->wake[1]);
     pthread_mutex_destroy(&engines->mutex);
     free(engines->threads);
     free(engines);

@@ -6,6 +6,7 @@
 #ifndef LEGO_SERVICE_ENGINE_H
 #define LEGO_SERVICE_ENGINE_H
 
+#include "agent/service/direct.h"
 #include "agent/service/model.h"
 #include "agent/service/queue.h"
 #include "codec/base/diag.h"
@@ -39,7 +40,10 @@ struct inference_job {
     int status;     /* of the inference; the answer says it, too */
     uint8_t *frame; /* owned; NULL: no memory for an answer, or cancelled */
     size_t frame_bytes;
-    uint64_t rows; /* of the batch */
+    struct direct *direct; /* the engine may write the answer itself; NULL: it may not */
+    enum direct_result written;
+    size_t written_bytes; /* DIRECT_PART */
+    uint64_t rows;        /* of the batch */
     struct stats_times times;
 };
 
@@ -50,7 +54,9 @@ struct engines;
 struct engines_options {
     uint32_t count;
     size_t max_jobs, max_bytes;
-    void (*done)(void *context); /* called on an engine's thread; must only wake the loop */
+    /* Called on an engine's thread, and must only wake the loop. Not called for an answer that the
+     * engine has written itself: such a job can wait until the loop is awake. */
+    void (*done)(void *context);
     void *context;
 };
 

@@ -53,6 +53,20 @@ static void set_failure(struct inference_job *job, int status, const char *text)
     job->frame = answer_error_frame(job->request_id, status, text, &job->frame_bytes);
 }
 
+static void send_answer(struct connection *connection, struct inference_job *job)
+{
+    if (job->written == DIRECT_ALL)
+        return;
+    if (!job->frame || job->written == DIRECT_FAILED)
+        connection_close(connection); /* better no connection than a request without an answer */
+    else if (job->written == DIRECT_PART)
+        connection_resume(connection, job->frame, job->frame_bytes, job->written_bytes);
+    else
+        connection_send(connection, job->frame, job->frame_bytes);
+    if (job->written != DIRECT_FAILED)
+        job->frame = NULL;
+}
+
 /* Counts the job and hands its answer to the client. */
 static void answer_job(struct service *service, struct inference_job *job)
 {
@@ -63,14 +77,10 @@ static void answer_job(struct service *service, struct inference_job *job)
     job->times.total = clock_ns() - job->arrived_ns;
     if (job->status == LEGO_E_FAULT)
         mark_fault(model);
-    if (atomic_load(&job->cancelled))
+    if (atomic_load(&job->cancelled) && job->written == DIRECT_NOT)
         set_failure(job, LEGO_E_CANCELLED, "cancelled while it was computed");
     stats_add(&model->stats, job->status, &job->times, job->rows);
-    if (job->frame)
-        connection_send(connection, job->frame, job->frame_bytes);
-    else
-        connection_close(connection); /* better no connection than a request without an answer */
-    job->frame = NULL;
+    send_answer(connection, job);
     loader_release_model(service->loader, model);
 }
 
@@ -281,16 +291,19 @@ static int submit(struct service *service, struct connection *connection, struct
                          model->spec.queue.length ? "its queue" : "limits.model_queue");
     /* All is counted before an engine can see the job. */
     uint64_t deadline_ns = job->deadline_ns;
+    if (connection->in_flight == 0) /* with more under way the loop writes many answers at once */
+        job->direct = &connection->direct;
+    connection_begin(connection);
     model_ref(model);
     link_job(service, job);
     int status = engines_submit(service->engines, job, diag);
     if (status != LEGO_OK) {
+        connection_finish(connection);
         unlink_job(service, job);
         loader_release_model(service->loader, model);
         return status;
     }
     model->queued++;
-    connection_begin(connection);
     if (deadline_ns && deadline_ns < service->expiry_ns)
         arm_expiry(service, deadline_ns);
     return LEGO_OK;

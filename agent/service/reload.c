@@ -198,6 +198,7 @@ void reload_done(struct service *service)
     struct load_job *job = loader_take(service->loader);
     if (!job)
         return;
+    jobs_done(service); /* their models may go */
     service->load_running = NULL;
     if (job->kind == LOAD_ALL)
         finish_all(service, job);

@@ -5,10 +5,12 @@
 #include "agent/service/log.h"
 #include "agent/service/notify.h"
 
+#include <errno.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #define TICK_MS       1000
@@ -17,7 +19,9 @@
 /* Both are called on other threads: they only wake the loop. */
 static void wake_jobs(void *context)
 {
-    uv_async_send(&((struct service *)context)->jobs_done);
+    const uint64_t one = 1;
+    while (write(((struct service *)context)->jobs_fd, &one, sizeof(one)) < 0 && errno == EINTR) {
+    }
 }
 
 static void wake_loads(void *context)
@@ -25,9 +29,25 @@ static void wake_loads(void *context)
     uv_async_send(&((struct service *)context)->load_done);
 }
 
-static void on_jobs_done(uv_async_t *async)
+static void on_awake(void *context)
 {
-    jobs_done(async->data);
+    jobs_done(context);
+}
+
+/* An engine that has not seen this yet may have finished without a word. */
+static void on_ended(struct connection *connection)
+{
+    wake_jobs(connection->host->context);
+}
+
+static void on_jobs_done(uv_poll_t *poll, int error, int events)
+{
+    struct service *service = poll->data;
+    uint64_t count;
+    (void)error;
+    (void)events;
+    if (read(service->jobs_fd, &count, sizeof(count)) > 0)
+        jobs_done(service);
 }
 
 static void on_load_done(uv_async_t *async)
@@ -63,6 +83,7 @@ static void on_tick(uv_timer_t *timer)
     struct service *service = timer->data;
     uint64_t now = clock_ns();
     struct connection *next;
+    jobs_done(service);
     for (struct connection *connection = service->connections; connection; connection = next) {
         next = connection->next;
         connection_check_stall(connection, now);
@@ -87,6 +108,7 @@ static void on_drain_tick(uv_timer_t *timer)
     struct service *service = timer->data;
     bool late = clock_ns() >= service->drain_deadline_ns, waiting = false;
     struct connection *next;
+    jobs_done(service);
     for (struct connection *connection = service->connections; connection; connection = next) {
         next = connection->next;
         if (late || connection_is_idle(connection))
@@ -144,7 +166,9 @@ static void set_up_host(struct service *service)
         .staging = service->staging,
         .staging_bytes = SERVICE_STAGING_BYTES,
         .context = service,
+        .awake = on_awake,
         .frame = dispatch_frame,
+        .ended = on_ended,
         .closed = dispatch_closed,
         .released = on_released,
     };
@@ -169,14 +193,16 @@ static void start_signal(struct service *service, uv_signal_t *handle, int numbe
 /* The loop's handles. Those that fail for want of descriptors make the start fail. */
 static int set_up_loop(struct service *service, struct lego_diag *diag)
 {
-    int error = uv_async_init(&service->loop, &service->jobs_done, on_jobs_done);
+    int error = uv_async_init(&service->loop, &service->load_done, on_load_done);
     if (error == 0)
-        error = uv_async_init(&service->loop, &service->load_done, on_load_done);
+        error = uv_poll_init(&service->loop, &service->jobs_poll, service->jobs_fd);
+    if (error == 0)
+        error = uv_poll_start(&service->jobs_poll, UV_READABLE, on_jobs_done);
     if (error == 0)
         error = uv_poll_init(&service->loop, &service->accept_poll, service->listener.fd);
     if (error < 0)
         return lego_fail_errno(diag, -error, "cannot set up the event loop");
-    service->jobs_done.data = service;
+    service->jobs_poll.data = service;
     service->load_done.data = service;
     jobs_init(service);
     start_timer(service, &service->tick, on_tick, TICK_MS);
@@ -275,6 +301,8 @@ static void tear_down(struct service *service)
         config_free(service->config);
     config_free(service->start);
     free(service->staging);
+    if (service->jobs_fd >= 0)
+        close(service->jobs_fd);
 }
 
 int service_run(const struct config_source *source, struct config *config, struct lego_diag *diag)
@@ -288,8 +316,12 @@ int service_run(const struct config_source *source, struct config *config, struc
     service->source = source;
     service->start = service->config = config;
     service->listener = (struct listener){.fd = -1, .lock_fd = -1};
+    service->jobs_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     signal(SIGPIPE, SIG_IGN);
-    int status = listener_open(config->socket_path, config->socket_mode, config->socket_group,
+    int status = service->jobs_fd < 0 ? lego_fail_errno(diag, errno, "cannot set up the event loop")
+                                      : LEGO_OK;
+    if (status == LEGO_OK)
+        status = listener_open(config->socket_path, config->socket_mode, config->socket_group,
                                &service->listener, diag);
     if (status == LEGO_OK)
         status = set_up(service, diag);

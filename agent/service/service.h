@@ -29,7 +29,10 @@ struct service {
     uint32_t engine_count, engine_threads;
 
     struct engines *engines;
-    uv_async_t jobs_done;
+    /* An eventfd of our own: uv_async_t makes the loop spin where the engine that wakes it is
+     * interrupted by just that. */
+    int jobs_fd;
+    uv_poll_t jobs_poll;
     struct inference_job *jobs; /* all that are with the engines */
     uv_timer_t expiry;
     uint64_t expiry_ns; /* when it is due */

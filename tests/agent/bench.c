@@ -64,7 +64,7 @@ static void bench_round_trip(double *times)
 static void bench_ping_pong(double *times)
 {
     int pair[2];
-    char data[128] = {0};
+    char data[64] = {0};
     if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0)
         abort();
     pid_t echo = fork();
@@ -83,7 +83,7 @@ static void bench_ping_pong(double *times)
             abort();
         times[i] = now_us() - start;
     }
-    print_times("socket pair, 128 bytes", times, requests);
+    print_times("socket pair, 64 bytes", times, requests);
     close(pair[0]);
     waitpid(echo, NULL, 0);
 }

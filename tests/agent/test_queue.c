@@ -16,7 +16,8 @@
 
 #define BLOCKER      1000 /* its request's id */
 #define BLOCKER_ROWS 64
-#define BLOCKERS     24 /* fewer than a client may have unanswered */
+#define IN_FLIGHT    250
+#define BLOCKERS     240 /* fewer than a client may have unanswered */
 
 static struct agent agent;
 static int fd;
@@ -28,7 +29,7 @@ static void set_up(void)
     model_tiny(agent_model(&agent, "tiny.lego"), 1);
     model_large(agent_model(&agent, "large.lego"), 1024, 16);
     model_tiny(agent_model(&agent, "narrow.lego"), 2);
-    agent_write_config(&agent, "engines: {threads: 1}\n"
+    agent_write_config(&agent, "engines: {threads: 1}\nlimits: {in_flight: 250, output: 256MiB}\n"
                                "models:\n"
                                "  - {name: late, path: ../models/tiny.lego, timeout: 1ms}\n"
                                "  - {name: first, path: ../models/tiny.lego, priority: 1}\n"
@@ -47,7 +48,7 @@ static void tear_down(void)
 /* ---- Several frames in one write, so that the agent has them all before an engine is done ---- */
 
 static struct {
-    uint8_t data[1 << 17];
+    uint8_t data[2 << 20];
     size_t bytes;
 } batch;
 
@@ -310,7 +311,7 @@ END_TEST
  * client as it has asked for too much. */
 START_TEST(a_client_that_goes_is_cancelled)
 {
-    const uint64_t asked = _i ? 100 : 20, taken = _i ? 32 : 20;
+    const uint64_t asked = _i ? 300 : 20, taken = _i ? IN_FLIGHT : 20;
     Legonet__Response *response;
     int other = wire_connect(&agent), holder = hold();
     for (uint64_t i = 0; i < asked; i++)
@@ -448,10 +449,10 @@ START_TEST(the_client_library_schedules)
     ck_assert_msg(!lego_client_cancel(client, unwanted, &diag), "%s", diag.text);
     expect_result(client, unwanted, LEGO_E_CANCELLED);
     ck_assert_int_eq(lego_client_cancel(client, unwanted, &diag), LEGO_E_NOT_FOUND);
-    uint64_t urgent = submit(client, &(struct lego_client_schedule){.priority = 1});
     release(holder);
-    expect_result(client, urgent, LEGO_OK);
     expect_result(client, fresh, LEGO_OK);
+    uint64_t urgent = submit(client, &(struct lego_client_schedule){.priority = 1});
+    expect_result(client, urgent, LEGO_OK);
     ck_assert_int_eq(
         lego_client_set_schedule(client, &(struct lego_client_schedule){.priority = 11}, &diag),
         LEGO_E_INVALID);
