@@ -160,6 +160,18 @@ static const struct cli_spec UNLOAD = {
     .max_positional = 1,
 };
 
+static const struct cli_spec ROLLBACK = {
+    .command = "rollback",
+    .arguments = "NAME",
+    .about =
+        "Has the agent go back to what served before the last switch: to the file that a newer\n"
+        "one of the same version replaced, else to the next lower version. 'legonet load' goes\n"
+        "forward again.",
+    .options = LOAD_OPTIONS,
+    .min_positional = 1,
+    .max_positional = 1,
+};
+
 static int tell_done(const struct cli_spec *spec, const struct agent_options *options,
                      const char *name, const char *text)
 {
@@ -185,6 +197,20 @@ static int do_unload(struct lego_client *client, const struct agent_options *opt
     if (status == LEGO_OK)
         *ret_code = tell_done(&UNLOAD, options, argument, "unloaded");
     return status;
+}
+
+static int do_rollback(struct lego_client *client, const struct agent_options *options,
+                       const char *argument, struct lego_diag *diag, int *ret_code)
+{
+    int status = lego_client_rollback(client, argument, diag);
+    if (status == LEGO_OK)
+        *ret_code = tell_done(&ROLLBACK, options, argument, "rolled back");
+    return status;
+}
+
+int cmd_rollback(int argc, char **argv)
+{
+    return run(&ROLLBACK, do_rollback, argc, argv);
 }
 
 int cmd_load(int argc, char **argv)

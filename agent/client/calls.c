@@ -177,6 +177,17 @@ int lego_client_unload(struct lego_client *client, const char *name, struct lego
     return call_and_drop(client, &request, diag);
 }
 
+int lego_client_rollback(struct lego_client *client, const char *name, struct lego_diag *diag)
+{
+    Legonet__Request request = LEGONET__REQUEST__INIT;
+    Legonet__RepositoryModelRollbackRequest rollback =
+        LEGONET__REPOSITORY_MODEL_ROLLBACK_REQUEST__INIT;
+    rollback.model_name = (char *)name;
+    request.call_case = LEGONET__REQUEST__CALL_REPOSITORY_MODEL_ROLLBACK;
+    request.repository_model_rollback = &rollback;
+    return call_and_drop(client, &request, diag);
+}
+
 /* ---- statistics ---- */
 
 struct owned_stats {

@@ -240,6 +240,9 @@ void lego_client_list_free(struct lego_client_list *list); /* NULL is ignored */
  * does not. Loading may take longer than the client's timeout: the agent goes on then. */
 int lego_client_load(struct lego_client *client, const char *name, struct lego_diag *diag);
 
+/* Goes back to what served before the last switch. E_STATE where there is nothing to go back to. */
+int lego_client_rollback(struct lego_client *client, const char *name, struct lego_diag *diag);
+
 /* The model stops serving. */
 int lego_client_unload(struct lego_client *client, const char *name, struct lego_diag *diag);
 

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 
 #define CATALOGUE_MAX_FOLDERS 512
+#define DEFAULT_TRIAL         3 /* as in config.def */
 
 struct scan {
     const struct config *config;
@@ -108,7 +109,10 @@ static int add_configured(struct scan *scan)
                                   .resident = (enum lego_resident)entry->resident,
                                   .queue = {.length = entry->queue,
                                             .priority = entry->priority,
-                                            .timeout_ms = entry->timeout_ms}};
+                                            .timeout_ms = entry->timeout_ms},
+                                  .canary_percent = entry->canary_percent,
+                                  .previous = entry->previous,
+                                  .trial = entry->trial};
         const char *slash = strrchr(entry->path, '/');
         int status = add_spec(scan, &spec, true);
         if (status == LEGO_OK && slash)
@@ -129,7 +133,9 @@ static int add_found(struct scan *scan, const char *name, uint64_t version, cons
                                     .version = version,
                                     .path = path_copy,
                                     .warm_up = 1,
-                                    .queue = {.priority = QUEUE_PRIORITY_DEFAULT}};
+                                    .queue = {.priority = QUEUE_PRIORITY_DEFAULT},
+                                    .previous = 1,
+                                    .trial = DEFAULT_TRIAL};
     return add_spec(scan, &spec, false);
 }
 

@@ -22,10 +22,11 @@ void dispatch_error(struct connection *connection, uint64_t id, int status, cons
 static int dispatch_repository(struct service *service, struct connection *connection,
                                const Legonet__Request *request, struct lego_diag *diag)
 {
-    /* Load and unload requests have the same three fields. */
     bool load = request->call_case == LEGONET__REQUEST__CALL_REPOSITORY_MODEL_LOAD;
-    const char *name = load ? request->repository_model_load->model_name
-                            : request->repository_model_unload->model_name;
+    bool back = request->call_case == LEGONET__REQUEST__CALL_REPOSITORY_MODEL_ROLLBACK;
+    const char *name = load   ? request->repository_model_load->model_name
+                       : back ? request->repository_model_rollback->model_name
+                              : request->repository_model_unload->model_name;
     if (service->draining)
         return lego_fail(diag, LEGO_E_UNAVAILABLE, "the agent is stopping");
     if (load && request->repository_model_load->n_parameters > 0)
@@ -35,7 +36,11 @@ static int dispatch_repository(struct service *service, struct connection *conne
                          request->repository_model_load->parameters[0]->key);
     if (!config_name_is_valid(name))
         return lego_fail(diag, LEGO_E_INVALID, "\"%.128s\" is no name of a model", name);
-    return reload_one(service, load ? LOAD_ONE : LOAD_DROP, name, connection, request->id, diag);
+    return reload_one(service,
+                      load   ? LOAD_ONE
+                      : back ? LOAD_BACK
+                             : LOAD_DROP,
+                      name, connection, request->id, diag);
 }
 
 static int dispatch_cancel(struct service *service, struct connection *connection,
@@ -68,7 +73,8 @@ static int dispatch_control(struct service *service, struct connection *connecti
     if (status != LEGO_OK)
         return status;
     if (request->call_case == LEGONET__REQUEST__CALL_REPOSITORY_MODEL_LOAD ||
-        request->call_case == LEGONET__REQUEST__CALL_REPOSITORY_MODEL_UNLOAD) {
+        request->call_case == LEGONET__REQUEST__CALL_REPOSITORY_MODEL_UNLOAD ||
+        request->call_case == LEGONET__REQUEST__CALL_REPOSITORY_MODEL_ROLLBACK) {
         status = dispatch_repository(service, connection, request, diag);
     } else if (request->call_case == LEGONET__REQUEST__CALL_CANCEL) {
         status = dispatch_cancel(service, connection, request, diag);

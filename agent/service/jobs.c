@@ -53,6 +53,17 @@ static void set_failure(struct inference_job *job, int status, const char *text)
     job->frame = answer_error_frame(job->request_id, status, text, &job->frame_bytes);
 }
 
+/* A model on trial passes with its first success; what says nothing of the model does not count. */
+static void try_model(struct service *service, struct served_model *model, int status)
+{
+    if (model->trial_left == 0 || status == LEGO_E_CANCELLED || status == LEGO_E_DEADLINE)
+        return;
+    if (status == LEGO_OK)
+        model->trial_left = 0;
+    else if (--model->trial_left == 0)
+        reload_give_up(service, model);
+}
+
 static void send_answer(struct connection *connection, struct inference_job *job)
 {
     if (job->written == DIRECT_ALL)
@@ -80,6 +91,7 @@ static void answer_job(struct service *service, struct inference_job *job)
     if (atomic_load(&job->cancelled) && job->written == DIRECT_NOT)
         set_failure(job, LEGO_E_CANCELLED, "cancelled while it was computed");
     stats_add(&model->stats, job->status, &job->times, job->rows);
+    try_model(service, model, job->status);
     send_answer(connection, job);
     loader_release_model(service->loader, model);
 }
@@ -314,7 +326,7 @@ int jobs_submit(struct service *service, struct connection *connection, const st
 {
     struct served_model *model;
     struct inference_job *job = NULL;
-    int status = registry_find(&service->registry, peek->model, peek->version, &model, diag);
+    int status = registry_route(&service->registry, peek->model, peek->version, &model, diag);
     if (status == LEGO_OK)
         status = check_schedule(peek, diag);
     if (status == LEGO_OK)

@@ -43,7 +43,8 @@ static struct served_model *reuse(const struct load_job *job, const struct model
     struct served_model *old = model_set_find(&job->old, spec->name, spec->version);
     if (!old)
         return NULL;
-    if (model_is_current(old, spec) || (old->unloaded && job->keep_unloaded))
+    /* A client that asks for a load means the file that lies there, rejected or not. */
+    if (model_is_current(old, spec, job->kind == LOAD_ALL) || (old->unloaded && job->keep_unloaded))
         return model_ref(old);
     return NULL;
 }
@@ -63,6 +64,9 @@ static int load_spec(struct load_job *job, const struct model_spec *spec)
             /* Only for the message: without memory it stays unnamed. */
             if (model_spec_copy(&job->failed, spec) != LEGO_OK)
                 job->failed = (struct model_spec){0};
+            struct served_model *old = model_set_find(&job->old, spec->name, spec->version);
+            if (old && model_serves(old) && model_is_overwritten(old))
+                job->overwritten = old;
             return status;
         }
     }
@@ -94,7 +98,7 @@ static int load_all(struct load_job *job)
 
 static void run_job(struct load_job *job)
 {
-    if (job->kind != LOAD_DROP)
+    if (job->kind == LOAD_ALL || job->kind == LOAD_ONE)
         job->status = load_all(job);
 }
 
@@ -213,6 +217,8 @@ void loader_free_job(struct loader *loader, struct load_job *job)
 {
     loader_release_set(loader, &job->old);
     loader_release_set(loader, &job->set);
+    if (job->target)
+        loader_release_model(loader, job->target);
     catalogue_clear(&job->catalogue);
     model_spec_clear(&job->failed);
     config_free(job->new_config);

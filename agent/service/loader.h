@@ -28,6 +28,7 @@ enum load_kind {
     LOAD_ALL,  /* the configuration anew, all models beside those that are there */
     LOAD_ONE,  /* the models of one name, under the configuration that holds */
     LOAD_DROP, /* unload the models of one name: only keeps its place in the order */
+    LOAD_BACK, /* roll the models of one name back: the same */
 };
 
 struct load_job {
@@ -35,7 +36,7 @@ struct load_job {
     enum load_kind kind;
     const struct config_source *source; /* LOAD_ALL */
     const struct config *config;        /* LOAD_ONE: borrowed until the job is back */
-    char *name;                         /* LOAD_ONE, LOAD_DROP: owned */
+    char *name;                         /* all but LOAD_ALL: owned */
     bool keep_going; /* a model that cannot be loaded becomes an absent one (at the start) */
     bool keep_unloaded;
     uint32_t engines, threads;
@@ -47,7 +48,11 @@ struct load_job {
     struct model_set set;       /* LOAD_ALL: all, LOAD_ONE: those of the name */
     struct catalogue catalogue; /* its folders are to be watched (LOAD_ALL) */
     struct model_spec failed;   /* the model that could not be loaded; name NULL: none */
-    /* Who asked, for the answer: the submitter's. */
+    struct served_model
+        *overwritten; /* of `old`: what failed to load has changed under it, or NULL */
+    /* Who asked, for the answer: the submitter's; NULL: the agent itself, for that reason. */
+    const char *reason;
+    struct served_model *target; /* LOAD_BACK: a reference to what is left; NULL: what serves */
     void *asker;
     uint64_t asker_id;
 };

@@ -41,16 +41,30 @@ static int file_identity(const char *path, struct model_file *ret_file)
     return LEGO_OK;
 }
 
-bool model_is_current(const struct served_model *model, const struct model_spec *spec)
+static bool same_file(const struct model_file *a, const struct model_file *b)
+{
+    return a->device == b->device && a->inode == b->inode && a->bytes == b->bytes &&
+           a->changed.tv_sec == b->changed.tv_sec && a->changed.tv_nsec == b->changed.tv_nsec;
+}
+
+bool model_is_overwritten(const struct served_model *model)
+{
+    struct model_file now = {0};
+    return file_identity(model->spec.path, &now) == LEGO_OK && now.device == model->file.device &&
+           now.inode == model->file.inode && !same_file(&now, &model->file);
+}
+
+bool model_is_current(const struct served_model *model, const struct model_spec *spec,
+                      bool or_rejected)
 {
     struct model_file now = {0};
     return model_serves(model) && !strcmp(model->spec.path, spec->path) &&
            model->spec.warm_up == spec->warm_up && model->spec.resident == spec->resident &&
            !memcmp(&model->spec.queue, &spec->queue, sizeof(spec->queue)) &&
-           file_identity(spec->path, &now) == LEGO_OK && now.device == model->file.device &&
-           now.inode == model->file.inode && now.bytes == model->file.bytes &&
-           now.changed.tv_sec == model->file.changed.tv_sec &&
-           now.changed.tv_nsec == model->file.changed.tv_nsec;
+           model->spec.canary_percent == spec->canary_percent &&
+           model->spec.previous == spec->previous && model->spec.trial == spec->trial &&
+           file_identity(spec->path, &now) == LEGO_OK &&
+           (same_file(&now, &model->file) || (or_rejected && same_file(&now, &model->rejected)));
 }
 
 static int create(const struct model_spec *spec, struct served_model **ret_model)
@@ -219,6 +233,8 @@ void model_destroy(struct served_model *model)
         lego_session_destroy(model->sessions[e]);
     free(model->sessions);
     lego_model_close(model->model);
+    if (model->previous && model_unref(model->previous))
+        model_destroy(model->previous); /* one deep: what replaces lets go of its own */
     model_spec_clear(&model->spec);
     free(model->reason);
     free(model);

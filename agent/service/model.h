@@ -31,6 +31,9 @@ struct model_spec {
     uint64_t warm_up;
     enum lego_resident resident;
     struct model_queue queue;
+    uint64_t canary_percent; /* of the requests that name no version; 0: it is no canary */
+    uint64_t previous;       /* 1: what it replaces stays loaded, to go back to */
+    uint64_t trial;          /* requests that must not all fail after a switch; 0: no trial */
 };
 
 int model_spec_copy(struct model_spec *ret_copy, const struct model_spec *spec);
@@ -56,6 +59,11 @@ struct served_model {
     char *reason;  /* NULL: nothing to say */
     bool unloaded; /* by a client: it stays away until it is loaded or the whole is reloaded */
     bool faulted;  /* its file changed under the runtime: it must be loaded again */
+    bool held;     /* rolled back: not for requests that name no version */
+    struct served_model *previous; /* a reference to what it has replaced, or NULL */
+    struct model_file rejected;    /* the file that a rollback has left; inode 0: none */
+    uint32_t trial_left;           /* failures from now on that end in a rollback; 0: no trial */
+    uint32_t canary_credit;        /* in percent of a request */
     uint32_t queued;
     struct stats stats;
 };
@@ -82,8 +90,14 @@ static inline bool model_serves(const struct served_model *model)
     return model->model && !model->faulted;
 }
 
-/* True where `model` serves what the spec asks for, from the file that lies there now. */
-bool model_is_current(const struct served_model *model, const struct model_spec *spec);
+/* True where `model` serves what the spec asks for, from the file that lies there now or, with
+ * `or_rejected`, in spite of it, as that is the one that it was rolled back from. */
+bool model_is_current(const struct served_model *model, const struct model_spec *spec,
+                      bool or_rejected);
+
+/* True where the file under the model's map was written in place: what is mapped changed with it.
+ */
+bool model_is_overwritten(const struct served_model *model);
 
 /* Several references, owned by the set. */
 struct model_set {

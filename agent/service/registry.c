@@ -1,6 +1,7 @@
 #include "agent/service/registry.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,30 +38,158 @@ static int not_found(const struct registry *registry, const char *name, const ch
     return lego_fail(diag, LEGO_E_NOT_FOUND, "there is no model \"%.128s\"", name);
 }
 
-int registry_find(const struct registry *registry, const char *name, const char *version,
-                  struct served_model **ret_model, struct lego_diag *diag)
+/* Which models of a name a request may mean. */
+enum wanted { WANTED_STABLE, WANTED_CANARY, WANTED_VERSION };
+
+/* Of two models of a name the better one for requests that name no version; `best` may be NULL. */
+static bool is_better(const struct served_model *model, const struct served_model *best)
 {
-    uint64_t wanted = 0;
-    bool any = !*version;
-    int status = any ? LEGO_OK : parse_version(version, &wanted, diag);
-    if (status != LEGO_OK)
-        return status;
+    if (!best)
+        return true;
+    const int rank = 2 * model_serves(model) + !model->held;
+    const int best_rank = 2 * model_serves(best) + !best->held;
+    return rank != best_rank ? rank > best_rank : model->spec.version > best->spec.version;
+}
+
+static struct served_model *best_of(const struct registry *registry, const char *name,
+                                    enum wanted wanted, uint64_t version)
+{
     struct served_model *best = NULL;
     for (size_t i = 0; i < registry->set.count; i++) {
         struct served_model *model = registry->set.items[i];
-        if (strcmp(model->spec.name, name) || (!any && model->spec.version != wanted))
-            continue;
-        bool serves = model_serves(model), best_serves = best && model_serves(best);
-        if (!best || (serves && !best_serves) ||
-            (serves == best_serves && model->spec.version > best->spec.version))
+        bool canary = model->spec.canary_percent > 0;
+        bool meant = wanted == WANTED_VERSION ? model->spec.version == version
+                                              : canary == (wanted == WANTED_CANARY);
+        if (meant && !strcmp(model->spec.name, name) && is_better(model, best))
             best = model;
     }
+    return best;
+}
+
+int registry_find(const struct registry *registry, const char *name, const char *version,
+                  struct served_model **ret_model, struct lego_diag *diag)
+{
+    uint64_t number = 0;
+    enum wanted wanted = !*version || !strcmp(version, "stable") ? WANTED_STABLE
+                         : !strcmp(version, "canary")            ? WANTED_CANARY
+                                                                 : WANTED_VERSION;
+    int status = wanted == WANTED_VERSION ? parse_version(version, &number, diag) : LEGO_OK;
+    if (status != LEGO_OK)
+        return status;
+    struct served_model *best = best_of(registry, name, wanted, number);
+    if (!best && !*version) /* canaries alone */
+        best = best_of(registry, name, WANTED_CANARY, 0);
     if (!best)
         return not_found(registry, name, version, diag);
     if (!model_serves(best))
         return does_not_serve(best, diag);
     *ret_model = best;
     return LEGO_OK;
+}
+
+int registry_route(const struct registry *registry, const char *name, const char *version,
+                   struct served_model **ret_model, struct lego_diag *diag)
+{
+    struct served_model *canary = *version ? NULL : best_of(registry, name, WANTED_CANARY, 0);
+    if (canary && model_serves(canary) && !canary->held) {
+        canary->canary_credit += (uint32_t)canary->spec.canary_percent;
+        if (canary->canary_credit >= 100) {
+            canary->canary_credit -= 100;
+            *ret_model = canary;
+            return LEGO_OK;
+        }
+    }
+    return registry_find(registry, name, version, ret_model, diag);
+}
+
+/* "rolled back to version 1: why". */
+static void set_reason(struct served_model *model, const char *what, const char *version,
+                       const char *why)
+{
+    char *text = NULL;
+    if (asprintf(&text, "rolled back %s %s: %s", what, version, why) < 0)
+        text = NULL;
+    free(model->reason);
+    model->reason = text;
+}
+
+static struct served_model *lower_version(const struct registry *registry,
+                                          const struct served_model *than)
+{
+    struct served_model *best = NULL;
+    for (size_t i = 0; i < registry->set.count; i++) {
+        struct served_model *model = registry->set.items[i];
+        if (!strcmp(model->spec.name, than->spec.name) && model_serves(model) && !model->held &&
+            model->spec.version < than->spec.version && model->spec.canary_percent == 0 &&
+            is_better(model, best))
+            best = model;
+    }
+    return best;
+}
+
+/* Puts what `model` has replaced back in its place. */
+static void restore_previous(struct registry *registry, struct served_model *model,
+                             const char *reason)
+{
+    struct served_model *previous = model->previous;
+    model->previous = NULL;
+    previous->rejected = model->file;
+    previous->trial_left = 0;
+    set_reason(previous, "from a newer file of version", model->version_text, reason);
+    for (size_t i = 0; i < registry->set.count; i++)
+        if (registry->set.items[i] == model)
+            registry->set.items[i] = previous;
+    loader_release_model(registry->loader, model);
+}
+
+int registry_rollback_model(struct registry *registry, struct served_model *model,
+                            const char *reason, struct lego_diag *diag)
+{
+    if (model->previous && model_serves(model->previous)) {
+        restore_previous(registry, model, reason);
+        return LEGO_OK;
+    }
+    bool canary = model->spec.canary_percent > 0;
+    const struct served_model *other = canary
+                                           ? best_of(registry, model->spec.name, WANTED_STABLE, 0)
+                                           : lower_version(registry, model);
+    if (!other || !model_serves(other) || model->held)
+        return lego_fail(diag, LEGO_E_STATE,
+                         "model \"%s\" version %s has no previous version to go back to",
+                         model->spec.name, model->version_text);
+    model->held = true;
+    model->trial_left = 0;
+    set_reason(model, "to version", other->version_text, reason);
+    return LEGO_OK;
+}
+
+int registry_rollback(struct registry *registry, const char *name, const char *reason,
+                      struct lego_diag *diag)
+{
+    struct served_model *model = best_of(registry, name, WANTED_STABLE, 0);
+    return model ? registry_rollback_model(registry, model, reason, diag)
+                 : not_found(registry, name, "", diag);
+}
+
+/* What a new model replaces stays for a rollback, and the new one is on trial. `set` holds the new
+ * models beside those that stay. */
+static void succeed(struct registry *registry, const struct model_set *set)
+{
+    for (size_t i = 0; i < set->count; i++) {
+        struct served_model *model = set->items[i];
+        struct served_model *old =
+            model_set_find(&registry->set, model->spec.name, model->spec.version);
+        if (old == model || !model_serves(model) || registry->loading)
+            continue;
+        if (old && old->previous) {
+            loader_release_model(registry->loader, old->previous);
+            old->previous = NULL;
+        }
+        if (old && model_serves(old) && model->spec.previous > 0)
+            model->previous = model_ref(old);
+        if (model->previous || lower_version(registry, model))
+            model->trial_left = (uint32_t)model->spec.trial;
+    }
 }
 
 static void forget_failure(struct registry *registry)
@@ -72,6 +201,7 @@ static void forget_failure(struct registry *registry)
 
 void registry_replace_all(struct registry *registry, struct model_set *set)
 {
+    succeed(registry, set);
     struct model_set old = registry->set;
     registry->set = *set;
     *set = (struct model_set){0};
@@ -95,6 +225,7 @@ int registry_replace_name(struct registry *registry, const char *name, struct mo
     }
     if (registry->failed.name && !strcmp(registry->failed.name, name))
         forget_failure(registry);
+    succeed(registry, set);
     struct model_set old = registry->set;
     registry->set = fresh;
     loader_release_set(registry->loader, &old);

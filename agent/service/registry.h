@@ -17,12 +17,27 @@ struct registry {
 };
 
 /*
- * The model that serves a request. `version` "" is the highest one that serves. The caller adds a
- * reference to keep it. E_NOT_FOUND (no such model or version), E_UNAVAILABLE (it is there but does
+ * The model that serves a request. `version` "" and "stable" is the highest one that serves, is no
+ * canary and was not rolled back; "canary" the highest canary. The caller adds a reference to keep
+ * it. E_NOT_FOUND (no such model or version), E_UNAVAILABLE (it is there but does
  * not serve, with the reason), E_FAULT, E_INVALID (the version is no number).
  */
 int registry_find(const struct registry *registry, const char *name, const char *version,
                   struct served_model **ret_model, struct lego_diag *diag);
+
+/* The same for a request, of which a canary gets its share where no version is named. */
+int registry_route(const struct registry *registry, const char *name, const char *version,
+                   struct served_model **ret_model, struct lego_diag *diag);
+
+/*
+ * Goes back from a model: to what it has replaced, else requests without a version go to the next
+ * lower one, or past the canary. `reason` says why, for the index. E_STATE: there is nothing to go
+ * back to; else as registry_find. The second goes back from what serves requests without a version.
+ */
+int registry_rollback_model(struct registry *registry, struct served_model *model,
+                            const char *reason, struct lego_diag *diag);
+int registry_rollback(struct registry *registry, const char *name, const char *reason,
+                      struct lego_diag *diag);
 
 /* Puts `set` (taken over, left empty) in place of everything, and forgets the last failure. */
 void registry_replace_all(struct registry *registry, struct model_set *set);

@@ -73,11 +73,28 @@ int reload_one(struct service *service, enum load_kind kind, const char *name,
     }
     job->kind = kind;
     job->name = copy;
+    job->reason = "by a client";
     job->asker = connection;
     job->asker_id = id;
     connection_begin(connection);
     append(service, job);
     return LEGO_OK;
+}
+
+void reload_give_up(struct service *service, struct served_model *model)
+{
+    struct load_job *job = calloc(1, sizeof(*job));
+    if (job)
+        job->name = strdup(model->spec.name);
+    if (!job || !job->name) {
+        log_error("no memory to roll \"%s\" back", model->spec.name);
+        free(job);
+        return;
+    }
+    job->kind = LOAD_BACK;
+    job->reason = "its first requests failed";
+    job->target = model_ref(model);
+    append(service, job);
 }
 
 /* "2 models serve, 1 does not". */
@@ -117,6 +134,19 @@ static void log_new_models(const struct load_job *job)
     }
 }
 
+/* The old one goes on where its file is another: not where it was written in place. */
+static void fail_overwritten(const struct load_job *job)
+{
+    static const char reason[] = "its file was written over in place: put a whole one there";
+    struct served_model *model = job->overwritten;
+    if (!model)
+        return;
+    model->faulted = true;
+    free(model->reason);
+    model->reason = strdup(reason);
+    log_error("model \"%s\" version %s: %s", model->spec.name, model->version_text, reason);
+}
+
 static void finish_all(struct service *service, struct load_job *job)
 {
     char state[96];
@@ -133,6 +163,7 @@ static void finish_all(struct service *service, struct load_job *job)
     } else {
         const char *reason = lego_diag_text(&job->diag, job->status);
         log_error("reload failed, all stays as it was: %s", reason);
+        fail_overwritten(job);
         registry_note_failure(&service->registry, &job->failed, reason);
     }
     service->first_load_done = true;
@@ -152,13 +183,20 @@ static void answer_one(struct service *service, struct load_job *job, int status
     Inference__RepositoryModelLoadResponse loaded = INFERENCE__REPOSITORY_MODEL_LOAD_RESPONSE__INIT;
     Inference__RepositoryModelUnloadResponse unloaded =
         INFERENCE__REPOSITORY_MODEL_UNLOAD_RESPONSE__INIT;
+    Legonet__RepositoryModelRollbackResponse rolled_back =
+        LEGONET__REPOSITORY_MODEL_ROLLBACK_RESPONSE__INIT;
     Legonet__Response response = LEGONET__RESPONSE__INIT;
     uint8_t *frame;
     size_t bytes;
+    if (!connection)
+        return;
     response.id = job->asker_id;
     if (job->kind == LOAD_ONE) {
         response.result_case = LEGONET__RESPONSE__RESULT_REPOSITORY_MODEL_LOAD;
         response.repository_model_load = &loaded;
+    } else if (job->kind == LOAD_BACK) {
+        response.result_case = LEGONET__RESPONSE__RESULT_REPOSITORY_MODEL_ROLLBACK;
+        response.repository_model_rollback = &rolled_back;
     } else {
         response.result_case = LEGONET__RESPONSE__RESULT_REPOSITORY_MODEL_UNLOAD;
         response.repository_model_unload = &unloaded;
@@ -176,20 +214,49 @@ static void answer_one(struct service *service, struct load_job *job, int status
         connection_pump(connection);
 }
 
+/* A model that went meanwhile needs no rollback any more. */
+static int roll_back(struct service *service, struct load_job *job)
+{
+    struct registry *registry = &service->registry;
+    if (!job->target)
+        return registry_rollback(registry, job->name, job->reason, &job->diag);
+    bool there = model_set_find(&registry->set, job->target->spec.name,
+                                job->target->spec.version) == job->target;
+    return there ? registry_rollback_model(registry, job->target, job->reason, &job->diag)
+                 : LEGO_OK;
+}
+
+/* A client's load ends a rollback. */
+static void let_go(const struct model_set *set)
+{
+    for (size_t i = 0; i < set->count; i++)
+        if (set->items[i]->held) {
+            set->items[i]->held = false;
+            free(set->items[i]->reason);
+            set->items[i]->reason = NULL;
+        }
+}
+
 static void finish_one(struct service *service, struct load_job *job)
 {
+    static const char *const words[] = {
+        [LOAD_ONE] = "load", [LOAD_DROP] = "unload", [LOAD_BACK] = "rollback"};
     int status = job->status;
-    if (status == LEGO_OK && job->kind == LOAD_DROP) {
+    if (status == LEGO_OK && job->kind == LOAD_BACK) {
+        status = roll_back(service, job);
+    } else if (status == LEGO_OK && job->kind == LOAD_DROP) {
         status = registry_unload(&service->registry, job->name, &job->diag);
     } else if (status == LEGO_OK) {
         log_new_models(job);
+        let_go(&job->set);
         status = registry_replace_name(&service->registry, job->name, &job->set);
     } else {
         registry_note_failure(&service->registry, &job->failed, lego_diag_text(&job->diag, status));
+        fail_overwritten(job);
     }
     const char *text = lego_diag_text(&job->diag, status);
-    log_info("%s of \"%s\" by a client: %s", job->kind == LOAD_ONE ? "load" : "unload", job->name,
-             status == LEGO_OK ? "done" : text);
+    log_write(job->asker ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, "%s of \"%s\", %s: %s",
+              words[job->kind], job->name, job->reason, status == LEGO_OK ? "done" : text);
     answer_one(service, job, status, text);
 }
 

@@ -101,6 +101,8 @@ void reload_all(struct service *service, bool keep_unloaded); /* queued, or merg
 /* Queues a client's load or unload, which is answered when it is done. E_EXHAUSTED, E_NOMEM. */
 int reload_one(struct service *service, enum load_kind kind, const char *name,
                struct connection *connection, uint64_t id, struct lego_diag *diag);
+/* Rolls a model back, as its first requests have failed. */
+void reload_give_up(struct service *service, struct served_model *model);
 void reload_done(struct service *service);
 /* Tells those whose loads wait that the agent is stopping. */
 void reload_clear(struct service *service);

@@ -376,6 +376,18 @@ Legonet__Response *wire_load(int fd, bool load, const char *model)
     return wire_call(fd, &request);
 }
 
+void wire_rollback(int fd, const char *model, int status)
+{
+    Legonet__Request request = LEGONET__REQUEST__INIT;
+    Legonet__RepositoryModelRollbackRequest rollback =
+        LEGONET__REPOSITORY_MODEL_ROLLBACK_REQUEST__INIT;
+    request.id = 4713;
+    request.call_case = LEGONET__REQUEST__CALL_REPOSITORY_MODEL_ROLLBACK;
+    request.repository_model_rollback = &rollback;
+    rollback.model_name = (char *)(uintptr_t)model;
+    ipc_response_free(wire_expect(fd, &request, status));
+}
+
 void wire_index(int fd, const char *model, char *state, char *reason, size_t bytes)
 {
     Legonet__Request request = LEGONET__REQUEST__INIT;

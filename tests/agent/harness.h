@@ -70,6 +70,8 @@ void wire_infer_input(uint32_t seed, uint32_t rows, float *ret_values);
 Legonet__Response *wire_expect(int fd, const Legonet__Request *request, int status);
 /* Loads or unloads a model. */
 Legonet__Response *wire_load(int fd, bool load, const char *model);
+/* Rolls a model back; the agent must answer with that status. */
+void wire_rollback(int fd, const char *model, int status);
 /* State and reason of a model in the index; "" where it is not listed. */
 void wire_index(int fd, const char *model, char *state, char *reason, size_t bytes);
 /* One good inference of "tiny": the agent lives. */

@@ -249,6 +249,167 @@ START_TEST(changes_are_noticed)
 }
 END_TEST
 
+static void roll_back(const char *model, int status)
+{
+    int fd = wire_connect(&agent);
+    wire_rollback(fd, model, status);
+    close(fd);
+}
+
+static void load(const char *model)
+{
+    int fd = wire_connect(&agent);
+    Legonet__Response *response = wire_load(fd, true, model);
+    ck_assert_int_eq(response->status, LEGONET__STATUS__OK);
+    ipc_response_free(response);
+    close(fd);
+}
+
+START_TEST(a_file_is_rolled_back)
+{
+    float first = answer_of("tiny");
+    roll_back("tiny", LEGO_E_STATE);
+    put_model("tiny.lego", 33);
+    agent_reload(&agent);
+    float second = answer_of("tiny");
+    ck_assert(second != first);
+    roll_back("tiny", LEGO_OK);
+    ck_assert(answer_of("tiny") == first);
+    index_says("tiny", "READY", "rolled back from a newer file of version 1: by a client");
+    agent_reload(&agent); /* leaves the rejected file alone */
+    ck_assert(answer_of("tiny") == first);
+    roll_back("tiny", LEGO_E_STATE);
+    load("tiny"); /* but for a client that asks for it */
+    ck_assert(answer_of("tiny") == second);
+    index_says("tiny", "READY", "");
+    roll_back("tiny", LEGO_OK);
+    put_model("tiny.lego", 44); /* another file is another matter */
+    agent_reload(&agent);
+    ck_assert(answer_of("tiny") != first && answer_of("tiny") != second);
+    roll_back("none", LEGO_E_NOT_FOUND);
+}
+END_TEST
+
+static void put_version(const char *name, const char *version, uint32_t seed)
+{
+    char path[160];
+    snprintf(path, sizeof(path), "%s", agent_model(&agent, name));
+    mkdir(path, 0700); /* may be there */
+    snprintf(path, sizeof(path), "%s/%s/%s", agent.models, name, version);
+    ck_assert_int_eq(mkdir(path, 0700), 0);
+    snprintf(path, sizeof(path), "%s/%s/model.lego", name, version);
+    put_model(path, seed);
+}
+
+START_TEST(a_version_is_rolled_back)
+{
+    float first = answer_of("tiny");
+    put_version("tiny", "7", 33);
+    agent_reload(&agent);
+    ck_assert(answer_of("tiny") != first);
+    roll_back("tiny", LEGO_OK);
+    ck_assert(answer_of("tiny") == first);
+    agent_reload(&agent);
+    ck_assert(answer_of("tiny") == first);
+    roll_back("tiny", LEGO_E_STATE);
+    load("tiny");
+    ck_assert(answer_of("tiny") != first);
+}
+END_TEST
+
+/* The new file takes other inputs: what clients send fails, and the old file is back. */
+START_TEST(a_bad_switch_is_rolled_back)
+{
+    char path[160];
+    size_t bytes;
+    float first = answer_of("tiny");
+    snprintf(path, sizeof(path), "%s", agent_model(&agent, "next"));
+    model_pair(path);
+    ck_assert_int_eq(rename(path, agent_model(&agent, "tiny.lego")), 0);
+    agent_reload(&agent);
+    int fd = wire_connect(&agent), failed = 0;
+    uint8_t *frame = wire_infer_frame("tiny", 1, 1, 1, &bytes);
+    for (bool good = false; !good; failed += !good) {
+        wire_send(fd, frame, bytes);
+        Legonet__Response *response = wire_receive(fd);
+        ck_assert_ptr_nonnull(response);
+        good = response->status == LEGONET__STATUS__OK;
+        ipc_response_free(response);
+    }
+    ck_assert_int_ge(failed, 3);
+    ck_assert(answer_of("tiny") == first);
+    index_says("tiny", "READY", "its first requests failed");
+    free(frame);
+    close(fd);
+}
+END_TEST
+
+/* One good answer ends the trial: later failures are the clients' own. */
+START_TEST(a_good_switch_stays)
+{
+    size_t bytes;
+    float first = answer_of("tiny");
+    put_model("tiny.lego", 33);
+    agent_reload(&agent);
+    float second = answer_of("tiny");
+    ck_assert(second != first);
+    int fd = wire_connect(&agent);
+    uint8_t *frame = wire_infer_frame("tiny", 1, 1, 100, &bytes); /* over limits.batch */
+    for (int i = 0; i < 10; i++) {
+        wire_send(fd, frame, bytes);
+        Legonet__Response *response = wire_receive(fd);
+        ck_assert_ptr_nonnull(response);
+        ck_assert_int_ne(response->status, LEGONET__STATUS__OK);
+        ipc_response_free(response);
+    }
+    ck_assert(answer_of("tiny") == second);
+    free(frame);
+    close(fd);
+}
+END_TEST
+
+START_TEST(a_canary_gets_its_share)
+{
+    char elsewhere[160], extra[320];
+    float stable = answer_of("tiny");
+    snprintf(elsewhere, sizeof(elsewhere), "%s/canary.lego", agent.folder);
+    model_tiny(elsewhere, 4);
+    snprintf(extra, sizeof(extra),
+             "engines: {threads: 1}\n"
+             "models: [{name: tiny, path: %s, version: 2, canary: 25}]\n",
+             elsewhere);
+    agent_write_config(&agent, extra);
+    agent_reload(&agent);
+    int canaries = 0;
+    for (int i = 0; i < 40; i++)
+        canaries += answer_of("tiny") != stable;
+    ck_assert_int_eq(canaries, 10);
+}
+END_TEST
+
+/* Written over in place, the map changes, too: what does not verify must not serve. */
+START_TEST(an_overwritten_file_fails_alone)
+{
+    char path[160];
+    float first = answer_of("tiny");
+    struct stat info;
+    snprintf(path, sizeof(path), "%s", agent_model(&agent, "tiny.lego"));
+    FILE *file = fopen(path, "r+");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_eq(fstat(fileno(file), &info), 0);
+    ck_assert_int_eq(fseek(file, (long)info.st_size * 8 / 10, SEEK_SET), 0);
+    fputs("something else altogether", file);
+    fclose(file);
+    agent_reload(&agent);
+    index_says("tiny", "UNAVAILABLE", "tiny");
+    answer_of("other");
+    put_model("tiny.lego", 1);
+    agent_reload(&agent);
+    ck_assert(answer_of("tiny") == first);
+    index_says("tiny", "READY", "");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("reload");
@@ -263,6 +424,12 @@ int main(void)
     tcase_add_test(tests, restart_keys_are_warned_of);
     tcase_add_test(tests, unloaded_models_come_back_with_a_reload);
     tcase_add_test(tests, a_file_that_shrinks_fails_alone);
+    tcase_add_test(tests, a_file_is_rolled_back);
+    tcase_add_test(tests, a_version_is_rolled_back);
+    tcase_add_test(tests, a_bad_switch_is_rolled_back);
+    tcase_add_test(tests, a_good_switch_stays);
+    tcase_add_test(tests, a_canary_gets_its_share);
+    tcase_add_test(tests, an_overwritten_file_fails_alone);
     suite_add_tcase(suite, tests);
     TCase *watch = tcase_create("watch");
     tcase_set_timeout(watch, 180);
