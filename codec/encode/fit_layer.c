@@ -83,42 +83,15 @@ static double mean_diagonal(const double *h, size_t n)
     return fmax(sum / (double)n, 1e-12);
 }
 
-/* Weights that bring the student's inputs as near to the targets as a ridge allows:
- * W + (TX - W H) (H + ridge)^-1. */
+/* Weights that bring the student's inputs as near to the targets as a ridge allows. */
 static int aim_group(struct work *w, uint32_t group)
 {
     const size_t n = w->columns, rows = w->group_rows;
-    const double *h = w->stats->h + group * n * n, *tx = w->stats->tx + group * rows * n;
-    float *target = w->target + group * rows * n;
-    double *a = malloc(n * n * sizeof(*a)), *pull = malloc(rows * n * sizeof(*pull));
-    int status = LEGO_E_NOMEM;
+    const double *h = w->stats->h + group * n * n;
+    const double ridge = (w->layer->edge ? RIDGE_LAST : RIDGE) * mean_diagonal(h, n);
 
-    if (a && pull) {
-        const double ridge = (w->layer->edge ? RIDGE_LAST : RIDGE) * mean_diagonal(h, n);
-
-        memcpy(a, h, n * n * sizeof(*a));
-        for (size_t i = 0; i < n; i++)
-            a[i * n + i] += ridge;
-        for (size_t r = 0; r < rows; r++) {
-            double *out = pull + r * n;
-
-            memcpy(out, tx + r * n, n * sizeof(*out));
-            for (size_t k = 0; k < n; k++) {
-                const double weight = (double)target[r * n + k];
-                for (size_t j = 0; j < n; j++)
-                    out[j] -= weight * h[k * n + j];
-            }
-        }
-        status = LEGO_OK;
-        if (linear_cholesky(a, n, w->fit->workers)) {
-            linear_solve(a, n, pull, rows, w->fit->workers);
-            for (size_t i = 0; i < rows * n; i++)
-                target[i] = (float)((double)target[i] + pull[i]);
-        }
-    }
-    free(a);
-    free(pull);
-    return status;
+    return linear_aim(h, w->stats->tx + group * rows * n, rows, n, ridge, w->fit->workers,
+                      w->target + group * rows * n);
 }
 
 static int work_create(struct fit *fit, struct fit_layer *layer,
@@ -262,56 +235,31 @@ static float refit(float scale, double along, double square)
     return (float)((double)scale * factor);
 }
 
-/* Least squares of each row's scale. */
-struct refit {
-    const struct work *w;
-    struct candidate *c;
-    double *along, *square; /* [rows] */
-};
-
-static void refit_row(void *context, size_t row)
-{
-    struct refit *fit = context;
-    const struct work *w = fit->w;
-    const size_t n = w->columns;
-    const float *q = fit->c->decoded + row * n;
-    double along = 0, square = 0;
-
-    for (size_t i = 0; w->stats && i < n; i++) {
-        const double *h = w->stats->h + ((row / w->group_rows) * n + i) * n;
-        double sum = 0;
-
-        if (q[i] == 0)
-            continue;
-        for (size_t j = 0; j < n; j++)
-            sum += h[j] * (double)q[j];
-        square += sum * (double)q[i];
-        along += w->stats->tx[row * n + i] * (double)q[i];
-    }
-    fit->along[row] = along;
-    fit->square[row] = square;
-    fit->c->stored[row] =
-        lego_half_to_float(store_scale(refit(fit->c->scales[row], along, square)));
-}
-
 /* Fits the scales, row by row or for the layer. */
 static int refit_scales(const struct work *w, uint32_t format, struct candidate *c)
 {
-    struct refit fit = {.w = w, .c = c, .along = malloc(2 * w->rows * sizeof(double))};
-    double along = 0, square = 0;
+    const size_t n = w->columns;
+    double *along = calloc(w->rows, sizeof(*along)), *square = calloc(w->rows, sizeof(*square));
+    double all_along = 0, all_square = 0;
+    int status = along && square ? LEGO_OK : LEGO_E_NOMEM;
 
-    if (!fit.along)
-        return LEGO_E_NOMEM;
-    fit.square = fit.along + w->rows;
-    encode_workers_run(w->fit->workers, w->rows, refit_row, &fit);
-    for (uint32_t r = 0; r < w->rows; r++) {
-        along += fit.along[r];
-        square += fit.square[r];
+    for (uint32_t g = 0; status == LEGO_OK && w->stats && g < w->groups; g++) {
+        const size_t first = (size_t)g * w->group_rows;
+
+        status =
+            linear_scales(w->stats->h + g * n * n, w->stats->tx + first * n, c->decoded + first * n,
+                          w->group_rows, n, w->fit->workers, along + first, square + first);
     }
-    for (uint32_t r = 0; fit_scales_layer(format) && r < w->rows; r++)
-        c->stored[r] = refit(c->scales[0], along, square);
-    free(fit.along);
-    return LEGO_OK;
+    for (uint32_t r = 0; status == LEGO_OK && r < w->rows; r++) {
+        c->stored[r] = lego_half_to_float(store_scale(refit(c->scales[r], along[r], square[r])));
+        all_along += along[r];
+        all_square += square[r];
+    }
+    for (uint32_t r = 0; status == LEGO_OK && fit_scales_layer(format) && r < w->rows; r++)
+        c->stored[r] = refit(c->scales[0], all_along, all_square);
+    free(along);
+    free(square);
+    return status;
 }
 
 /* Solves each group; `passes` > 0: improves what is there with the stored scales instead. */

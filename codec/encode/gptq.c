@@ -1,13 +1,16 @@
 #include "codec/encode/gptq.h"
 #include "codec/base/arith.h"
 #include "codec/base/status.h"
+#include "codec/encode/linear.h"
 
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNK_ROWS  16 /* a task; a multiple of every brick's rows */
+#define CHUNK_ROWS  32 /* of a task at most: a multiple of every brick's rows */
+#define FEW_ROWS    8  /* of a task where there are not many */
+#define LATER       64 /* columns after which errors are passed on to all that follow */
 #define MAX_COLUMNS 16
 #define MAX_DIM     128
 #define MAX_ENTRIES 256
@@ -15,12 +18,13 @@
 
 /* What all tasks share. */
 struct solver {
+    const struct kern_table *kernels;
     const struct gptq_problem *problem;
     const struct gptq_format *format;
     const struct gptq_catalogues *catalogues;
     const float *scales;
     struct gptq_result *result;
-    uint32_t dim, blocks, passes;
+    uint32_t dim, blocks, passes, chunk_rows;
     /* [blocks][columns][columns], upper: A with A A^T the moment of a block's columns, given the
        earlier ones (inverse of the block of U) or, in descent, given all others. */
     float *whitening;
@@ -111,49 +115,69 @@ static void make_table(void *context, size_t block)
     }
 }
 
-/* `importance` of each component, NULL: all alike. */
-static void distances(const float *x, const float *table, const float *importance, uint32_t dim,
-                      uint32_t entries, float *ret_distance)
+/* Distances from a stage's entries, and the nearest of these; `importance` of each component, NULL:
+ * all alike. */
+static uint32_t nearest(const struct solver *s, const float *x, const float *table,
+                        const float *importance, float *ret_distance)
 {
+    const uint32_t entries = s->format->entries;
+    uint32_t best = 0;
+
+    if (!importance)
+        return s->kernels->nearest_f32(s->dim, x, entries, table, entries, ret_distance);
     memset(ret_distance, 0, entries * sizeof(*ret_distance));
-    for (uint32_t d = 0; d < dim; d++) {
+    for (uint32_t d = 0; d < s->dim; d++) {
         const float *row = table + (size_t)d * entries;
-        const float factor = importance ? importance[d] : 1;
 
         for (uint32_t k = 0; k < entries; k++) {
             const float e = x[d] - row[k];
-            ret_distance[k] += factor * (e * e);
+            ret_distance[k] += importance[d] * (e * e);
         }
     }
-}
-
-static uint32_t smallest(const float *distance, uint32_t entries)
-{
-    uint32_t best = 0;
-
     for (uint32_t k = 1; k < entries; k++) {
-        if (distance[k] < distance[best])
+        if (ret_distance[k] < ret_distance[best])
             best = k;
     }
     return best;
 }
 
+/* The entries with the BEST_FIRST smallest distances, nearest first, of equals the first. */
+static uint32_t nearest_few(const float *distance, uint32_t entries, uint32_t *ret_index)
+{
+    uint32_t count = 0;
+
+    for (uint32_t k = 0; k < entries; k++) {
+        uint32_t at = count;
+
+        if (count == BEST_FIRST && !(distance[k] < distance[ret_index[count - 1]]))
+            continue;
+        if (count < BEST_FIRST)
+            count++;
+        else
+            at--;
+        for (; at > 0 && distance[k] < distance[ret_index[at - 1]]; at--)
+            ret_index[at] = ret_index[at - 1];
+        ret_index[at] = k;
+    }
+    return count;
+}
+
 /* The best sum of two entries: the nearest of the first stage, each with all of the second. */
 static void choose_two(const struct solver *s, uint32_t block, const float *x,
-                       const float *importance, float *distance, uint32_t *ret_index)
+                       const float *importance, const float *distance, uint32_t *ret_index)
 {
     const uint32_t entries = s->format->entries;
     const float *first = block_table(s, block, 0), *second = block_table(s, block, 1);
     float best = FLT_MAX, rest[MAX_DIM], other[MAX_ENTRIES];
+    uint32_t few[BEST_FIRST];
+    const uint32_t count = nearest_few(distance, entries, few);
 
-    for (int trial = 0; trial < BEST_FIRST; trial++) {
-        const uint32_t k = smallest(distance, entries);
+    for (uint32_t trial = 0; trial < count; trial++) {
+        const uint32_t k = few[trial];
 
-        distance[k] = FLT_MAX;
         for (uint32_t d = 0; d < s->dim; d++)
             rest[d] = x[d] - first[(size_t)d * entries + k];
-        distances(rest, second, importance, s->dim, entries, other);
-        const uint32_t m = smallest(other, entries);
+        const uint32_t m = nearest(s, rest, second, importance, other);
         if (other[m] < best) {
             best = other[m];
             ret_index[0] = k;
@@ -169,11 +193,9 @@ static void choose(const struct solver *s, uint32_t block, const float *x, const
     const struct gptq_format *f = s->format;
     float distance[MAX_ENTRIES];
 
-    distances(x, block_table(s, block, 0), importance, s->dim, f->entries, distance);
+    ret_index[0] = nearest(s, x, block_table(s, block, 0), importance, distance);
     if (f->stages == 2)
         choose_two(s, block, x, importance, distance, ret_index);
-    else
-        ret_index[0] = smallest(distance, f->entries);
 }
 
 /* The brick that indices stand for. */
@@ -243,16 +265,46 @@ static void take_brick(const struct solver *s, uint32_t block, uint32_t row, uin
     }
 }
 
-/* Some rows through all blocks. */
+/* Quantises columns `at` to `end` of some rows; passes errors on within them and leaves all of
+ * them, negated, in `errors` [end - at][CHUNK_ROWS]. Returns the sum of their squares. */
+static double take_columns(const struct solver *s, uint32_t first, uint32_t rows, uint32_t at,
+                           uint32_t end, float *work, float *errors)
+{
+    const struct gptq_problem *p = s->problem;
+    const uint32_t n = p->columns, columns = s->format->columns;
+    float error[CHUNK_ROWS * MAX_COLUMNS];
+    double sum = 0;
+
+    for (uint32_t block = at / columns; block < end / columns; block++) {
+        for (uint32_t r = 0; r < rows; r += s->format->rows)
+            take_brick(s, block, first + r, (uint32_t)lego_min_size(s->format->rows, rows - r),
+                       work + (size_t)r * n, error + r * columns);
+        for (uint32_t r = 0; r < rows; r++) {
+            for (uint32_t c = 0; c < columns; c++) {
+                const float e = error[r * columns + c];
+                const float *u = p->u + (size_t)(block * columns + c) * n;
+                float *w = work + (size_t)r * n;
+
+                errors[(size_t)(block * columns + c - at) * CHUNK_ROWS + r] = -e;
+                sum += (double)e * (double)e;
+                for (uint32_t i = (block + 1) * columns; i < end; i++)
+                    w[i] -= e * u[i];
+            }
+        }
+    }
+    return sum;
+}
+
+/* Some rows through all columns. */
 static void solve_chunk(void *context, size_t chunk)
 {
     struct solver *s = context;
     const struct gptq_problem *p = s->problem;
-    const uint32_t n = p->columns, columns = s->format->columns,
-                   first = (uint32_t)chunk * CHUNK_ROWS;
-    const uint32_t rows = (uint32_t)lego_min_size(CHUNK_ROWS, p->rows - first);
+    const uint32_t n = p->columns, columns = s->format->columns;
+    const uint32_t first = (uint32_t)chunk * s->chunk_rows, step = LATER / columns * columns;
+    const uint32_t rows = (uint32_t)lego_min_size(s->chunk_rows, p->rows - first);
     float *work = malloc((size_t)rows * n * sizeof(float));
-    float error[CHUNK_ROWS * MAX_COLUMNS];
+    float errors[LATER * CHUNK_ROWS];
     double sum = 0;
 
     if (!work) {
@@ -263,21 +315,20 @@ static void solve_chunk(void *context, size_t chunk)
         for (uint32_t i = 0; i < n; i++)
             work[(size_t)r * n + i] = p->target[(size_t)(first + r) * n + p->order[i]];
     }
-    for (uint32_t block = 0; block < s->blocks; block++) {
-        for (uint32_t r = 0; r < rows; r += s->format->rows)
-            take_brick(s, block, first + r, (uint32_t)lego_min_size(s->format->rows, rows - r),
-                       work + (size_t)r * n, error + r * columns);
-        for (uint32_t r = 0; r < rows; r++) {
-            for (uint32_t c = 0; c < columns; c++) {
-                const float e = error[r * columns + c];
-                const float *u = p->u + (size_t)(block * columns + c) * n;
-                float *w = work + (size_t)r * n;
+    for (uint32_t at = 0; at < n; at += step) {
+        const uint32_t end = (uint32_t)lego_min_size(at + step, n);
 
-                sum += (double)e * (double)e;
-                for (uint32_t i = (block + 1) * columns; i < n; i++)
-                    w[i] -= e * u[i];
-            }
-        }
+        sum += take_columns(s, first, rows, at, end, work, errors);
+        linear_gemm(s->kernels, &(struct kern_gemm_exact_f32){.m = rows,
+                                                              .n = n - end,
+                                                              .depth = end - at,
+                                                              .a = errors,
+                                                              .a_stride = CHUNK_ROWS,
+                                                              .b = p->u + (size_t)at * n + end,
+                                                              .b_stride = n,
+                                                              .c = work + end,
+                                                              .c_stride = n,
+                                                              .accumulate = true});
     }
     s->sums[chunk] = sum;
     free(work);
@@ -434,8 +485,8 @@ static void open_descent(const struct solver *s, uint32_t first, struct descent 
 static void descend_chunk(void *context, size_t chunk)
 {
     struct solver *s = context;
-    const uint32_t n = s->problem->columns, first = (uint32_t)chunk * CHUNK_ROWS;
-    struct descent d = {.rows = (uint32_t)lego_min_size(CHUNK_ROWS, s->problem->rows - first)};
+    const uint32_t n = s->problem->columns, first = (uint32_t)chunk * s->chunk_rows;
+    struct descent d = {.rows = (uint32_t)lego_min_size(s->chunk_rows, s->problem->rows - first)};
     const size_t elems = (size_t)d.rows * n;
     double sum = 0;
 
@@ -462,7 +513,9 @@ static int run(struct solver *s, struct encode_workers *workers,
                void (*task)(void *context, size_t chunk))
 {
     const struct gptq_format *f = s->format;
-    const size_t chunks = lego_div_up(s->problem->rows, CHUNK_ROWS);
+    s->kernels = encode_workers_kernels(workers);
+    s->chunk_rows = s->problem->rows < 4 * CHUNK_ROWS ? FEW_ROWS : CHUNK_ROWS;
+    const size_t chunks = lego_div_up(s->problem->rows, s->chunk_rows);
     const size_t tables = f->columns > 1 ? s->blocks : 1;
 
     s->table_elems = (size_t)s->dim * f->entries;

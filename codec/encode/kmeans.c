@@ -8,23 +8,22 @@
 #include <string.h>
 
 #define CHUNK_VECTORS 2048 /* a task; sums over vectors are made in these pieces */
-#define LANES         16   /* centroids that are compared side by side */
+#define BLOCK         256  /* centroids that are compared at a time */
 
-/*
- * Centroids for the search: [block of LANES][dim][LANES], so that the inner loop runs over
- * centroids and each distance keeps its own order of additions. The last block repeats centroid 0.
- */
+/* Centroids for the search: [block of BLOCK][dim][BLOCK], as the kernel wants them. */
 struct table {
-    uint32_t entries, blocks, dim;
+    const struct kern_table *kernels;
+    uint32_t entries, dim;
     float *data;
 };
 
-static int table_create(uint32_t entries, uint32_t dim, struct table *ret_table)
+static int table_create(uint32_t entries, uint32_t dim, const struct encode_workers *workers,
+                        struct table *ret_table)
 {
     struct table table = {
-        .entries = entries, .blocks = (uint32_t)lego_div_up(entries, LANES), .dim = dim};
+        .kernels = encode_workers_kernels(workers), .entries = entries, .dim = dim};
 
-    table.data = calloc((size_t)table.blocks * LANES, dim * sizeof(float));
+    table.data = calloc(lego_div_up(entries, BLOCK) * BLOCK, dim * sizeof(float));
     if (!table.data)
         return LEGO_E_NOMEM;
     *ret_table = table;
@@ -33,44 +32,31 @@ static int table_create(uint32_t entries, uint32_t dim, struct table *ret_table)
 
 static void table_fill(struct table *table, const float *centroids)
 {
-    for (uint32_t b = 0; b < table->blocks; b++) {
-        float *block = table->data + (size_t)b * LANES * table->dim;
+    for (uint32_t k = 0; k < table->entries; k++) {
+        float *block = table->data + (size_t)(k / BLOCK) * BLOCK * table->dim;
 
-        for (uint32_t lane = 0; lane < LANES; lane++) {
-            const uint32_t k = b * LANES + lane;
-            const float *c = centroids + (size_t)(k < table->entries ? k : 0) * table->dim;
-
-            for (uint32_t t = 0; t < table->dim; t++)
-                block[(size_t)t * LANES + lane] = c[t];
-        }
+        for (uint32_t t = 0; t < table->dim; t++)
+            block[(size_t)t * BLOCK + k % BLOCK] = centroids[(size_t)k * table->dim + t];
     }
 }
 
 static uint32_t nearest(const struct table *table, const float *x, float *ret_distance)
 {
-    const uint32_t dim = table->dim;
-    float best = FLT_MAX;
+    float best = FLT_MAX, distance[BLOCK];
     uint32_t best_k = 0;
 
-    for (uint32_t b = 0; b < table->blocks; b++) {
-        const float *block = table->data + (size_t)b * LANES * dim;
-        float distance[LANES] = {0};
+    for (uint32_t first = 0; first < table->entries; first += BLOCK) {
+        const uint32_t k = table->kernels->nearest_f32(
+            table->dim, x, (uint32_t)lego_min_size(BLOCK, table->entries - first),
+            table->data + (size_t)first * table->dim, BLOCK, distance);
 
-        for (uint32_t t = 0; t < dim; t++) {
-            for (uint32_t lane = 0; lane < LANES; lane++) {
-                const float e = x[t] - block[(size_t)t * LANES + lane];
-                distance[lane] += e * e;
-            }
-        }
-        for (uint32_t lane = 0; lane < LANES; lane++) {
-            if (distance[lane] < best) {
-                best = distance[lane];
-                best_k = b * LANES + lane;
-            }
+        if (distance[k] < best) {
+            best = distance[k];
+            best_k = first + k;
         }
     }
     *ret_distance = best;
-    return best_k; /* never a lane past the end: those equal centroid 0, which came before */
+    return best_k;
 }
 
 /* One search of all vectors, by chunks. */
@@ -369,7 +355,7 @@ int encode_kmeans_train(const float *vectors, size_t count, uint32_t dim,
     status = training_create(&t, wanted);
     if (status == LEGO_OK) {
         seed_centroids(&t, wanted, options->seed);
-        status = table_create(t.entries, dim, &t.table);
+        status = table_create(t.entries, dim, workers, &t.table);
     }
     if (status == LEGO_OK) {
         struct encode_kmeans result = {0};
@@ -398,7 +384,7 @@ int encode_kmeans_assign(const float *vectors, size_t count, uint32_t dim, const
 {
     struct table table = {0};
     double *sums = calloc(lego_div_up(count, CHUNK_VECTORS) + 1, sizeof(*sums));
-    int status = sums ? table_create(entries, dim, &table) : LEGO_E_NOMEM;
+    int status = sums ? table_create(entries, dim, workers, &table) : LEGO_E_NOMEM;
 
     if (status == LEGO_OK) {
         struct search search = {.vectors = vectors,

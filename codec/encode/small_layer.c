@@ -43,36 +43,14 @@ static double mean_diagonal(const double *h, size_t n)
     return fmax(sum / (double)n, 1e-12);
 }
 
-/* target += (tx - target H) (H + ridge)^-1, for one group. */
 static int aim(struct work *w, uint32_t group)
 {
     const size_t n = w->columns, rows = w->group_rows;
-    const double *h = w->h + group * n * n, *tx = w->tx + group * rows * n;
-    float *target = w->target + group * rows * n;
-    double *a = malloc(n * n * sizeof(*a)), *pull = malloc(rows * n * sizeof(*pull));
-
-    if (!a || !pull) {
-        free(a);
-        free(pull);
-        return LEGO_E_NOMEM;
-    }
+    const double *h = w->h + group * n * n;
     const double ridge = (w->layer->last ? RIDGE_LAST : RIDGE) * mean_diagonal(h, n);
-    memcpy(a, h, n * n * sizeof(*a));
-    for (size_t i = 0; i < n; i++)
-        a[i * n + i] += ridge;
-    memcpy(pull, tx, rows * n * sizeof(*pull));
-    for (size_t r = 0; r < rows; r++)
-        for (size_t k = 0; k < n; k++)
-            for (size_t j = 0; j < n; j++)
-                pull[r * n + j] -= (double)target[r * n + k] * h[k * n + j];
-    if (linear_cholesky(a, n, w->settings->workers)) {
-        linear_solve(a, n, pull, rows, w->settings->workers);
-        for (size_t i = 0; i < rows * n; i++)
-            target[i] = (float)((double)target[i] + pull[i]);
-    }
-    free(a);
-    free(pull);
-    return LEGO_OK;
+
+    return linear_aim(h, w->tx + group * rows * n, rows, n, ridge, w->settings->workers,
+                      w->target + group * rows * n);
 }
 
 /* Coefficients of a channel from its elements, `stride` apart: c(j) = sum over taps of
@@ -203,41 +181,34 @@ static int work_open(struct work *w)
     return status;
 }
 
-/* The code of the scale that least squares against the targets give a row. */
-static uint8_t row_code(const struct work *w, uint32_t row, const float *decoded)
-{
-    const size_t n = w->columns;
-    const float *q = decoded + row * n;
-    double along = 0, square = 0;
-
-    for (size_t i = 0; w->stats && i < n; i++) {
-        const double *h = w->h + (row / w->group_rows * n + i) * n;
-        double sum = 0;
-
-        if (q[i] == 0)
-            continue;
-        for (size_t j = 0; j < n; j++)
-            sum += h[j] * (double)q[j];
-        square += sum * (double)q[i];
-        along += w->tx[row * n + i] * (double)q[i];
-    }
-    return trellis_scale_code(square > 0 ? along / square : 1);
-}
-
-/* From levels' worth to what a reader decodes. */
-static void finish(const struct work *w)
+/* From levels' worth to what a reader decodes, with the scales that least squares against the
+ * targets give the rows. */
+static int finish(const struct work *w)
 {
     struct small_layer *layer = w->layer;
     const size_t n = w->columns;
+    double *along = calloc(w->rows, sizeof(*along)), *square = calloc(w->rows, sizeof(*square));
+    int status = along && square ? LEGO_OK : LEGO_E_NOMEM;
 
-    for (uint32_t r = 0; r < w->rows; r++) {
+    for (size_t g = 0; status == LEGO_OK && w->stats && g < w->groups; g++) {
+        const size_t first = g * w->group_rows;
+
+        status =
+            linear_scales(w->h + g * n * n, w->tx + first * n, layer->decoded + first * n,
+                          w->group_rows, n, w->settings->workers, along + first, square + first);
+    }
+    for (uint32_t r = 0; status == LEGO_OK && r < w->rows; r++) {
         float *row = layer->decoded + r * n;
-        layer->codes[r] = row_code(w, r, layer->decoded);
+
+        layer->codes[r] = trellis_scale_code(square[r] > 0 ? along[r] / square[r] : 1);
         for (size_t i = 0; i < n; i++)
             row[i] *= lego_log_scale[layer->codes[r]];
         for (size_t i = 0; layer->rotation && i < n; i += layer->rotation->taps)
             rotate_floats(layer, row + i, true);
     }
+    free(along);
+    free(square);
+    return status;
 }
 
 void small_round(float *values, uint32_t count)
@@ -330,7 +301,7 @@ int small_quantise(const struct small_settings *settings, struct small_layer *la
     if (status == LEGO_OK)
         status = solve(&w);
     if (status == LEGO_OK)
-        finish(&w);
+        status = finish(&w);
     if (status == LEGO_OK && stats)
         status = correct_bias(&w, ret_bias);
     work_clear(&w);

@@ -153,6 +153,28 @@ struct kern_gemm_exact_f32 {
 };
 typedef void (*kern_gemm_exact_f32_fn)(const struct kern_gemm_exact_f32 *args);
 
+/* The same in double. */
+struct kern_gemm_exact_f64 {
+    size_t m, n, depth;
+    const double *a;
+    size_t a_stride;
+    const double *b;
+    size_t b_stride;
+    double *c;
+    size_t c_stride;
+    bool accumulate;
+};
+typedef void (*kern_gemm_exact_f64_fn)(const struct kern_gemm_exact_f64 *args);
+
+/*
+ * Squared distances of a vector from each column of a table, for k < entries (1 to 2^24)
+ *   distance[k] = sum over d = 0, 1, ... dim - 1 in turn of (x[d] - table[d * stride + k])^2
+ * every operation rounded (no FMA), and the first k of the smallest one; 0 where none is below
+ * infinity.
+ */
+typedef uint32_t (*kern_nearest_f32_fn)(uint32_t dim, const float *x, uint32_t entries,
+                                        const float *table, size_t stride, float *distance);
+
 /*
  * Winograd's convolution F(4x4, 3x3) with stride 1 (Lavin, Gray: "Fast Algorithms for Convolutional
  * Neural Networks", CVPR 2016): a tile of 4x4 outputs comes from 6x6 inputs by 36 products for each
