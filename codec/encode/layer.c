@@ -155,31 +155,67 @@ static void copy_line(const struct layer *layer, const float *line, int64_t x, u
         to[i] = 0;
     const int64_t left = x < layer->in_w ? (layer->in_w - x + stride - 1) / stride : 0;
     const uint32_t end = left < count - i ? i + (uint32_t)left : count;
-    if (stride == 1 && i < end)
-        memcpy(to + i, line + x, (end - i) * sizeof(*to));
-    for (uint32_t j = i; stride > 1 && j < end; j++, x += stride)
-        to[j] = line[x];
+    for (; i < end; i++, x += stride)
+        to[i] = line[x];
     memset(to + end, 0, (count - end) * sizeof(*to));
+}
+
+/* Copies and zeros of a few floats: a call would cost more than the work. */
+static inline void copy_few(float *to, const float *from, size_t count)
+{
+    size_t i = 0;
+
+    for (; i + 8 <= count; i += 8)
+        memcpy(to + i, from + i, 8 * sizeof(*to));
+    if (i < count && count >= 8) {
+        memcpy(to + count - 8, from + count - 8, 8 * sizeof(*to));
+        return;
+    }
+    for (; i < count; i++)
+        to[i] = from[i];
+}
+
+static inline void zero_few(float *to, size_t count)
+{
+    if (count > 0)
+        to[0] = 0;
+    if (count > 1)
+        memset(to + 1, 0, (count - 1) * sizeof(*to));
+}
+
+/* One run of an output line where the stride is 1: in_x is the input's column for its start. */
+static inline void copy_run(const struct layer *layer, const float *line, int64_t in_x,
+                            uint32_t count, float *to)
+{
+    const int64_t left = in_x < 0 ? -in_x : 0, end = (int64_t)layer->in_w - in_x;
+    const uint32_t before = left < count ? (uint32_t)left : count;
+    const uint32_t until = end < before ? before : end < count ? (uint32_t)end : count;
+
+    zero_few(to, before);
+    if (until > before)
+        copy_few(to + before, line + (in_x + before), until - before);
+    zero_few(to + until, count - until);
 }
 
 /* Columns of `count` neighbouring positions: whole runs of an output line at a time. */
 static void window_run(const struct layer *layer, const float *plane, uint32_t tap, uint32_t first,
                        uint32_t count, float *to)
 {
+    const int64_t down = (int64_t)(tap / layer->k_w) * layer->dilation_h - layer->pad_top;
+    const int64_t right = (int64_t)(tap % layer->k_w) * layer->dilation_w - layer->pad_left;
     uint32_t line = first / layer->out_w, x = first % layer->out_w;
 
     for (uint32_t done = 0; done < count; line++, x = 0) {
         const uint32_t run = (uint32_t)lego_min_size(layer->out_w - x, count - done);
-        const int64_t in_y = (int64_t)line * layer->stride_h +
-                             (int64_t)(tap / layer->k_w) * layer->dilation_h - layer->pad_top;
-        const int64_t in_x = (int64_t)x * layer->stride_w +
-                             (int64_t)(tap % layer->k_w) * layer->dilation_w - layer->pad_left;
+        const int64_t in_y = (int64_t)line * layer->stride_h + down;
+        const int64_t in_x = (int64_t)x * layer->stride_w + right;
 
-        if (in_y < 0 || in_y >= layer->in_h) {
+        if (in_y < 0 || in_y >= layer->in_h)
             memset(to + done, 0, run * sizeof(*to));
-        } else {
+        else if (layer->stride_w == 1)
+            copy_run(layer, plane + in_y * layer->in_w, in_x, run, to + done);
+        else
             copy_line(layer, plane + in_y * layer->in_w, in_x, run, to + done);
-        }
         done += run;
     }
 }
