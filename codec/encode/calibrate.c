@@ -172,6 +172,7 @@ void calibrate_destroy(struct calibration *c)
         free(c->layers[i].offset);
         free(c->layers[i].student_offset);
         free(c->layers[i].targets);
+        free(c->layers[i].residuals);
     }
     free(c->values);
     free(c->layers);

@@ -26,10 +26,11 @@ struct cal_layer {
     float *teacher_t, *student_t; /* [group][column][group_rows]; student_t NULL: the teacher's */
     float *ratio, *offset;        /* [rows]: out = ratio * z + offset (BatchNorm adapted) */
     float *student_offset;        /* [rows] */
-    float *targets; /* [samples][rows] what the teacher wants, NULL: not kept. Where the layer mends
-                       its residual's error, the teacher's residual is in it. */
-    bool moved;     /* its inputs differ between teacher and student, as the first walk shows */
-    bool mends;     /* so does its residual */
+    /* [samples][rows] the teacher's z and, where the layer mends its residual's error, that
+       residual: what later walks want of the teacher. NULL: not kept. */
+    float *targets, *residuals;
+    bool moved; /* its inputs differ between teacher and student, as the first walk shows */
+    bool mends; /* so does its residual */
 };
 
 struct calibration {

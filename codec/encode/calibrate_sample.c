@@ -26,7 +26,8 @@ bool cal_keeps_targets(const struct calibration *c)
     for (uint32_t i = 0; i < c->layer_count; i++) {
         const struct layer *layer = &c->layers[i].layer;
 
-        floats += (size_t)samples_per_image(c, layer) * c->images * layer->rows;
+        floats += (size_t)samples_per_image(c, layer) * c->images * layer->rows *
+                  (layer->residual >= 0 ? 2 : 1);
     }
     return floats <= TARGET_BYTES / sizeof(float);
 }
@@ -80,7 +81,7 @@ static void sample_inputs(void *context, size_t image)
 }
 
 /* What the layer should put out: the teacher's z, plus what the other operand of a residual sum
- * lacks. The teacher's share of that is the same in every walk. */
+ * lacks. What that takes of the teacher is the same in every walk. */
 static void sample_targets(void *context, size_t image)
 {
     struct sampling *s = context;
@@ -92,22 +93,20 @@ static void sample_targets(void *context, size_t image)
 
     for (uint32_t i = 0; i < s->per_image; i++) {
         const size_t sample = image * s->per_image + i;
-        float *t = s->t + sample * l->rows;
-        float *kept = layer->targets ? layer->targets + sample * l->rows : NULL;
 
         for (uint32_t row = 0; row < l->rows; row++) {
             const size_t at = layer_output_index(l, row, s->places[sample]);
-            float target;
+            const size_t kept = sample * l->rows + row;
+            const float z = s->z ? s->z[image * cal_layer_elems(l) + at] : layer->targets[kept];
+            float other = 0;
 
-            if (s->z) {
-                target = s->z[image * cal_layer_elems(l) + at];
-                target += v ? teacher[at] / layer->ratio[row] : 0;
-            } else {
-                target = kept[row];
-            }
-            if (s->z && kept)
-                kept[row] = target;
-            t[row] = v ? target - student[at] / layer->ratio[row] : target;
+            if (v)
+                other = s->z ? teacher[at] : layer->residuals[kept];
+            if (s->z && layer->targets)
+                layer->targets[kept] = z;
+            if (s->z && layer->residuals)
+                layer->residuals[kept] = other;
+            s->t[kept] = v ? z + (other - student[at]) / layer->ratio[row] : z;
         }
     }
 }
@@ -228,6 +227,18 @@ static bool sampling_create(struct sampling *s)
     return s->places && s->x && s->t;
 }
 
+/* Room for what later walks want of the teacher. */
+static bool keep_targets(struct cal_layer *layer, size_t samples)
+{
+    const size_t bytes = samples * layer->layer.rows * sizeof(float);
+
+    if (!layer->targets)
+        layer->targets = malloc(bytes);
+    if (layer->mends && !layer->residuals)
+        layer->residuals = malloc(bytes);
+    return layer->targets && (layer->residuals || !layer->mends);
+}
+
 /* Samples a layer and takes the moments of the samples. */
 static int measure(struct calibration *c, struct cal_layer *layer, const float *z,
                    struct statistics *st)
@@ -238,9 +249,7 @@ static int measure(struct calibration *c, struct cal_layer *layer, const float *
     if (enough && z) {
         layer->moved = cal_node_differs(c, layer->layer.node);
         layer->mends = layer->layer.residual >= 0 && cal_value_differs(c, layer->layer.residual);
-        if (c->keeps_targets && !layer->targets)
-            layer->targets = malloc((size_t)s.count * layer->layer.rows * sizeof(float));
-        enough = layer->targets || !c->keeps_targets;
+        enough = !c->keeps_targets || keep_targets(layer, s.count);
     }
     int status = enough ? LEGO_OK : LEGO_E_NOMEM;
     if (status == LEGO_OK) {
