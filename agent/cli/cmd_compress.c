@@ -2,33 +2,25 @@
  * legonet compress: a trained ONNX model becomes a .lego.
  */
 #include "agent/cli/commands.h"
-#include "agent/cli/labels.h"
+#include "agent/cli/measure.h"
 #include "agent/cli/options.h"
 #include "agent/cli/output.h"
-#include "agent/cli/progress.h"
-#include "agent/cli/selftest.h"
-#include "agent/picture/picture.h"
-#include "agent/runtime/kern_init.h"
-#include "codec/encode/encode.h"
-#include "codec/import/import.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
-/* A self-test may take this much, or 1/64 of the bricks or of the file that is asked for. */
-#define SELFTEST_BYTES 1024
-
-/* What several catalogues add to the graph and to the alignment of sections. */
-#define SLACK_BYTES 256
+/* What is not seen as a loss: less than examples of this number can tell from none. */
+#define NO_LOSS_POINTS  0.3 /* of accuracy */
+#define NO_LOSS_PERCENT 3.0 /* of the outputs' RMS */
 
 struct compress_options {
     const char *output, *codec, *brick, *scope, *scales, *type, *labels, *preprocess;
+    const char *size, *calibrate, *eval, *report;
     uint64_t entries, iterations, seed, threads;
-    double ratio;
+    double ratio, bits, max_drop;
     bool no_selftest, quiet, json;
 };
 
@@ -47,11 +39,11 @@ static const struct cli_option OPTIONS[] = {
      OPTION(codec),
      .value = "CODEC",
      .otherwise = "bricks",
-     .help = "bricks: plain brick clustering, the options below;\n"
+     .help = "bricks: fitted by calibration, or clustered plainly by the options below;\n"
              "legonet: the paper's method to the letter (4x4 bricks, one catalogue for the\n"
              "model): the smallest file, but accuracy falls to chance on the networks tried;\n"
-             "small: levels of a trellis behind an entropy coder, fitted to --ratio as bricks\n"
-             "are: the most accurate at a size, slower to decode"},
+             "small: levels of a trellis behind an entropy coder, fitted as bricks are: the\n"
+             "most accurate at a size, slower to decode"},
     {.name = "ratio",
      .letter = 'r',
      .type = CLI_DOUBLE,
@@ -59,9 +51,51 @@ static const struct cli_option OPTIONS[] = {
      .value = "R",
      .min = 1,
      .max = 1000,
-     .help = "bricks: keep as much accuracy as a file R times smaller allows: bricks are fitted\n"
-             "by calibration on synthetic pictures, their shapes chosen for each layer; of the\n"
-             "options below only seed, threads, labels and preprocess then count"},
+     .help = "bricks, small: the most accurate file R times smaller than the weights: fitted by\n"
+             "calibration, the coding chosen for each layer. At most one of --ratio, --bits,\n"
+             "--size and --max-drop; of the options below only seed, threads, labels,\n"
+             "preprocess and calibrate go with them"},
+    {.name = "bits",
+     .type = CLI_DOUBLE,
+     OPTION(bits),
+     .value = "B",
+     .min = 0.01,
+     .max = 32,
+     .help = "the same by the whole file's bits over the number of weights, everything counted"},
+    {.name = "size",
+     .type = CLI_STRING,
+     OPTION(size),
+     .value = "BYTES",
+     .help = "the same by the file's bytes; 64K and 1.5M are 1024 and 1024x1024 of them"},
+    {.name = "max-drop",
+     .type = CLI_DOUBLE,
+     OPTION(max_drop),
+     .value = "P",
+     .otherwise = "-1",
+     .min = -1,
+     .max = 100,
+     .help = "the smallest file whose predicted loss is at most P: points of accuracy, were the\n"
+             "full weights' probabilities true, on examples that calibration has not seen; for\n"
+             "outputs that are no classes, percent RMS. If no rate and no option of plain\n"
+             "bricks is given: no predicted loss (0.3 points, 3 percent)"},
+    {.name = "calibrate",
+     .type = CLI_STRING,
+     OPTION(calibrate),
+     .value = "DIR|FILE",
+     .help = "fit on real examples, not synthetic ones: a folder of PNG and JPEG pictures, a\n"
+             "CIFAR-10 binary file, or a folder of inputs as .pb or .npy; no labels are used"},
+    {.name = "eval",
+     .type = CLI_STRING,
+     OPTION(eval),
+     .value = "DATA",
+     .help = "measure the file: a CIFAR-10 binary file, a CSV with the columns file and class, a\n"
+             "folder with labels.csv, or a folder of tensors (without accuracy)"},
+    {.name = "report",
+     .type = CLI_STRING,
+     OPTION(report),
+     .value = "FILE.html",
+     .help = "write a page: where the bytes went, bits and error of each layer, the bricks, what\n"
+             "is predicted and measured"},
     {.name = "catalogue",
      .letter = 'k',
      .type = CLI_UINT,
@@ -136,7 +170,8 @@ static const struct cli_option OPTIONS[] = {
      OPTION(json),
      .help =
          "print JSON: {\"original_bytes\", \"file_bytes\", \"ratio\", \"bits_per_weight\",\n"
-         "\"seconds\", \"codec\", \"weights\", \"weight_bytes\", \"selftest\", \"layers\": [...]}"},
+         "\"seconds\", \"codec\", \"weights\", \"weight_bytes\", \"selftest\", \"calibration\",\n"
+         "\"predicted\": {...}, \"measured\": {...}, \"layers\": [...]}"},
     CLI_OPTIONS_END,
 };
 
@@ -145,7 +180,8 @@ static const struct cli_spec SPEC = {
     .arguments = "IN.onnx",
     .about = "Compresses a trained ONNX model: its weights are cut into bricks, the bricks are\n"
              "clustered, and the file holds a catalogue of bricks and an index for each. No data\n"
-             "and no retraining. The ratio is 4 bytes for every floating-point constant of the\n"
+             "is needed, and nothing is retrained. The ratio is 4 bytes for every floating-point "
+             "constant of the\n"
              "ONNX model over the bytes of the whole file.",
     .options = OPTIONS,
     .min_positional = 1,
@@ -154,15 +190,14 @@ static const struct cli_spec SPEC = {
 
 struct compress {
     struct compress_options options;
-    struct encode_options encode;
-    struct kern_table kernels;    /* that the encoder computes with */
-    struct lego_package *package; /* the model's, once there is one */
-    struct lego_model *model;
-    struct encode_report report;
-    struct cli_progress progress;
-    char selftest[256]; /* why there is none; empty: there is one */
-    uint64_t file_bytes;
-    double seconds;
+    struct coder_options coder;
+    uint64_t bytes; /* of the file; 0: as they come */
+    bool search;    /* for the smallest file without a loss that counts */
+    struct coder machine;
+    struct coded coded;
+    uint32_t tried; /* files that were made in a search */
+    struct measure measure;
+    struct html_point point;
 };
 
 /* Index of `text` in a NULL-terminated list, -1 where it is not there. */
@@ -186,8 +221,8 @@ static int read_brick(struct compress *c)
         rows > LEGO_BRICK_MAX_SIDE || columns < 1 || columns > LEGO_BRICK_MAX_SIDE)
         return cli_usage(&SPEC, "--brick takes RxC, 1x1 to %dx%d, not '%s'", LEGO_BRICK_MAX_SIDE,
                          LEGO_BRICK_MAX_SIDE, c->options.brick);
-    c->encode.brick_rows = rows;
-    c->encode.brick_columns = columns;
+    c->coder.encode.brick_rows = rows;
+    c->coder.encode.brick_columns = columns;
     return CLI_GO_ON;
 }
 
@@ -213,255 +248,168 @@ static int read_choices(struct compress *c)
         return cli_usage(&SPEC, "--scales takes none, layer or row, not '%s'", o->scales);
     if (type < 0)
         return cli_usage(&SPEC, "--catalogue-type takes fp32, fp16 or int8, not '%s'", o->type);
-    c->encode.codec = (enum encode_codec)codec;
-    c->encode.scope = (enum encode_scope)scope;
-    c->encode.scales = (enum lego_scale_kind)scale;
-    c->encode.catalogue_dtype = o->type ? dtypes[type] : LEGO_DTYPE_UNKNOWN;
+    c->coder.encode.codec = (enum encode_codec)codec;
+    c->coder.encode.scope = (enum encode_scope)scope;
+    c->coder.encode.scales = (enum lego_scale_kind)scale;
+    c->coder.encode.catalogue_dtype = o->type ? dtypes[type] : LEGO_DTYPE_UNKNOWN;
     return CLI_GO_ON;
 }
 
-static void show_progress(void *context, const char *layer, uint32_t done, uint32_t total,
-                          const char *text)
+static bool is_plain(const struct compress_options *o)
 {
-    cli_progress_step(context, layer, done, total, text);
+    return o->brick || o->entries > 0 || o->iterations > 0 || o->scales || o->type ||
+           strcmp(o->scope, "model") != 0;
+}
+
+/* Bytes in "64K", "1.5M"; 0 where it is none. */
+static uint64_t read_size(const char *text)
+{
+    char *end;
+    double value = strtod(text, &end);
+
+    if (end == text || !isdigit((unsigned char)text[0]) || !(value > 0))
+        return 0;
+    if (*end == 'K' || *end == 'k')
+        value *= 1024;
+    else if (*end == 'M' || *end == 'm')
+        value *= 1024 * 1024;
+    else if (*end == 'G' || *end == 'g')
+        value *= 1024.0 * 1024 * 1024;
+    if (*end && end[1])
+        return 0;
+    if (*end && !strchr("KkMmGg", *end))
+        return 0;
+    return value >= 1 && value < 1e15 ? (uint64_t)value : 0;
+}
+
+/* How large the file shall be, and that no two options say so. */
+static int read_rate(struct compress *c)
+{
+    const struct compress_options *o = &c->options;
+    const int rates = (o->ratio > 0) + (o->bits > 0) + (o->size != NULL) + (o->max_drop >= 0);
+    const bool plain = is_plain(o), legonet = c->coder.encode.codec == ENCODE_CODEC_LEGONET;
+
+    if (rates > 1)
+        return cli_usage(&SPEC, "--ratio, --bits, --size and --max-drop exclude one another");
+    if (legonet &&
+        (o->brick || rates > 0 || o->calibrate || c->coder.encode.scope != ENCODE_SCOPE_MODEL ||
+         c->coder.encode.scales != LEGO_SCALE_NONE))
+        return cli_usage(&SPEC, "--codec legonet has 4x4 bricks, one catalogue for the model, no "
+                                "scales and no rate; --codec bricks takes others");
+    if (c->coder.encode.codec == ENCODE_CODEC_SMALL && plain)
+        return cli_usage(&SPEC, "--codec small takes a rate (--ratio, --bits, --size, --max-drop) "
+                                "and none of the options of plain bricks");
+    if (plain && (rates > 0 || o->calibrate) && !legonet)
+        return cli_usage(&SPEC,
+                         "%s fits bricks by calibration; --brick, --catalogue, --scope, "
+                         "--scales, --catalogue-type and --iterations are for plain ones",
+                         rates > 0 ? "a rate" : "--calibrate");
+    if (o->size) {
+        c->bytes = read_size(o->size);
+        if (c->bytes == 0)
+            return cli_usage(&SPEC, "--size takes bytes, 64K or 1.5M, not '%s'", o->size);
+    }
+    c->search = o->max_drop >= 0 || (rates == 0 && !plain && !legonet);
+    return CLI_GO_ON;
 }
 
 static int read_options(struct compress *c)
 {
+    const struct compress_options *o = &c->options;
     int code = CLI_GO_ON;
 
-    if (!c->options.output)
+    if (!o->output)
         return cli_usage(&SPEC, "say where to write: -o OUT.lego");
     code = read_choices(c);
     if (code == CLI_GO_ON)
         code = read_brick(c);
-    if (code == CLI_GO_ON && c->encode.codec == ENCODE_CODEC_LEGONET &&
-        (c->options.brick || c->options.ratio > 0 || c->encode.scope != ENCODE_SCOPE_MODEL ||
-         c->encode.scales != LEGO_SCALE_NONE))
-        code = cli_usage(&SPEC, "--codec legonet has 4x4 bricks, one catalogue for the model, no "
-                                "scales and no --ratio; --codec bricks takes others");
-    if (code == CLI_GO_ON && c->encode.codec == ENCODE_CODEC_SMALL &&
-        (c->options.brick || c->options.ratio <= 0))
-        code = cli_usage(&SPEC, "--codec small takes a --ratio and no --brick");
-    c->encode.catalogue_entries = (uint32_t)c->options.entries;
-    c->encode.max_iterations = (uint32_t)c->options.iterations;
-    c->encode.seed = c->options.seed;
-    c->encode.threads = (uint32_t)c->options.threads;
-    c->progress = cli_progress_start();
-    if (!c->options.quiet) {
-        c->encode.progress = show_progress;
-        c->encode.context = &c->progress;
-    }
+    if (code == CLI_GO_ON)
+        code = read_rate(c);
+    c->coder.encode.catalogue_entries = (uint32_t)o->entries;
+    c->coder.encode.max_iterations = (uint32_t)o->iterations;
+    c->coder.encode.seed = o->seed;
+    c->coder.encode.threads = (uint32_t)o->threads;
+    c->coder.labels = o->labels;
+    c->coder.preprocess = o->preprocess;
+    c->coder.calibrate = o->calibrate;
+    c->coder.codec = o->codec;
+    c->coder.no_selftest = o->no_selftest;
+    c->coder.quiet = o->quiet;
     return code;
 }
 
-/* Labels and preprocessing, from where the options say or from beside the model. */
-static int add_companions(struct compress *c, const char *path, struct lego_diag *diag)
+/* Without a rate and where no calibration is possible: plain bricks, and a word about it. */
+static int fall_back(struct compress *c, int status, struct lego_diag *diag)
 {
-    struct lego_package *package = c->package;
-    struct lego_arena *arena = package->graph->arena;
-    int status = c->options.labels ? labels_load(c->options.labels, package, diag)
-                                   : labels_load_beside(path, package, diag);
+    const struct compress_options *o = &c->options;
 
-    if (status != LEGO_OK)
+    if (status != LEGO_E_UNSUPPORTED || o->max_drop >= 0 || o->calibrate ||
+        c->coder.encode.codec != ENCODE_CODEC_BRICKS || c->machine.session)
         return status;
-    if (c->options.preprocess)
-        return preprocess_load(c->options.preprocess, arena, &package->preprocess, diag);
-    struct lego_diag beside = LEGO_DIAG_INIT;
-    status = preprocess_load_beside(path, arena, &package->preprocess, &beside);
-    if (status == LEGO_OK || status == LEGO_E_NOT_FOUND)
-        return LEGO_OK;
-    return lego_fail(diag, status, "%s", lego_diag_text(&beside, status));
-}
-
-static int add_metadata(struct compress *c, const char *path)
-{
-    const struct lego_catalogue *first = &c->package->catalogues[0];
-    const char *slash = strrchr(path, '/');
-    char text[256];
-    int status = lego_package_set_metadata(c->package, "producer", "legonet " LEGONET_VERSION);
-
-    if (status == LEGO_OK)
-        status = lego_package_set_metadata(c->package, "source", slash ? slash + 1 : path);
-    if (status == LEGO_OK)
-        status = lego_package_set_metadata(c->package, "codec", c->options.codec);
-    if (c->encode.codec == ENCODE_CODEC_SMALL) {
-        snprintf(text, sizeof(text), "seed=%" PRIu64, c->options.seed);
-        return status == LEGO_OK ? lego_package_set_metadata(c->package, "options", text) : status;
-    }
-    snprintf(text, sizeof(text),
-             "brick=%ux%u catalogue=%u type=%s scope=%s scales=%s seed=%" PRIu64, first->brick_rows,
-             first->brick_columns, first->entries, lego_dtype_name(first->dtype),
-             c->encode.scope == ENCODE_SCOPE_MODEL ? "model" : "layer",
-             c->encode.scales == LEGO_SCALE_NONE    ? "none"
-             : c->encode.scales == LEGO_SCALE_LAYER ? "layer"
-                                                    : "row",
-             c->options.seed);
-    if (status == LEGO_OK)
-        status = lego_package_set_metadata(c->package, "options", text);
-    return status;
-}
-
-/* Runs the coded model as any reader will, and keeps what it answered. */
-static int add_selftest(struct compress *c, struct lego_diag *diag)
-{
-    struct lego_diag why = LEGO_DIAG_INIT;
-    const double whole = c->options.ratio > 0
-                             ? (double)c->package->graph->original_bytes / c->options.ratio
-                             : (double)c->report.bytes;
-    const size_t part = (size_t)(whole / 64);
-    /* By the reference kernels: the file's bytes must not depend on the machine's instruction set.
-     */
-    const struct lego_model_options options = {.resident = LEGO_RESIDENT_CODED, .cpu = "c"};
-    struct lego_package *package = c->package;
-
-    c->package = NULL; /* the model's from here on */
-    int status = lego_model_from_package(package, &options, &c->model, diag);
-    if (status != LEGO_OK)
-        return status;
-    c->package = package;
-    if (c->options.no_selftest) {
-        snprintf(c->selftest, sizeof(c->selftest), "--no-selftest");
-        return LEGO_OK;
-    }
-    status =
-        selftest_attach(package, c->model, c->options.seed,
-                        part > SELFTEST_BYTES ? part : SELFTEST_BYTES, c->encode.threads, &why);
-    if (status == LEGO_E_UNSUPPORTED) {
-        snprintf(c->selftest, sizeof(c->selftest), "%.250s", lego_diag_text(&why, status));
-        return LEGO_OK;
-    }
-    if (status != LEGO_OK)
-        return lego_fail(diag, status, "%s", lego_diag_text(&why, status));
-    return LEGO_OK;
-}
-
-/* From the imported model to the written file. */
-static int write_coded(struct compress *c, const char *path, const char *output,
-                       struct lego_diag *diag)
-{
-    int status = import_onnx(path, NULL, &c->package, diag);
-
-    if (status == LEGO_OK)
-        status = add_companions(c, path, diag);
-    if (status == LEGO_OK)
-        status = encode_package(c->package, &c->encode, &c->report, diag);
-    if (status == LEGO_OK)
-        status = add_metadata(c, path);
-    if (status == LEGO_OK)
-        status = add_selftest(c, diag);
-    if (status == LEGO_OK)
-        status = lego_package_write(c->package, output, &c->file_bytes, diag);
-    return status;
-}
-
-static void clear_coded(struct compress *c)
-{
-    encode_report_clear(&c->report);
-    if (c->model)
-        lego_model_close(c->model);
-    else
-        lego_package_destroy(c->package);
-    c->model = NULL;
-    c->package = NULL;
-    c->selftest[0] = '\0';
-}
-
-/* How many bytes the weights may take: what the ratio leaves, less what a file of this model takes
- * beside its weights, which a quick plain encoding shows. */
-static int find_budget(struct compress *c, const char *path, struct lego_diag *diag)
-{
-    const struct encode_options asked = c->encode;
-    char *trial = NULL;
-
-    if (asprintf(&trial, "%s.%d.trial", c->options.output, (int)getpid()) < 0)
-        return lego_fail(diag, LEGO_E_NOMEM, "out of memory");
-    c->encode.codec = ENCODE_CODEC_BRICKS;
-    c->encode.max_iterations = 1;
-    c->encode.progress = NULL;
-    c->encode.scales = LEGO_SCALE_ROW;
-    const int status = write_coded(c, path, trial, diag);
-    uint64_t beside = c->file_bytes > c->report.bytes ? c->file_bytes - c->report.bytes : 0;
-    const double whole =
-        status == LEGO_OK ? (double)c->package->graph->original_bytes / c->options.ratio : 0;
-    const uint64_t saving = status == LEGO_OK ? encode_bias_saving(c->package) : 0;
-    unlink(trial);
-    free(trial);
-    clear_coded(c);
-    c->encode = asked;
-    if (status != LEGO_OK)
-        return status;
-    beside -= saving < beside ? saving : beside;
-    beside += SLACK_BYTES;
-    if (whole <= (double)beside)
-        return lego_fail(diag, LEGO_E_INVALID,
-                         "a ratio of %g leaves %.0f bytes, but the graph and what else is not "
-                         "weights take %" PRIu64,
-                         c->options.ratio, whole, beside);
-    c->encode.weight_bytes = (uint64_t)(whole - (double)beside);
-    return LEGO_OK;
+    fprintf(stderr, "legonet: warning: plain bricks, as nothing can be calibrated: %s\n",
+            lego_diag_text(diag, status));
+    return coder_write(&c->machine, 0, false, o->output, &c->coded, diag);
 }
 
 static int compress(struct compress *c, const char *path, struct lego_diag *diag)
 {
-    int status = kern_init(&c->kernels, NULL, diag);
+    const struct compress_options *o = &c->options;
+    int status = coder_open(&c->machine, path, &c->coder, diag);
 
-    c->encode.kernels = &c->kernels;
-    if (status == LEGO_OK && c->options.ratio > 0)
-        status = find_budget(c, path, diag);
+    if (status != LEGO_OK)
+        return status;
+    if (o->ratio > 0)
+        c->bytes = (uint64_t)((double)c->machine.original_bytes / o->ratio);
+    if (o->bits > 0)
+        c->bytes = (uint64_t)(o->bits * (double)c->machine.original_weights / 8);
+    if (!c->search)
+        return coder_write(&c->machine, c->bytes, false, o->output, &c->coded, diag);
+    struct coder_limit limit = {.points = NO_LOSS_POINTS, .percent = NO_LOSS_PERCENT};
+    if (o->max_drop >= 0)
+        limit.points = limit.percent = o->max_drop;
+    status = coder_search(&c->machine, &limit, o->output, &c->coded, &c->tried, diag);
+    return status == LEGO_OK ? LEGO_OK : fall_back(c, status, diag);
+}
 
-    if (status == LEGO_OK)
-        status = write_coded(c, path, c->options.output, diag);
+/* What is done with the file once it is there: --eval and --report. */
+static int look_at_file(struct compress *c, const char *path, struct lego_diag *diag)
+{
+    int status =
+        measure_point(&c->measure, &c->machine, &c->coded, c->options.output, &c->point, diag);
+
+    if (status == LEGO_OK && c->options.report) {
+        const struct html_report report = {.model = path,
+                                           .coder = &c->machine,
+                                           .coded = &c->coded,
+                                           .points = &c->point,
+                                           .point_count = 1,
+                                           .full_evaluated = c->measure.full_known,
+                                           .full = c->measure.full};
+        status = html_write(&report, c->options.report, diag);
+    }
     return status;
 }
 
-static int print_json(const struct compress *c)
+static json_t *report_json(const struct compress *c)
 {
-    const struct lego_graph *graph = c->package->graph;
-    json_t *layers = json_array();
+    json_t *root = coded_json(&c->machine, &c->coded);
 
-    for (uint32_t i = 0; i < c->report.layer_count; i++) {
-        const struct encode_layer *layer = &c->report.layers[i];
-
-        json_array_append_new(layers, json_pack("{s:s,s:I,s:I,s:o,s:o}", "name", layer->name,
-                                                "weights", (json_int_t)layer->weights, "bytes",
-                                                (json_int_t)layer->bytes, "bits_per_weight",
-                                                cli_json_real(layer->bits_per_weight),
-                                                "relative_error", cli_json_real(layer->mse)));
-    }
-    return cli_print_json(
-        SPEC.command,
-        json_pack("{s:I,s:I,s:o,s:o,s:o,s:s,s:I,s:I,s:I,s:b,s:o}", "original_bytes",
-                  (json_int_t)graph->original_bytes, "file_bytes", (json_int_t)c->file_bytes,
-                  "ratio", cli_json_real((double)graph->original_bytes / (double)c->file_bytes),
-                  "bits_per_weight",
-                  cli_json_real(8.0 * (double)c->file_bytes / (double)graph->original_weights),
-                  "seconds", cli_json_real(c->seconds), "codec", c->options.codec, "weights",
-                  (json_int_t)c->report.weights, "weight_bytes", (json_int_t)c->report.bytes,
-                  "catalogue_bytes", (json_int_t)c->report.catalogue_bytes, "selftest",
-                  c->selftest[0] == '\0', "layers", layers));
+    json_object_set_new(root, "tried", json_integer(c->tried));
+    json_object_set_new(root, "measured", measure_json(&c->measure, &c->point));
+    return root;
 }
 
 static int print_text(const struct compress *c)
 {
-    const struct lego_graph *graph = c->package->graph;
-
-    printf("%s: %" PRIu64 " bytes, %.2f times smaller than %" PRIu64 " (%.2f bits a weight, "
-           "everything counted), %.1f s\n",
-           c->options.output, c->file_bytes, (double)graph->original_bytes / (double)c->file_bytes,
-           graph->original_bytes, 8.0 * (double)c->file_bytes / (double)graph->original_weights,
-           c->seconds);
-    if (c->selftest[0])
-        printf("no self-test: %s\n", c->selftest);
+    printf("%s: ", c->options.output);
+    coded_print(&c->machine, &c->coded);
+    if (c->point.evaluated && c->point.evaluation.labelled)
+        printf("measured: top-1 %.2f %% of %zu, the full weights %.2f %%\n",
+               c->point.evaluation.top1, c->point.evaluation.images, c->measure.full.top1);
+    else if (c->point.evaluated)
+        printf("measured: outputs %.2f %% RMS away on %zu examples\n",
+               100 * c->point.evaluation.output_error, c->point.evaluation.images);
     return cli_finish(SPEC.command, CLI_DONE);
-}
-
-static double now_seconds(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
 int cmd_compress(int argc, char **argv)
@@ -469,23 +417,27 @@ int cmd_compress(int argc, char **argv)
     struct compress c = {0};
     struct cli_list files;
     struct lego_diag diag = LEGO_DIAG_INIT;
-    const double start = now_seconds();
     int code = cli_parse(&SPEC, argc, argv, &c.options, &files);
 
     if (code != CLI_GO_ON)
         return code;
     code = read_options(&c);
     if (code == CLI_GO_ON) {
-        const int status = compress(&c, files.items[0], &diag);
+        int status = measure_open(&c.measure, c.options.eval, &diag);
 
-        cli_progress_end(&c.progress);
-        c.seconds = now_seconds() - start;
+        if (status == LEGO_OK)
+            status = compress(&c, files.items[0], &diag);
+        if (status == LEGO_OK)
+            status = look_at_file(&c, files.items[0], &diag);
+
         if (status != LEGO_OK)
             code = cli_fail_diag(SPEC.command, status, &diag);
         else
-            code = c.options.json ? print_json(&c) : print_text(&c);
+            code = c.options.json ? cli_print_json(SPEC.command, report_json(&c)) : print_text(&c);
     }
-    clear_coded(&c);
+    measure_close(&c.measure);
+    coded_clear(&c.coded);
+    coder_close(&c.machine);
     cli_list_clear(&files);
     return code;
 }

@@ -87,6 +87,7 @@ void score_compare_rows(const struct score_row *row, const struct score_row *ref
     }
     score->agrees = best_of(row) == best_of(reference);
     score->divergence = sum;
+    score->loss = probability(&p, best_of(reference)) - probability(&p, best_of(row));
 }
 
 int score_compare_outputs(const struct lego_io *output, const struct lego_io *reference,

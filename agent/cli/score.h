@@ -8,9 +8,10 @@
 #include "agent/runtime/legonet.h"
 
 struct score {
-    bool top1, top5;      /* the example's class has the largest score, one of the five */
-    bool agrees;          /* both models' largest scores are of the same class */
-    double divergence;    /* KL(reference || model) of the classes' distributions, nats */
+    bool top1, top5;   /* the example's class has the largest score, one of the five */
+    bool agrees;       /* both models' largest scores are of the same class */
+    double divergence; /* KL(reference || model) of the classes' distributions, nats */
+    double loss;       /* the reference's probability of its own class less that of the model's */
     double error, energy; /* sums over all outputs of (a - b)^2, b^2; b the reference's */
 };
 
@@ -31,8 +32,8 @@ int score_find_row(const struct lego_io *output, size_t batch, size_t index, siz
 size_t score_rank(const struct score_row *row, size_t right);
 
 /*
- * Fills agrees and divergence. Rows that are distributions already (none negative, a sum of 1) are
- * taken as they are, others go through a softmax.
+ * Fills agrees, divergence and loss. Rows that are distributions already (none negative, a sum of
+ * 1) are taken as they are, others go through a softmax.
  */
 void score_compare_rows(const struct score_row *row, const struct score_row *reference,
                         struct score *score);
