@@ -1,11 +1,12 @@
 /*
- * legonet status, models, load, unload, stats: asking the agent about itself.
+ * legonet status, models, load, rollback, unload, stats, metrics: asking the agent about itself.
  */
 #include "agent/cli/agent.h"
 #include "agent/cli/commands.h"
 #include "agent/cli/output.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 /* A command: how its answer is asked for and printed. */
 typedef int (*agent_work)(struct lego_client *client, const struct agent_options *options,
@@ -293,4 +294,41 @@ static int do_stats(struct lego_client *client, const struct agent_options *opti
 int cmd_stats(int argc, char **argv)
 {
     return run(&STATS, do_stats, argc, argv);
+}
+
+/* ---- metrics ---- */
+
+static const struct cli_option METRICS_OPTIONS[] = {
+    AGENT_OPTIONS("print JSON: {\"text\"}"),
+    CLI_OPTIONS_END,
+};
+
+static const struct cli_spec METRICS = {
+    .command = "metrics",
+    .arguments = "",
+    .about = "Prints what the agent has counted in Prometheus' text format.",
+    .options = METRICS_OPTIONS,
+};
+
+static int do_metrics(struct lego_client *client, const struct agent_options *options,
+                      const char *argument, struct lego_diag *diag, int *ret_code)
+{
+    char *text = NULL;
+    (void)argument;
+    int status = lego_client_metrics_get(client, &text, diag);
+    if (status != LEGO_OK)
+        return status;
+    if (options->json) {
+        *ret_code = cli_print_json(METRICS.command, json_pack("{s:s}", "text", text));
+    } else {
+        fputs(text, stdout);
+        *ret_code = cli_finish(METRICS.command, CLI_DONE);
+    }
+    free(text);
+    return LEGO_OK;
+}
+
+int cmd_metrics(int argc, char **argv)
+{
+    return run(&METRICS, do_metrics, argc, argv);
 }

@@ -4,6 +4,7 @@
 #include "agent/client/connection.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static int no_memory(struct lego_diag *diag)
 {
@@ -186,6 +187,26 @@ int lego_client_rollback(struct lego_client *client, const char *name, struct le
     request.call_case = LEGONET__REQUEST__CALL_REPOSITORY_MODEL_ROLLBACK;
     request.repository_model_rollback = &rollback;
     return call_and_drop(client, &request, diag);
+}
+
+/* ---- metrics ---- */
+
+int lego_client_metrics_get(struct lego_client *client, char **ret_text, struct lego_diag *diag)
+{
+    Legonet__Request request = LEGONET__REQUEST__INIT;
+    Legonet__MetricsRequest metrics = LEGONET__METRICS_REQUEST__INIT;
+    Legonet__Response *response = NULL;
+    request.call_case = LEGONET__REQUEST__CALL_METRICS;
+    request.metrics = &metrics;
+    int status = connection_call(client, &request, &response, diag);
+    if (status != LEGO_OK)
+        return status;
+    char *text = strdup(response->metrics->text);
+    ipc_response_free(response);
+    if (!text)
+        return no_memory(diag);
+    *ret_text = text;
+    return LEGO_OK;
 }
 
 /* ---- statistics ---- */

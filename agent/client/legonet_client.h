@@ -260,6 +260,9 @@ struct lego_client_stats {
     const struct lego_client_stats_entry *models;
 };
 
+/* All that the agent counts, in Prometheus' text format; malloc'ed, the caller frees it. */
+int lego_client_metrics_get(struct lego_client *client, char **ret_text, struct lego_diag *diag);
+
 /* `name` NULL: all models. */
 int lego_client_stats_get(struct lego_client *client, const char *name,
                           struct lego_client_stats **ret_stats, struct lego_diag *diag);

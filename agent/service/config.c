@@ -126,7 +126,7 @@ int config_set(struct config *config, const char *assignment, struct lego_diag *
                      "--set %s: there is no such key; --print-config lists them", assignment);
 }
 
-static bool same_value(const void *a, const void *b, const struct config_key *key)
+bool config_same_value(const void *a, const void *b, const struct config_key *key)
 {
     const char *left = (const char *)a + key->offset, *right = (const char *)b + key->offset;
     if (!holds_string(key))
@@ -141,7 +141,7 @@ size_t config_restart_changes(const struct config *from, const struct config *to
     buffer[0] = '\0';
     for (size_t i = 0; i < config_key_count; i++) {
         const struct config_key *key = &config_keys[i];
-        if (key->when != CONFIG_RESTART || same_value(from, to, key))
+        if (key->when != CONFIG_RESTART || config_same_value(from, to, key))
             continue;
         int n = snprintf(buffer + used, bytes - used, "%s%s%s%s", changes++ ? ", " : "",
                          key->section, *key->section ? "." : "", key->key);

@@ -31,6 +31,8 @@ struct config {
     uint64_t max_connections, max_frame_bytes, max_in_flight, max_output_bytes, client_stall_ms;
     uint64_t max_queue, max_model_queue, max_queue_bytes, max_batch, max_models;
     uint64_t drain_timeout_ms, watch_delay_ms;
+    char *metrics_textfile;
+    uint64_t metrics_interval_ms;
     uint64_t log_level; /* enum log_level */
     struct config_model *models;
     size_t model_count;
@@ -81,6 +83,15 @@ int config_default(struct config **ret_config, struct lego_diag *diag);
  */
 int config_load(const char *path, struct config **ret_config, struct lego_diag *diag);
 
+/*
+ * The folder of a configuration's drop-ins: "legonetd.d" beside "legonetd.yaml". config_load reads
+ * its
+ * *.yaml in the order of their names over the file itself: a key there holds, models are added. The
+ * caller frees the path. The second reads them over `config`, with errors as config_load.
+ */
+int config_drop_ins(const char *path, char **ret_folder);
+int config_read_drop_ins(struct config *config, const char *path, struct lego_diag *diag);
+
 /* The same from memory; `name` stands for the file in messages. */
 int config_parse(const char *text, size_t bytes, const char *name, struct config **ret_config,
                  struct lego_diag *diag);
@@ -93,6 +104,14 @@ void config_free(struct config *config); /* NULL is ignored */
 /* The names of RESTART keys that differ, ", " between them, in `buffer`; returns their number. */
 size_t config_restart_changes(const struct config *from, const struct config *to, char *buffer,
                               size_t bytes);
+
+bool config_same_value(const void *a, const void *b, const struct config_key *key);
+
+/* The text of a key's value, as it is written in YAML. */
+void config_value_print(FILE *out, const void *object, const struct config_key *key);
+
+/* A configuration as YAML: every key, or those that differ from the defaults. LEGO_E_NOMEM. */
+int config_show(FILE *out, const struct config *config, bool only_changes, struct lego_diag *diag);
 
 /* The shipped legonetd.yaml and REFERENCE.md. */
 void config_print_yaml(FILE *out);

@@ -1,6 +1,7 @@
 /* From YAML to a configuration: strict, every complaint with its file:line:column. */
 #include "agent/service/config.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@ struct parser {
     const char *name;
     yaml_document_t *document;
     struct config *config;
+    bool names_directory; /* this file sets model_directory */
     struct lego_diag *diag;
 };
 
@@ -182,9 +184,12 @@ static int parse_models(struct parser *parser, const yaml_node_t *list)
     if (count == 0)
         return LEGO_OK;
     struct config *config = parser->config;
-    config->models = calloc(count, sizeof(*config->models));
-    if (!config->models)
+    struct config_model *models =
+        realloc(config->models, (config->model_count + count) * sizeof(*config->models));
+    if (!models)
         return lego_fail(parser->diag, LEGO_E_NOMEM, "no memory for %zu models", count);
+    memset(models + config->model_count, 0, count * sizeof(*models));
+    config->models = models;
     for (size_t i = 0; i < count; i++) {
         const yaml_node_t *node =
             yaml_document_get_node(parser->document, list->data.sequence.items.start[i]);
@@ -208,6 +213,8 @@ static int top_entry(struct parser *parser, void *context, const yaml_node_t *ke
     if (!strcmp(name, "models"))
         return parse_models(parser, value);
     const struct config_key *key = find_key(config_keys, config_key_count, "", name);
+    if (key && key->offset == offsetof(struct config, model_directory))
+        parser->names_directory = scalar_text(value) && *scalar_text(value);
     if (key)
         return set_value(parser, parser->config, key, value);
     if (config_section_doc(name)) {
@@ -228,7 +235,7 @@ static int check_whole(struct parser *parser, const yaml_node_t *root)
     if (config->model_count > config->max_models)
         return fail_at(parser, root, "there are %zu models, \"limits.models\" allows %llu",
                        config->model_count, (unsigned long long)config->max_models);
-    return config->model_directory[0] ? resolve_path(parser, &config->model_directory) : LEGO_OK;
+    return parser->names_directory ? resolve_path(parser, &config->model_directory) : LEGO_OK;
 }
 
 static int parse_document(struct parser *parser)
@@ -274,6 +281,20 @@ static int parse_stream(yaml_parser_t *yaml, struct parser *parser)
     return status;
 }
 
+/* Reads a file over what `config` holds already. */
+static int parse_over(struct config *config, const char *text, size_t bytes, const char *name,
+                      struct lego_diag *diag)
+{
+    yaml_parser_t yaml;
+    if (!yaml_parser_initialize(&yaml))
+        return lego_fail(diag, LEGO_E_NOMEM, "no memory to read %s", name);
+    yaml_parser_set_input_string(&yaml, (const unsigned char *)text, bytes);
+    struct parser parser = {.name = name, .config = config, .diag = diag};
+    int status = parse_stream(&yaml, &parser);
+    yaml_parser_delete(&yaml);
+    return status;
+}
+
 int config_parse(const char *text, size_t bytes, const char *name, struct config **ret_config,
                  struct lego_diag *diag)
 {
@@ -281,16 +302,9 @@ int config_parse(const char *text, size_t bytes, const char *name, struct config
     int status = config_default(&config, diag);
     if (status != LEGO_OK)
         return status;
-    yaml_parser_t yaml;
     config->source = strdup(name);
-    if (!config->source || !yaml_parser_initialize(&yaml)) {
-        config_free(config);
-        return lego_fail(diag, LEGO_E_NOMEM, "no memory to read %s", name);
-    }
-    yaml_parser_set_input_string(&yaml, (const unsigned char *)text, bytes);
-    struct parser parser = {.name = name, .config = config, .diag = diag};
-    status = parse_stream(&yaml, &parser);
-    yaml_parser_delete(&yaml);
+    status = config->source ? parse_over(config, text, bytes, name, diag)
+                            : lego_fail(diag, LEGO_E_NOMEM, "no memory to read %s", name);
     if (status != LEGO_OK) {
         config_free(config);
         return status;
@@ -299,12 +313,13 @@ int config_parse(const char *text, size_t bytes, const char *name, struct config
     return LEGO_OK;
 }
 
-int config_load(const char *path, struct config **ret_config, struct lego_diag *diag)
+/* The whole file, malloc'ed. */
+static int read_file(const char *path, char **ret_text, size_t *ret_bytes, struct lego_diag *diag)
 {
     FILE *file = fopen(path, "re");
     if (!file)
         return lego_fail_errno(diag, errno, "%s: cannot open the configuration", path);
-    int status;
+    int status = LEGO_OK;
     char *text = malloc(CONFIG_MAX_BYTES + 1);
     size_t bytes = text ? fread(text, 1, CONFIG_MAX_BYTES + 1, file) : 0;
     if (!text)
@@ -314,9 +329,84 @@ int config_load(const char *path, struct config **ret_config, struct lego_diag *
     else if (bytes > CONFIG_MAX_BYTES)
         status = lego_fail(diag, LEGO_E_LIMIT, "%s: over %zu bytes is no configuration", path,
                            CONFIG_MAX_BYTES);
-    else
-        status = config_parse(text, bytes, path, ret_config, diag);
-    free(text);
     fclose(file);
+    if (status != LEGO_OK) {
+        free(text);
+        return status;
+    }
+    *ret_text = text;
+    *ret_bytes = bytes;
+    return LEGO_OK;
+}
+
+int config_drop_ins(const char *path, char **ret_folder)
+{
+    static const char suffix[] = ".yaml";
+    size_t length = strlen(path);
+    if (length > strlen(suffix) && !strcmp(path + length - strlen(suffix), suffix))
+        length -= strlen(suffix);
+    return asprintf(ret_folder, "%.*s.d", (int)length, path) < 0 ? LEGO_E_NOMEM : LEGO_OK;
+}
+
+static int is_yaml(const struct dirent *entry)
+{
+    size_t length = strlen(entry->d_name);
+    return entry->d_name[0] != '.' && length > 5 && !strcmp(entry->d_name + length - 5, ".yaml");
+}
+
+static int read_drop_in(struct config *config, const char *folder, const char *name,
+                        struct lego_diag *diag)
+{
+    char *path, *text;
+    size_t bytes;
+    if (asprintf(&path, "%s/%s", folder, name) < 0)
+        return lego_fail(diag, LEGO_E_NOMEM, "no memory to read %s", name);
+    int status = read_file(path, &text, &bytes, diag);
+    if (status == LEGO_OK) {
+        status = parse_over(config, text, bytes, path, diag);
+        free(text);
+    }
+    free(path);
+    return status;
+}
+
+int config_read_drop_ins(struct config *config, const char *path, struct lego_diag *diag)
+{
+    char *folder;
+    struct dirent **entries;
+    int status = config_drop_ins(path, &folder);
+    if (status != LEGO_OK)
+        return lego_fail(diag, status, "no memory for the configuration");
+    int count = scandir(folder, &entries, is_yaml, alphasort);
+    if (count < 0 && errno != ENOENT && errno != ENOTDIR)
+        status = lego_fail_errno(diag, errno, "%s: cannot list the folder", folder);
+    for (int i = 0; i < count; i++) {
+        if (status == LEGO_OK)
+            status = read_drop_in(config, folder, entries[i]->d_name, diag);
+        free(entries[i]);
+    }
+    if (count >= 0)
+        free(entries);
+    free(folder);
+    return status;
+}
+
+int config_load(const char *path, struct config **ret_config, struct lego_diag *diag)
+{
+    char *text;
+    size_t bytes;
+    int status = read_file(path, &text, &bytes, diag);
+    if (status != LEGO_OK)
+        return status;
+    struct config *config;
+    status = config_parse(text, bytes, path, &config, diag);
+    free(text);
+    if (status == LEGO_OK) {
+        status = config_read_drop_ins(config, path, diag);
+        if (status != LEGO_OK)
+            config_free(config);
+    }
+    if (status == LEGO_OK)
+        *ret_config = config;
     return status;
 }

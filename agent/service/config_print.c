@@ -38,10 +38,13 @@ static void print_key(FILE *out, const struct config_key *key)
 
 void config_print_yaml(FILE *out)
 {
-    print_comment(out, "",
-                  "Configuration of legonetd. Every key is here with its built-in default: what is "
-                  "left out is that. `legonetd --check-config` checks a file. SIGHUP and a change "
-                  "of this file reload it; REFERENCE.md says which keys want a restart.");
+    print_comment(
+        out, "",
+        "Configuration of legonetd. Every key is here with its built-in default: what is "
+        "left out is that. `legonetd --check-config` checks a file. SIGHUP and a change "
+        "of this file reload it; REFERENCE.md says which keys want a restart. Files *.yaml in the "
+        "folder legonetd.d beside this one are read over it in the order of their names: "
+        "keys there hold, models are added.");
     const char *section = "";
     for (size_t i = 0; i < config_key_count; i++) {
         const struct config_key *key = &config_keys[i];
@@ -67,6 +70,41 @@ void config_print_yaml(FILE *out)
         fprintf(out, "%s%s: %s\n", i ? "#     " : "", key->key, value);
     }
     fputs("models: []\n", out);
+}
+
+static void show_keys(FILE *out, const struct config *config, const struct config *defaults)
+{
+    const char *section = "";
+    for (size_t i = 0; i < config_key_count; i++) {
+        const struct config_key *key = &config_keys[i];
+        if (defaults && config_same_value(config, defaults, key))
+            continue;
+        if (*key->section && strcmp(section, key->section))
+            fprintf(out, "%s:\n", key->section);
+        section = key->section;
+        fprintf(out, "%s%s: ", *key->section ? "  " : "", key->key);
+        config_value_print(out, config, key);
+        fputc('\n', out);
+    }
+}
+
+int config_show(FILE *out, const struct config *config, bool only_changes, struct lego_diag *diag)
+{
+    struct config *defaults = NULL;
+    int status = only_changes ? config_default(&defaults, diag) : LEGO_OK;
+    if (status != LEGO_OK)
+        return status;
+    show_keys(out, config, defaults);
+    config_free(defaults);
+    if (config->model_count > 0)
+        fputs("models:\n", out);
+    for (size_t i = 0; i < config->model_count; i++)
+        for (size_t k = 0; k < config_model_key_count; k++) {
+            fprintf(out, "%s%s: ", k ? "    " : "  - ", config_model_keys[k].key);
+            config_value_print(out, &config->models[i], &config_model_keys[k]);
+            fputc('\n', out);
+        }
+    return LEGO_OK;
 }
 
 static const char *type_text(enum config_type type)

@@ -65,6 +65,42 @@ static void format_number(const struct config_key *key, uint64_t value, char *bu
     snprintf(buffer, bytes, "%" PRIu64 "%s", value / best->factor, best->name);
 }
 
+static const char *choice_name(const struct unit *choices, uint64_t value)
+{
+    for (; choices->name; choices++)
+        if (choices->factor == value)
+            return choices->name;
+    return "";
+}
+
+void config_value_print(FILE *out, const void *object, const struct config_key *key)
+{
+    const char *field = (const char *)object + key->offset;
+    char number[32];
+    switch (key->type) {
+    case CONFIG_TEXT:
+    case CONFIG_PATH:
+    case CONFIG_NAME:
+        fputc('"', out);
+        for (const char *at = *(char *const *)(const void *)field; *at; at++)
+            fprintf(out, *at == '"' || *at == '\\' ? "\\%c" : "%c", *at);
+        fputc('"', out);
+        return;
+    case CONFIG_LOG_LEVEL:
+        fputs(choice_name(log_levels, *(const uint64_t *)(const void *)field), out);
+        return;
+    case CONFIG_RESIDENT:
+        fputs(choice_name(residents, *(const uint64_t *)(const void *)field), out);
+        return;
+    case CONFIG_COUNT:
+    case CONFIG_SIZE:
+    case CONFIG_TIME:
+    case CONFIG_MODE:
+        format_number(key, *(const uint64_t *)(const void *)field, number, sizeof(number));
+        fprintf(out, key->type == CONFIG_MODE ? "\"%s\"" : "%s", number);
+    }
+}
+
 static int number_error(const struct config_key *key, const char *text, struct lego_diag *diag)
 {
     static const char *const kinds[] = {

@@ -1,4 +1,5 @@
 /* Answers that need no engine: health, metadata, the repository's index, statistics. */
+#include "agent/service/metrics.h"
 #include "agent/service/service.h"
 
 #include "agent/picture/picture.h"
@@ -405,6 +406,25 @@ static int answer_statistics(struct control *control, const Legonet__Request *re
     return LEGO_OK;
 }
 
+static int answer_metrics(struct control *control, const Legonet__Request *request)
+{
+    (void)request;
+    Legonet__MetricsResponse *result = lego_arena_calloc(control->arena, 1, sizeof(*result));
+    char *text;
+    if (!result)
+        return out_of_memory(control);
+    int status = metrics_text(control->service, &text, control->diag);
+    if (status != LEGO_OK)
+        return status;
+    legonet__metrics_response__init(result);
+    result->text = lego_arena_strdup(control->arena, text);
+    free(text);
+    if (!result->text)
+        return out_of_memory(control);
+    control->response.metrics = result;
+    return LEGO_OK;
+}
+
 static const struct {
     Legonet__Request__CallCase call;
     Legonet__Response__ResultCase result;
@@ -421,6 +441,7 @@ static const struct {
     CALL(MODEL_METADATA, answer_model),
     CALL(REPOSITORY_INDEX, answer_index),
     CALL(MODEL_STATISTICS, answer_statistics),
+    CALL(METRICS, answer_metrics),
 #undef CALL
 };
 

@@ -27,6 +27,11 @@ int config_source_load(const struct config_source *source, struct config **ret_c
     bool absent = !source->path_given && source->path && access(source->path, F_OK) != 0;
     int status = source->path && !absent ? config_load(source->path, &config, diag)
                                          : config_default(&config, diag);
+    if (status == LEGO_OK && absent) { /* drop-ins need no file to stand beside */
+        status = config_read_drop_ins(config, source->path, diag);
+        if (status != LEGO_OK)
+            config_free(config);
+    }
     for (size_t i = 0; status == LEGO_OK && i < source->override_count; i++) {
         status = config_set(config, source->overrides[i], diag);
         if (status != LEGO_OK)

@@ -15,6 +15,8 @@ enum option_id {
     OPTION_HELP = 'h',
     OPTION_VERSION = 'V',
     OPTION_CHECK = 256,
+    OPTION_SHOW,
+    OPTION_DIFF,
     OPTION_SOCKET,
     OPTION_MODELS,
     OPTION_PRINT_CONFIG,
@@ -27,6 +29,8 @@ static const struct option options[] = {
     {"socket", required_argument, NULL, OPTION_SOCKET},
     {"models", required_argument, NULL, OPTION_MODELS},
     {"check-config", no_argument, NULL, OPTION_CHECK},
+    {"show-config", no_argument, NULL, OPTION_SHOW},
+    {"diff-config", no_argument, NULL, OPTION_DIFF},
     {"print-config", no_argument, NULL, OPTION_PRINT_CONFIG},
     {"print-reference", no_argument, NULL, OPTION_PRINT_REFERENCE},
     {"help", no_argument, NULL, OPTION_HELP},
@@ -36,7 +40,7 @@ static const struct option options[] = {
 
 static const char help[] =
     "usage: legonetd [--config FILE] [--socket PATH] [--models DIR] [--set KEY=VALUE]...\n"
-    "       legonetd --check-config [FILE]\n"
+    "       legonetd --check-config|--show-config|--diff-config [FILE]\n"
     "\n"
     "The LegoNet agent: serves .lego models to local programs over a Unix socket.\n"
     "\n"
@@ -46,6 +50,8 @@ static const char help[] =
     "      --socket PATH      the same as --set socket.path=PATH\n"
     "      --models DIR       the same as --set model_directory=DIR\n"
     "      --check-config     checks the configuration and exits: 0 it is sound, 1 it is not\n"
+    "      --show-config      prints the configuration as it holds, drop-ins and --set included\n"
+    "      --diff-config      the same for what differs from the built-in defaults\n"
     "      --print-config     prints the built-in configuration, every key explained\n"
     "      --print-reference  prints the reference of all keys as Markdown\n"
     "  -h, --help             prints this\n"
@@ -59,7 +65,7 @@ struct command_line {
     const char **overrides; /* "key=value" */
     char **made;            /* those that were put together here */
     size_t made_count;
-    bool check;
+    enum { RUN, CHECK, SHOW, DIFF } work;
 };
 
 static void add_override(struct command_line *line, const char *key, const char *value)
@@ -90,7 +96,13 @@ static int parse_option(struct command_line *line, int option)
         add_override(line, "model_directory", optarg);
         return -1;
     case OPTION_CHECK:
-        line->check = true;
+        line->work = CHECK;
+        return -1;
+    case OPTION_SHOW:
+        line->work = SHOW;
+        return -1;
+    case OPTION_DIFF:
+        line->work = DIFF;
         return -1;
     case OPTION_PRINT_CONFIG:
         config_print_yaml(stdout);
@@ -118,7 +130,7 @@ static int parse_command_line(struct command_line *line, int argc, char **argv)
         if (code >= 0)
             return code;
     }
-    if (optind < argc && line->check && !line->source.path_given) {
+    if (optind < argc && line->work != RUN && !line->source.path_given) {
         line->source.path = argv[optind++];
         line->source.path_given = true;
     }
@@ -135,16 +147,17 @@ static int run(const struct command_line *line)
     struct lego_diag diag = LEGO_DIAG_INIT;
     struct config *config;
     int status = config_source_load(&line->source, &config, &diag);
-    if (status == LEGO_OK && line->check) {
-        printf("%s: sound\n", config->source ? config->source : "built-in defaults");
+    if (status == LEGO_OK && line->work != RUN) {
+        if (line->work == CHECK)
+            printf("%s: sound\n", config->source ? config->source : "built-in defaults");
+        else
+            status = config_show(stdout, config, line->work == DIFF, &diag);
         config_free(config);
-        return EXIT_DONE;
-    }
-    if (status == LEGO_OK) {
+    } else if (status == LEGO_OK) {
         log_set_level((enum log_level)config->log_level);
         status = service_run(&line->source, config, &diag);
     }
-    if (status != LEGO_OK && line->check)
+    if (status != LEGO_OK && line->work != RUN)
         fprintf(stderr, "%s\n", lego_diag_text(&diag, status));
     else if (status != LEGO_OK)
         log_error("%s", lego_diag_text(&diag, status));

@@ -3,6 +3,7 @@
 
 #include "agent/service/clock.h"
 #include "agent/service/log.h"
+#include "agent/service/metrics.h"
 #include "agent/service/notify.h"
 
 #include <errno.h>
@@ -205,6 +206,7 @@ static int set_up_loop(struct service *service, struct lego_diag *diag)
     service->jobs_poll.data = service;
     service->load_done.data = service;
     jobs_init(service);
+    metrics_start(service);
     start_timer(service, &service->tick, on_tick, TICK_MS);
     start_timer(service, &service->watchdog, on_watchdog, notify_watchdog_interval_ms());
     start_timer(service, &service->drain_tick, on_drain_tick, 0);

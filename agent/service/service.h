@@ -53,7 +53,7 @@ struct service {
 
     struct watch *watch;
     uv_signal_t on_term, on_int, on_hup;
-    uv_timer_t tick, watchdog, drain_tick;
+    uv_timer_t tick, watchdog, drain_tick, metrics;
     bool draining;
     uint64_t drain_deadline_ns;
     int exit_status; /* LEGO_OK, or why the agent could not go on */

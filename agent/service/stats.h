@@ -5,6 +5,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Successes by their time: bucket i holds those up to 64 us * 2^i that no bucket before it holds;
+ * longer ones are in none. */
+#define STATS_BUCKETS 20u
+
+static inline uint64_t stats_bucket_us(unsigned bucket)
+{
+    return (uint64_t)64 << bucket;
+}
+
 struct stats_sum {
     uint64_t count, ns;
 };
@@ -18,7 +27,8 @@ struct stats {
     struct stats_sum success, fail, queue, input, infer, output;
     struct stats_sum cancelled; /* neither success nor failure */
     uint64_t expired, refused;  /* failures: past their deadline; for want of room in a queue */
-    uint64_t inferences;        /* rows of batches */
+    uint64_t buckets[STATS_BUCKETS];
+    uint64_t inferences; /* rows of batches */
     uint64_t executions;
     uint64_t last_inference_ms; /* since the epoch */
 };

@@ -1,5 +1,6 @@
 #include "agent/service/watch.h"
 
+#include "agent/service/config.h"
 #include "agent/service/log.h"
 
 #include <stdlib.h>
@@ -9,7 +10,8 @@ struct folder {
     struct folder *next;
     uv_fs_event_t event;
     struct watch *watch;
-    char *only; /* the one name that matters, of the configuration; NULL: all */
+    char *only;         /* the one name that matters; NULL: all */
+    bool configuration; /* it holds the configuration or drop-ins, not models */
 };
 
 struct watch {
@@ -37,7 +39,7 @@ static void on_event(uv_fs_event_t *event, const char *name, int events, int err
     (void)events;
     if (error < 0 || (folder->only && (!name || strcmp(name, folder->only))))
         return;
-    watch->configuration |= folder->only != NULL;
+    watch->configuration |= folder->configuration;
     uv_timer_start(&watch->quiet, on_quiet, watch->delay_ms, 0);
 }
 
@@ -57,7 +59,7 @@ static void clear(struct watch *watch)
     }
 }
 
-static void add(struct watch *watch, const char *path, const char *only)
+static void add(struct watch *watch, const char *path, const char *only, bool configuration)
 {
     struct folder *folder = calloc(1, sizeof(*folder));
     char *copy = only ? strdup(only) : NULL;
@@ -70,6 +72,7 @@ static void add(struct watch *watch, const char *path, const char *only)
     folder->event.data = folder;
     folder->watch = watch;
     folder->only = copy;
+    folder->configuration = configuration;
     folder->next = watch->folders;
     watch->folders = folder;
     int error = uv_fs_event_start(&folder->event, on_event, path, 0);
@@ -91,22 +94,29 @@ struct watch *watch_create(uv_loop_t *loop, void (*changed)(void *context, bool 
     return watch;
 }
 
+/* The folder of the configuration, for its file alone, and that of its drop-ins. */
+static void add_configuration(struct watch *watch, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
+    char *drop_ins = NULL;
+    if (folder)
+        add(watch, folder, slash ? slash + 1 : path, true);
+    if (config_drop_ins(path, &drop_ins) == LEGO_OK)
+        add(watch, drop_ins, NULL, true);
+    free(folder);
+    free(drop_ins);
+}
+
 void watch_set(struct watch *watch, const char *config_path, char *const *folders, size_t count,
                uint64_t delay_ms)
 {
     clear(watch);
     watch->delay_ms = delay_ms;
-    if (config_path) {
-        const char *slash = strrchr(config_path, '/');
-        char *folder =
-            slash ? strndup(config_path, slash == config_path ? 1 : (size_t)(slash - config_path))
-                  : strdup(".");
-        if (folder)
-            add(watch, folder, slash ? slash + 1 : config_path);
-        free(folder);
-    }
+    if (config_path)
+        add_configuration(watch, config_path);
     for (size_t i = 0; i < count; i++)
-        add(watch, folders[i], NULL);
+        add(watch, folders[i], NULL, false);
 }
 
 static void on_timer_closed(uv_handle_t *handle)
