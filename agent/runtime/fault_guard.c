@@ -61,7 +61,7 @@ static void guard_handler(int signal_number, siginfo_t *info, void *context)
     uintptr_t page = address & ~(guard_page_bytes - 1);
     struct fault_region *region = info->si_code > 0 ? guard_find(address) : NULL;
 
-    if (!region || mmap((void *)page, guard_page_bytes, PROT_READ,
+    if (!region || mmap((void *)page, guard_page_bytes, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
         guard_chain(signal_number, info, context);
     else

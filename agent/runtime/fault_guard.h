@@ -5,7 +5,8 @@
  * the handler that was there before.
  *
  * Threads: every function may be called from any thread. Zero pages are safe for readers of
- * validated weights: index 0 exists in every catalogue.
+ * validated weights: index 0 exists in every catalogue. They may be written, too, where the region
+ * could.
  */
 #ifndef LEGO_RUNTIME_FAULT_GUARD_H
 #define LEGO_RUNTIME_FAULT_GUARD_H

@@ -12,8 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define WRITE_BATCH  16  /* frames in one sendmsg */
-#define MAX_PEER_FDS 253 /* the kernel's SCM_MAX_FD */
+#define WRITE_BATCH 16 /* frames in one sendmsg */
 
 static void release(struct connection *connection)
 {
@@ -34,6 +33,10 @@ static void on_poll_closed(uv_handle_t *handle)
 {
     struct connection *connection = handle->data;
     connection->unwatched = true;
+    /* What requests under way read stays mapped for them alone. */
+    region_table_unref(connection->regions);
+    connection->regions = NULL;
+    descriptors_clear(&connection->descriptors);
     if (connection->in_flight == 0)
         release(connection);
 }
@@ -236,25 +239,6 @@ static void parse_pending(struct connection *connection)
     free(data);
 }
 
-/* Closes every descriptor that came along; true where there were any. */
-static bool close_descriptors(struct msghdr *message)
-{
-    bool found = false;
-    for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header;
-         header = CMSG_NXTHDR(message, header)) {
-        if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
-            continue;
-        size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        for (size_t i = 0; i < count; i++) {
-            int fd;
-            memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
-            close(fd);
-        }
-        found = true;
-    }
-    return found || (message->msg_flags & MSG_CTRUNC);
-}
-
 /* After the end of what the client sends: a client that has gone altogether wants no answers. */
 static void end_of_input(struct connection *connection)
 {
@@ -271,7 +255,7 @@ static void read_input(struct connection *connection)
     const struct connection_host *host = connection->host;
     union {
         struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int) * MAX_PEER_FDS)];
+        char bytes[CMSG_SPACE(sizeof(int) * DESCRIPTORS_MAX_IN_MESSAGE)];
     } control;
     struct iovec parts[2];
     uint8_t *room = NULL;
@@ -290,9 +274,10 @@ static void read_input(struct connection *connection)
             connection_close(connection);
         return;
     }
-    if (close_descriptors(&message)) {
-        connection_refuse(connection, LEGO_E_UNSUPPORTED,
-                          "file descriptors came with a frame: the agent takes none");
+    struct lego_diag diag = LEGO_DIAG_INIT;
+    int status = descriptors_receive(&connection->descriptors, &message, host->max_regions, &diag);
+    if (status != LEGO_OK) {
+        connection_refuse(connection, status, lego_diag_text(&diag, status));
         return;
     }
     if (got == 0) {

@@ -9,8 +9,10 @@
 #ifndef LEGO_SERVICE_CONNECTION_H
 #define LEGO_SERVICE_CONNECTION_H
 
+#include "agent/service/descriptors.h"
 #include "agent/service/direct.h"
 #include "agent/service/frame_reader.h"
+#include "agent/service/regions.h"
 
 #include <stdbool.h>
 #include <uv.h>
@@ -20,7 +22,8 @@ struct connection;
 struct connection_host {
     uv_loop_t *loop;
     size_t max_frame_bytes, max_output_bytes;
-    uint32_t max_in_flight;
+    uint32_t max_in_flight, max_regions;
+    uint64_t max_region_bytes;
     uint64_t stall_ns;
     uint8_t *staging; /* shared by all connections of the loop */
     size_t staging_bytes;
@@ -55,6 +58,8 @@ struct connection {
     uint32_t in_flight;            /* unanswered requests */
     struct queue_peer *queue_peer; /* the host's, made with the first inference */
     struct frame_reader reader;
+    struct descriptors descriptors; /* that came and are not registered yet */
+    struct region_table *regions;
     uint8_t *pending; /* bytes that were read past a bound, to be parsed when there is room */
     size_t pending_bytes;
     struct out_frame *out, **out_last;

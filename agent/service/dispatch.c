@@ -3,6 +3,7 @@
 
 #include "agent/service/answer.h"
 #include "agent/service/log.h"
+#include "agent/service/region_calls.h"
 
 #include <stdlib.h>
 
@@ -72,9 +73,11 @@ static int dispatch_control(struct service *service, struct connection *connecti
     int status = ipc_request_unpack(body, bytes, &request, diag);
     if (status != LEGO_OK)
         return status;
-    if (request->call_case == LEGONET__REQUEST__CALL_REPOSITORY_MODEL_LOAD ||
-        request->call_case == LEGONET__REQUEST__CALL_REPOSITORY_MODEL_UNLOAD ||
-        request->call_case == LEGONET__REQUEST__CALL_REPOSITORY_MODEL_ROLLBACK) {
+    if (region_call_is(request)) {
+        status = region_call(connection, request, diag);
+    } else if (request->call_case == LEGONET__REQUEST__CALL_REPOSITORY_MODEL_LOAD ||
+               request->call_case == LEGONET__REQUEST__CALL_REPOSITORY_MODEL_UNLOAD ||
+               request->call_case == LEGONET__REQUEST__CALL_REPOSITORY_MODEL_ROLLBACK) {
         status = dispatch_repository(service, connection, request, diag);
     } else if (request->call_case == LEGONET__REQUEST__CALL_CANCEL) {
         status = dispatch_cancel(service, connection, request, diag);

@@ -59,6 +59,7 @@ void inference_job_free(struct inference_job *job)
     free(job->stream);
     free(job->body);
     free(job->frame);
+    region_table_unref(job->regions);
     free(job);
 }
 

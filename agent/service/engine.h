@@ -9,6 +9,7 @@
 #include "agent/service/direct.h"
 #include "agent/service/model.h"
 #include "agent/service/queue.h"
+#include "agent/service/regions.h"
 #include "codec/base/diag.h"
 
 #include <stdatomic.h>
@@ -32,7 +33,8 @@ struct inference_job {
     struct served_model *model; /* a reference */
     uint8_t *body;              /* the request's frame, owned; freed as soon as it is unpacked */
     size_t body_bytes;
-    size_t max_frame_bytes; /* of the answer */
+    struct region_table *regions; /* of the client when the request came: a reference */
+    size_t max_frame_bytes;       /* of the answer */
     uint64_t max_batch;
     uint64_t arrived_ns;
     atomic_bool cancelled; /* nobody waits for the answer any more */

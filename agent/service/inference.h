@@ -8,11 +8,21 @@
 #include "agent/proto/frame.h"
 #include "agent/runtime/legonet.h"
 #include "agent/service/engine.h"
+#include "agent/service/regions.h"
+
+/* Where in shared memory a tensor lies or is to be put, by its shared_memory_* parameters. */
+struct inference_place {
+    bool given, sized;      /* at least one parameter is there; the size is */
+    const char *name;       /* of the region, borrowed */
+    uint64_t offset, bytes; /* inside the region, once it is resolved */
+    struct region *region;  /* borrowed from the job's table; NULL: not in shared memory */
+};
 
 /* An output that the client wants. */
 struct inference_wanted {
     uint32_t output;
     int64_t classes; /* of the classification parameter; 0: the tensor itself */
+    struct inference_place place;
 };
 
 /* A request bound to a model: tensors in the model's order. Data is borrowed from the message or in
@@ -28,12 +38,38 @@ struct inference_call {
     uint64_t rows;
 };
 
+/* The value of a parameter of that kind; false, NULL: it is of another. */
+bool inference_parameter_int(const Inference__InferParameter *parameter, int64_t *ret_value);
+const char *inference_parameter_text(const Inference__InferParameter *parameter);
+
+/* Takes one parameter of a tensor, if it is one of a place. E_INVALID, E_UNSUPPORTED. */
+int inference_place_parameter(struct inference_place *place, const char *tensor, const char *key,
+                              const Inference__InferParameter *value, struct lego_diag *diag);
+
+/* Finds the region, where one is given, and checks the bounds. E_INVALID, E_NOT_FOUND,
+ * E_PERMISSION: it is to be written to and may not be. */
+int inference_place_resolve(struct inference_place *place, const struct region_table *regions,
+                            const char *tensor, bool writes, struct lego_diag *diag);
+
+/*
+ * A private copy of an input's `bytes` bytes, malloc'ed: what the client writes meanwhile must not
+ * change an index between its check and its use. E_SHAPE, E_INVALID (the memory went away),
+ * E_NOMEM.
+ */
+int inference_place_copy(const struct inference_place *place, const char *tensor, size_t bytes,
+                         void **ret_data, struct lego_diag *diag);
+
+/* Puts an output there. E_LIMIT: it does not fit; E_INVALID: the memory went away. */
+int inference_place_store(const struct inference_place *place, const char *tensor, const void *data,
+                          size_t bytes, struct lego_diag *diag);
+
 /*
  * Checks the request against the model's inputs and outputs and binds it. E_NOT_FOUND, E_INVALID,
  * E_TYPE, E_SHAPE, E_LIMIT, E_UNSUPPORTED or E_NOMEM: the sentence names the tensor.
  */
 int inference_bind(const struct lego_model *model, const Inference__ModelInferRequest *request,
-                   uint64_t max_batch, struct inference_call *ret_call, struct lego_diag *diag);
+                   const struct region_table *regions, uint64_t max_batch,
+                   struct inference_call *ret_call, struct lego_diag *diag);
 void inference_call_clear(struct inference_call *call);
 
 /* Typed contents -> `elems` dense elements in a malloc'ed block. E_INVALID, E_TYPE, E_UNSUPPORTED,

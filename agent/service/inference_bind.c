@@ -41,16 +41,18 @@ static int find_input(const struct lego_model *model, const char *name, struct l
                      names_of(model, true, names, sizeof(names)));
 }
 
-static int refuse_shared_memory(const char *tensor, size_t count,
-                                Inference__ModelInferRequest__InferInputTensor__ParametersEntry **p,
-                                struct lego_diag *diag)
+static int place_of(const input_tensor *tensor, const struct region_table *regions,
+                    struct inference_place *ret_place, struct lego_diag *diag)
 {
-    for (size_t i = 0; i < count; i++)
-        if (!strncmp(p[i]->key, "shared_memory_", 14))
-            return lego_fail(diag, LEGO_E_UNSUPPORTED,
-                             "tensor \"%.128s\": shared memory (parameter %.64s) is not offered",
-                             tensor, p[i]->key);
-    return LEGO_OK;
+    struct inference_place place = {0};
+    int status = LEGO_OK;
+    for (size_t i = 0; status == LEGO_OK && i < tensor->n_parameters; i++)
+        status = inference_place_parameter(&place, tensor->name, tensor->parameters[i]->key,
+                                           tensor->parameters[i]->value, diag);
+    if (status == LEGO_OK)
+        status = inference_place_resolve(&place, regions, tensor->name, false, diag);
+    *ret_place = place;
+    return status;
 }
 
 static int bind_shape(const input_tensor *tensor, const struct lego_value *value,
@@ -81,10 +83,12 @@ static int bind_shape(const input_tensor *tensor, const struct lego_value *value
     return LEGO_OK;
 }
 
-/* Data for an input whose shape is bound: `raw`, or the tensor's own contents. */
-static int bind_data(const input_tensor *tensor, const ProtobufCBinaryData *raw, const char *name,
-                     struct lego_io *io, void **owned, struct lego_diag *diag)
+/* Data for an input whose shape is bound: from shared memory, `raw`, or the tensor's contents. */
+static int bind_data(const input_tensor *tensor, const struct inference_place *place,
+                     const ProtobufCBinaryData *raw, struct lego_io *io, void **owned,
+                     struct lego_diag *diag)
 {
+    const char *name = tensor->name;
     size_t elems, bytes;
     char shape[160];
     if (lego_shape_elems(&io->shape, &elems) != LEGO_OK ||
@@ -92,6 +96,12 @@ static int bind_data(const input_tensor *tensor, const ProtobufCBinaryData *raw,
         return lego_fail(diag, LEGO_E_SHAPE, "input \"%s\": the shape %s is too large", name,
                          lego_shape_format(&io->shape, NULL, shape, sizeof(shape)));
     io->bytes = bytes;
+    if (place->region) {
+        int copied = inference_place_copy(place, name, bytes, owned, diag);
+        if (copied == LEGO_OK)
+            io->data = *owned;
+        return copied;
+    }
     if (raw) {
         if (raw->len != bytes)
             return lego_fail(diag, LEGO_E_SHAPE,
@@ -110,78 +120,109 @@ static int bind_data(const input_tensor *tensor, const ProtobufCBinaryData *raw,
     return status;
 }
 
-static int bind_inputs(const struct lego_model *model, const Inference__ModelInferRequest *request,
-                       uint64_t max_batch, struct inference_call *call, struct lego_diag *diag)
+/* What a request's inputs are bound with. */
+struct binding {
+    const struct lego_model *model;
+    const Inference__ModelInferRequest *request;
+    const struct region_table *regions;
+    uint64_t max_batch;
+    size_t next_raw; /* of raw_input_contents: inputs in shared memory have none */
+};
+
+static int bind_input(struct binding *binding, const input_tensor *tensor,
+                      struct inference_call *call, struct lego_diag *diag)
 {
+    const Inference__ModelInferRequest *request = binding->request;
     bool raw = request->n_raw_input_contents > 0;
+    const ProtobufCBinaryData *data = NULL;
+    struct inference_place place;
+    uint32_t index = 0;
+    int status = find_input(binding->model, tensor->name, diag, &index);
+    if (status != LEGO_OK)
+        return status;
+    struct lego_io *io = &call->inputs[index];
+    if (io->dtype != LEGO_DTYPE_UNKNOWN)
+        return lego_fail(diag, LEGO_E_INVALID, "input \"%s\" is given twice", tensor->name);
+    status = place_of(tensor, binding->regions, &place, diag);
+    if (status != LEGO_OK)
+        return status;
+    if ((raw || place.region) && tensor->contents)
+        return lego_fail(diag, LEGO_E_INVALID, "input \"%s\" has contents beside %s", tensor->name,
+                         raw ? "raw_input_contents" : "shared memory");
+    if (raw && !place.region)
+        data = &request->raw_input_contents[binding->next_raw++];
+    status =
+        bind_shape(tensor, lego_model_input(binding->model, index), binding->max_batch, io, diag);
+    return status == LEGO_OK ? bind_data(tensor, &place, data, io, &call->owned[index], diag)
+                             : status;
+}
+
+static bool is_in_region(const input_tensor *tensor)
+{
+    for (size_t i = 0; i < tensor->n_parameters; i++)
+        if (!strcmp(tensor->parameters[i]->key, "shared_memory_region"))
+            return true;
+    return false;
+}
+
+/* Where there are raw contents, there is one entry for each input that is not in shared memory. */
+static int check_raw_count(const Inference__ModelInferRequest *request, struct lego_diag *diag)
+{
+    size_t wanted = 0;
+    for (size_t i = 0; i < request->n_inputs; i++)
+        wanted += !is_in_region(request->inputs[i]);
+    if (request->n_raw_input_contents == 0 || request->n_raw_input_contents == wanted)
+        return LEGO_OK;
+    return lego_fail(diag, LEGO_E_INVALID,
+                     "there are %zu raw_input_contents for %zu inputs%s: want one for each",
+                     request->n_raw_input_contents, wanted,
+                     wanted < request->n_inputs ? " outside of shared memory" : "");
+}
+
+static int bind_inputs(struct binding *binding, struct inference_call *call, struct lego_diag *diag)
+{
+    const Inference__ModelInferRequest *request = binding->request;
     if (request->n_inputs > MAX_TENSORS)
         return lego_fail(diag, LEGO_E_LIMIT, "the request has %zu inputs", request->n_inputs);
-    if (raw && request->n_raw_input_contents != request->n_inputs)
-        return lego_fail(diag, LEGO_E_INVALID,
-                         "there are %zu raw_input_contents for %zu inputs: want one for each",
-                         request->n_raw_input_contents, request->n_inputs);
+    int counted = check_raw_count(request, diag);
+    if (counted != LEGO_OK)
+        return counted;
     for (size_t i = 0; i < request->n_inputs; i++) {
-        const input_tensor *tensor = request->inputs[i];
-        uint32_t index = 0;
-        int status = find_input(model, tensor->name, diag, &index);
-        if (status != LEGO_OK)
-            return status;
-        struct lego_io *io = &call->inputs[index];
-        if (io->dtype != LEGO_DTYPE_UNKNOWN)
-            return lego_fail(diag, LEGO_E_INVALID, "input \"%s\" is given twice", tensor->name);
-        if (raw && tensor->contents)
-            return lego_fail(diag, LEGO_E_INVALID,
-                             "input \"%s\" has contents beside raw_input_contents", tensor->name);
-        status = refuse_shared_memory(tensor->name, tensor->n_parameters, tensor->parameters, diag);
-        if (status == LEGO_OK)
-            status = bind_shape(tensor, lego_model_input(model, index), max_batch, io, diag);
-        if (status == LEGO_OK)
-            status = bind_data(tensor, raw ? &request->raw_input_contents[i] : NULL, tensor->name,
-                               io, &call->owned[index], diag);
+        int status = bind_input(binding, request->inputs[i], call, diag);
         if (status != LEGO_OK)
             return status;
     }
     for (uint32_t i = 0; i < call->input_count; i++)
         if (call->inputs[i].dtype == LEGO_DTYPE_UNKNOWN)
             return lego_fail(diag, LEGO_E_INVALID, "input \"%s\" is missing",
-                             lego_model_input(model, i)->name);
+                             lego_model_input(binding->model, i)->name);
     const struct lego_shape *first = call->input_count ? &call->inputs[0].shape : NULL;
     call->rows = first && first->rank > 0 ? (uint64_t)first->dim[0] : 1;
     return LEGO_OK;
 }
 
-static int classes_of(const wanted_tensor *tensor, int64_t *ret_classes, struct lego_diag *diag)
+static int wanted_parameters(const wanted_tensor *tensor, const struct region_table *regions,
+                             struct inference_wanted *wanted, struct lego_diag *diag)
 {
-    int64_t classes = 0;
     for (size_t i = 0; i < tensor->n_parameters; i++) {
         const char *key = tensor->parameters[i]->key;
         const Inference__InferParameter *value = tensor->parameters[i]->value;
-        if (!strncmp(key, "shared_memory_", 14))
-            return lego_fail(diag, LEGO_E_UNSUPPORTED,
-                             "output \"%.128s\": shared memory (parameter %.64s) is not offered",
-                             tensor->name, key);
-        if (strcmp(key, "classification"))
-            continue;
-        if (value && value->parameter_choice_case ==
-                         INFERENCE__INFER_PARAMETER__PARAMETER_CHOICE_INT64_PARAM)
-            classes = value->int64_param;
-        else if (value &&
-                 value->parameter_choice_case ==
-                     INFERENCE__INFER_PARAMETER__PARAMETER_CHOICE_UINT64_PARAM &&
-                 value->uint64_param <= INT64_MAX)
-            classes = (int64_t)value->uint64_param;
-        if (classes < 1)
+        int status = inference_place_parameter(&wanted->place, tensor->name, key, value, diag);
+        if (status != LEGO_OK)
+            return status;
+        if (!strcmp(key, "classification") &&
+            (!inference_parameter_int(value, &wanted->classes) || wanted->classes < 1))
             return lego_fail(diag, LEGO_E_INVALID,
                              "output \"%.128s\": classification must be an integer from 1 on",
                              tensor->name);
     }
-    *ret_classes = classes;
-    return LEGO_OK;
+    return inference_place_resolve(&wanted->place, regions, tensor->name, true, diag);
 }
 
-static int bind_wanted(const struct lego_model *model, const wanted_tensor *tensor,
+static int bind_wanted(const struct binding *binding, const wanted_tensor *tensor,
                        struct inference_call *call, struct lego_diag *diag)
 {
+    const struct lego_model *model = binding->model;
     for (uint32_t k = 0; k < call->output_count; k++) {
         if (strcmp(lego_model_output(model, k)->name, tensor->name))
             continue;
@@ -191,23 +232,24 @@ static int bind_wanted(const struct lego_model *model, const wanted_tensor *tens
                                  tensor->name);
         struct inference_wanted *wanted = &call->wanted[call->wanted_count++];
         wanted->output = k;
-        return classes_of(tensor, &wanted->classes, diag);
+        return wanted_parameters(tensor, binding->regions, wanted, diag);
     }
     char names[512];
     return lego_fail(diag, LEGO_E_NOT_FOUND, "the model has no output \"%.128s\"; it has %s",
                      tensor->name, names_of(model, false, names, sizeof(names)));
 }
 
-static int bind_outputs(const struct lego_model *model, const Inference__ModelInferRequest *request,
-                        struct inference_call *call, struct lego_diag *diag)
+static int bind_outputs(const struct binding *binding, struct inference_call *call,
+                        struct lego_diag *diag)
 {
+    const Inference__ModelInferRequest *request = binding->request;
     if (request->n_outputs == 0) {
         for (uint32_t k = 0; k < call->output_count; k++)
             call->wanted[call->wanted_count++] = (struct inference_wanted){.output = k};
         return LEGO_OK;
     }
     for (size_t i = 0; i < request->n_outputs; i++) {
-        int status = bind_wanted(model, request->outputs[i], call, diag);
+        int status = bind_wanted(binding, request->outputs[i], call, diag);
         if (status != LEGO_OK)
             return status;
     }
@@ -215,8 +257,11 @@ static int bind_outputs(const struct lego_model *model, const Inference__ModelIn
 }
 
 int inference_bind(const struct lego_model *model, const Inference__ModelInferRequest *request,
-                   uint64_t max_batch, struct inference_call *ret_call, struct lego_diag *diag)
+                   const struct region_table *regions, uint64_t max_batch,
+                   struct inference_call *ret_call, struct lego_diag *diag)
 {
+    struct binding binding = {
+        .model = model, .request = request, .regions = regions, .max_batch = max_batch};
     struct inference_call call = {.input_count = lego_model_input_count(model),
                                   .output_count = lego_model_output_count(model)};
     call.inputs = calloc(call.input_count + 1u, sizeof(*call.inputs));
@@ -227,9 +272,9 @@ int inference_bind(const struct lego_model *model, const Inference__ModelInferRe
     if (!call.inputs || !call.owned || !call.outputs || !call.wanted)
         status = lego_fail(diag, LEGO_E_NOMEM, "no memory for the request");
     if (status == LEGO_OK)
-        status = bind_inputs(model, request, max_batch, &call, diag);
+        status = bind_inputs(&binding, &call, diag);
     if (status == LEGO_OK)
-        status = bind_outputs(model, request, &call, diag);
+        status = bind_outputs(&binding, &call, diag);
     if (status != LEGO_OK) {
         inference_call_clear(&call);
         return status;

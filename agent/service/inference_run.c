@@ -13,13 +13,20 @@
 
 typedef Inference__ModelInferResponse__InferOutputTensor output_tensor;
 
+/* Parameters of an output that was put into shared memory. */
+struct place_entries {
+    Inference__InferParameter values[3];
+    Inference__ModelInferResponse__InferOutputTensor__ParametersEntry entries[3], *pointers[3];
+};
+
 /* What an answer's message points to. */
 struct answer {
     output_tensor *tensors;
     output_tensor **pointers;
     ProtobufCBinaryData *raw;
-    struct lego_shape *shapes; /* of classifications */
-    uint8_t **owned;           /* their data */
+    struct place_entries *places; /* of outputs in shared memory */
+    struct lego_shape *shapes;    /* of classifications */
+    uint8_t **owned;              /* their data */
 };
 
 static void answer_clear(struct answer *answer, uint32_t count)
@@ -29,8 +36,33 @@ static void answer_clear(struct answer *answer, uint32_t count)
     free(answer->tensors);
     free(answer->pointers);
     free(answer->raw);
+    free(answer->places);
     free(answer->shapes);
     free(answer->owned);
+}
+
+static void show_place(const struct inference_place *place, size_t bytes,
+                       struct place_entries *shown, output_tensor *tensor)
+{
+    static char keys[][24] = {"shared_memory_region", "shared_memory_offset",
+                              "shared_memory_byte_size"};
+    for (int i = 0; i < 3; i++) {
+        inference__infer_parameter__init(&shown->values[i]);
+        inference__model_infer_response__infer_output_tensor__parameters_entry__init(
+            &shown->entries[i]);
+        shown->values[i].parameter_choice_case =
+            INFERENCE__INFER_PARAMETER__PARAMETER_CHOICE_INT64_PARAM;
+        shown->entries[i].key = keys[i];
+        shown->entries[i].value = &shown->values[i];
+        shown->pointers[i] = &shown->entries[i];
+    }
+    shown->values[0].parameter_choice_case =
+        INFERENCE__INFER_PARAMETER__PARAMETER_CHOICE_STRING_PARAM;
+    shown->values[0].string_param = (char *)(uintptr_t)place->name;
+    shown->values[1].int64_param = (int64_t)place->offset;
+    shown->values[2].int64_param = (int64_t)bytes;
+    tensor->n_parameters = 3;
+    tensor->parameters = shown->pointers;
 }
 
 static int fill_tensor(const struct inference_job *job, const struct inference_call *call,
@@ -55,6 +87,14 @@ static int fill_tensor(const struct inference_job *job, const struct inference_c
             return status;
         answer->owned[i] = answer->raw[i].data;
         tensor->datatype = (char *)(uintptr_t) "BYTES";
+    }
+    if (wanted->place.region) {
+        int status = inference_place_store(&wanted->place, name, answer->raw[i].data,
+                                           answer->raw[i].len, diag);
+        if (status != LEGO_OK)
+            return status;
+        show_place(&wanted->place, answer->raw[i].len, &answer->places[i], tensor);
+        answer->raw[i].len = 0;
     }
     tensor->n_shape = answer->shapes[i].rank > 0 ? (size_t)answer->shapes[i].rank : 0;
     tensor->shape = answer->shapes[i].dim;
@@ -119,11 +159,13 @@ int inference_answer(const struct inference_job *job, const Inference__ModelInfe
         .tensors = calloc(count + 1u, sizeof(*answer.tensors)),
         .pointers = calloc(count + 1u, sizeof(*answer.pointers)),
         .raw = calloc(count + 1u, sizeof(*answer.raw)),
+        .places = calloc(count + 1u, sizeof(*answer.places)),
         .shapes = calloc(count + 1u, sizeof(*answer.shapes)),
         .owned = calloc(count + 1u, sizeof(*answer.owned)),
     };
     int status = LEGO_OK;
-    if (!answer.tensors || !answer.pointers || !answer.raw || !answer.shapes || !answer.owned)
+    if (!answer.tensors || !answer.pointers || !answer.raw || !answer.places || !answer.shapes ||
+        !answer.owned)
         status = lego_fail(diag, LEGO_E_NOMEM, "no memory for the answer");
     for (uint32_t i = 0; status == LEGO_OK && i < count; i++)
         status = fill_tensor(job, call, i, &answer, diag);
@@ -154,7 +196,8 @@ static int run(struct inference_job *job, struct lego_session *session,
 {
     struct inference_call call;
     uint64_t start = clock_ns();
-    int status = inference_bind(job->model->model, request, job->max_batch, &call, diag);
+    int status =
+        inference_bind(job->model->model, request, job->regions, job->max_batch, &call, diag);
     if (status != LEGO_OK)
         return status;
     uint64_t bound = clock_ns();

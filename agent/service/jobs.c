@@ -283,6 +283,7 @@ static int create_job(struct service *service, struct connection *connection,
     job->model = model;
     job->max_frame_bytes = service->start->max_frame_bytes;
     job->max_batch = service->start->max_batch;
+    job->regions = region_table_ref(connection->regions);
     job->arrived_ns = clock_ns();
     job->priority = (uint32_t)(peek->priority ? peek->priority : model->spec.queue.priority);
     job->deadline_ns = deadline_of(job, peek);

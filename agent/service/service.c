@@ -163,6 +163,8 @@ static void set_up_host(struct service *service)
         .max_frame_bytes = config->max_frame_bytes,
         .max_output_bytes = config->max_output_bytes,
         .max_in_flight = (uint32_t)config->max_in_flight,
+        .max_regions = (uint32_t)config->max_regions,
+        .max_region_bytes = config->max_region_bytes,
         .stall_ns = config->client_stall_ms * 1000000,
         .staging = service->staging,
         .staging_bytes = SERVICE_STAGING_BYTES,

@@ -135,28 +135,6 @@ START_TEST(control_requests_are_small)
 }
 END_TEST
 
-START_TEST(descriptors_are_refused)
-{
-    int fd = wire_connect(&agent), passed = open("/dev/null", O_RDONLY);
-    char byte = 1, control[CMSG_SPACE(sizeof(int))] = {0};
-    struct iovec part = {.iov_base = &byte, .iov_len = 1};
-    struct msghdr message = {.msg_iov = &part,
-                             .msg_iovlen = 1,
-                             .msg_control = control,
-                             .msg_controllen = sizeof(control)};
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(header), &passed, sizeof(int));
-    ck_assert_int_eq(sendmsg(fd, &message, 0), 1);
-    expect_refusal(fd, LEGO_E_UNSUPPORTED, "file descriptors");
-    ck_assert_ptr_null(wire_receive(fd));
-    close(fd);
-    close(passed);
-}
-END_TEST
-
 START_TEST(clients_over_the_limit_are_told)
 {
     int fds[12];
@@ -300,7 +278,6 @@ int main(void)
     tcase_add_test(tests, garbage_in_a_frame_is_answered_and_the_next_frame_too);
     tcase_add_test(tests, bombs);
     tcase_add_test(tests, control_requests_are_small);
-    tcase_add_test(tests, descriptors_are_refused);
     tcase_add_test(tests, clients_over_the_limit_are_told);
     tcase_add_test(tests, half_a_frame_is_not_waited_for);
     tcase_add_test(tests, slow_readers);

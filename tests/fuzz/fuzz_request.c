@@ -33,7 +33,7 @@ static void take_request(const uint8_t *body, size_t bytes)
         abort();
     if (request->call_case == LEGONET__REQUEST__CALL_MODEL_INFER) {
         struct inference_call call;
-        if (inference_bind(get_model(), request->model_infer, 8, &call, &diag) == LEGO_OK)
+        if (inference_bind(get_model(), request->model_infer, NULL, 8, &call, &diag) == LEGO_OK)
             inference_call_clear(&call);
         else if (!diag.text[0])
             abort(); /* every refusal has its sentence */

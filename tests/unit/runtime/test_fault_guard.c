@@ -81,6 +81,24 @@ START_TEST(test_region_is_used_again)
 }
 END_TEST
 
+START_TEST(test_writes_go_on_too)
+{
+    struct mapped file = map_file();
+    struct fault_region *region;
+    volatile uint8_t *bytes =
+        mmap(NULL, FILE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, file.fd, 0);
+
+    ck_assert_ptr_ne((void *)bytes, MAP_FAILED);
+    ck_assert_int_eq(fault_guard_add((void *)bytes, FILE_BYTES, &region, NULL), LEGO_OK);
+    ck_assert_int_eq(ftruncate(file.fd, 0), 0);
+    for (size_t i = 0; i < FILE_BYTES; i += 64)
+        bytes[i] = 3;
+    ck_assert_int_eq(bytes[FILE_BYTES - 64], 3);
+    ck_assert(fault_guard_faulted(region));
+    fault_guard_remove(region);
+}
+END_TEST
+
 static void exit_seven(int signal_number)
 {
     (void)signal_number;
@@ -123,6 +141,7 @@ int main(void)
     suite_add_tcase(suite, tests);
     tcase_add_test(tests, test_truncated_file_reads_zeros);
     tcase_add_test(tests, test_region_is_used_again);
+    tcase_add_test(tests, test_writes_go_on_too);
     tcase_add_exit_test(tests, test_other_faults_go_to_the_previous_handler, 7);
     tcase_add_test_raise_signal(tests, test_other_faults_stay_fatal, SIGBUS);
     srunner_run_all(runner, CK_NORMAL);
