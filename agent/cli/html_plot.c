@@ -75,7 +75,9 @@ static void plot_layers(FILE *out, const struct encode_report *report, bool erro
     }
     if (error)
         high = fmax(high, low + 1);
-    fprintf(out, "<svg viewBox=\"0 0 960 222\" role=\"img\" aria-label=\"%s of each layer\">",
+    fprintf(out,
+            "<div class=\"plot\"><svg viewBox=\"0 0 960 222\" role=\"img\" aria-label=\"%s of each "
+            "layer\">",
             error ? "relative error" : "bits a weight");
     axis(out, low, high, error);
     for (uint32_t i = 0; i < report->layer_count; i++) {
@@ -93,7 +95,7 @@ static void plot_layers(FILE *out, const struct encode_report *report, bool erro
                 l->mse);
         x += width;
     }
-    fprintf(out, "</svg>");
+    fprintf(out, "</svg></div>");
 }
 
 void html_plot_layers(FILE *out, const struct encode_report *report)
@@ -162,7 +164,8 @@ void html_plot_curve(FILE *out, const struct html_report *r)
         }
     }
     high = isfinite(high) ? ceil(high) : 100;
-    fprintf(out, "<svg viewBox=\"0 0 960 240\" role=\"img\" aria-label=\"loss against ratio\">");
+    fprintf(out, "<div class=\"plot\"><svg viewBox=\"0 0 960 240\" role=\"img\" aria-label=\"loss "
+                 "against ratio\">");
     axis(out, 0, high, false);
     for (int i = 1; i <= 5; i++)
         fprintf(out, "<text x=\"%.0f\" y=\"232\" text-anchor=\"middle\">%.1fx</text>",
@@ -170,7 +173,7 @@ void html_plot_curve(FILE *out, const struct html_report *r)
     plot_line(out, r, false, high, widest, "c1");
     if (measured)
         plot_line(out, r, true, high, widest, "c2");
-    fprintf(out, "</svg><ul class=\"key\"><li><i class=\"c1\"></i>predicted, %s</li>",
+    fprintf(out, "</svg></div><ul class=\"key\"><li><i class=\"c1\"></i>predicted, %s</li>",
             classes ? "points of accuracy" : "percent RMS of the outputs");
     if (measured)
         fprintf(out,

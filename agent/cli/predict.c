@@ -6,11 +6,14 @@
 #include <string.h>
 
 #define OUTPUT_BYTES ((size_t)256 << 20) /* of the teacher's outputs, at most */
+#define INPUT_BYTES  ((size_t)192 << 20) /* of examples that are kept: more are read each time */
 
 struct predict {
     const struct encode_examples *examples;
     uint32_t threads, input_count, output_count, count;
-    struct lego_io *inputs;  /* [input_count], with room for one example */
+    struct lego_io *inputs; /* [input_count], with room for one example */
+    char *kept;             /* [examples][example_bytes]; NULL: too many to keep */
+    size_t example_bytes;
     struct lego_io *outputs; /* [count][output_count] of the teacher, owned */
     size_t kept_bytes;
 };
@@ -30,18 +33,39 @@ static int create_inputs(struct predict *p, const struct lego_model *teacher,
         io->data = malloc(io->bytes + 1);
         if (!io->data)
             return lego_fail(diag, LEGO_E_NOMEM, "out of memory for an example");
+        p->example_bytes += io->bytes;
     }
+    if (p->example_bytes > 0 && p->example_bytes <= INPUT_BYTES / p->examples->count)
+        p->kept = malloc(p->example_bytes * p->examples->count);
     return LEGO_OK;
 }
 
-static int run(const struct predict *p, struct lego_session *session, uint32_t index,
-               struct lego_io *outputs, struct lego_diag *diag)
+/* Reads an example into the inputs, and keeps it the first time. */
+static int read_inputs(const struct predict *p, uint32_t index, bool first, struct lego_diag *diag)
 {
+    char *kept = p->kept ? p->kept + index * p->example_bytes : NULL;
     int status = LEGO_OK;
 
-    for (uint32_t i = 0; status == LEGO_OK && i < p->input_count; i++)
-        status = p->examples->read(p->examples->context, index, i, p->inputs[i].data,
-                                   p->inputs[i].bytes, diag);
+    for (uint32_t i = 0; status == LEGO_OK && i < p->input_count; i++) {
+        struct lego_io *io = &p->inputs[i];
+
+        if (kept && !first) {
+            memcpy(io->data, kept, io->bytes);
+        } else {
+            status = p->examples->read(p->examples->context, index, i, io->data, io->bytes, diag);
+            if (status == LEGO_OK && kept)
+                memcpy(kept, io->data, io->bytes);
+        }
+        kept = kept ? kept + io->bytes : NULL;
+    }
+    return status;
+}
+
+static int run(const struct predict *p, struct lego_session *session, uint32_t index, bool first,
+               struct lego_io *outputs, struct lego_diag *diag)
+{
+    int status = read_inputs(p, index, first, diag);
+
     memset(outputs, 0, p->output_count * sizeof(*outputs));
     if (status == LEGO_OK)
         status =
@@ -81,7 +105,7 @@ static int create(struct predict *p, struct lego_model *teacher, struct lego_dia
         status = create_inputs(p, teacher, diag);
     for (uint32_t i = 0;
          status == LEGO_OK && i < p->examples->count && p->kept_bytes < OUTPUT_BYTES; i++) {
-        status = run(p, session, i, outputs, diag);
+        status = run(p, session, i, true, outputs, diag);
         if (status == LEGO_OK)
             status = keep(p, outputs, diag);
     }
@@ -119,6 +143,7 @@ void predict_destroy(struct predict *p)
     for (size_t i = 0; p->outputs && i < (size_t)p->examples->count * p->output_count; i++)
         free(p->outputs[i].data);
     free(p->inputs);
+    free(p->kept);
     free(p->outputs);
     free(p);
 }
@@ -171,7 +196,7 @@ int predict_measure(struct predict *p, struct lego_model *model, struct predicti
     for (uint32_t i = 0; status == LEGO_OK && i < p->count; i++) {
         struct score score = {0};
 
-        status = run(p, session, i, outputs, diag);
+        status = run(p, session, i, false, outputs, diag);
         if (status == LEGO_OK)
             status = score_example(p, i, outputs, sum.classes, &score, diag);
         error += score.error;
