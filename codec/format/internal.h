@@ -23,7 +23,9 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 /* What a reader must understand; the bits that this library does. */
 #define FORMAT_FEATURE_TRELLIS UINT64_C(1) /* entropy-coded trellis levels, log scales */
 #define FORMAT_FEATURE_PACKED  UINT64_C(2) /* dense tensors as bytes with an fp16 step */
-#define FORMAT_FEATURES_KNOWN  (FORMAT_FEATURE_TRELLIS | FORMAT_FEATURE_PACKED)
+#define FORMAT_FEATURE_SQUEEZE UINT64_C(4) /* squeezed sections, log scales of a byte each */
+#define FORMAT_FEATURES_KNOWN \
+    (FORMAT_FEATURE_TRELLIS | FORMAT_FEATURE_PACKED | FORMAT_FEATURE_SQUEEZE)
 
 struct format_header {
     uint8_t magic[8];
@@ -45,6 +47,11 @@ struct format_section {
 _Static_assert(sizeof(struct format_section) == 32, "on-disk layout");
 
 #define FORMAT_SECTION_REQUIRED 1u /* flags: a reader that does not know the kind must refuse */
+#define FORMAT_SECTION_SQUEEZED 2u /* its bytes are squeezed: squeeze.h */
+#define FORMAT_SQUEEZE_HEAD     4u /* bytes before them: how many they were */
+
+/* In a message only: codes of LEGO_SCALE_LOG that take a byte each. */
+#define FORMAT_SCALE_LOG_BYTES 4u
 
 /* kind, its name, and whether it is bulk: checked only at LEGO_VERIFY_CHECKSUMS. */
 enum format_kind {
@@ -88,6 +95,7 @@ struct format_package {
     const void *mapping;
     size_t mapping_bytes;
     bool mapping_owned;
+    void *unsqueezed[FORMAT_KIND_COUNT]; /* malloc'ed; NULL: used where it is mapped */
     uint32_t section_count;
     struct lego_section_info sections[FORMAT_MAX_SECTIONS];
 };
@@ -111,6 +119,12 @@ enum format_storage {
 static inline size_t format_align(size_t bytes, size_t small_align)
 {
     return bytes >= FORMAT_LARGE_BYTES ? FORMAT_SECTION_ALIGN : small_align;
+}
+
+/* The kinds of section that may be squeezed. */
+static inline bool format_may_squeeze(uint32_t kind)
+{
+    return kind == FORMAT_KIND_GRAPH || kind == FORMAT_KIND_SCALES || kind == FORMAT_KIND_DENSE;
 }
 
 /* Limits that reader and writer agree on. */

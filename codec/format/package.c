@@ -45,6 +45,8 @@ void lego_package_destroy(struct lego_package *package)
     lego_graph_destroy(package->graph); /* first: it borrows from the mapping */
     if (self->mapping_owned)
         munmap((void *)(uintptr_t)self->mapping, self->mapping_bytes);
+    for (unsigned kind = 0; kind < FORMAT_KIND_COUNT; kind++)
+        free(self->unsqueezed[kind]);
     free(self);
 }
 

@@ -65,6 +65,8 @@ struct lego_package {
     struct lego_rotation *rotations;
     /* Writing: FP32 constants that are whole multiples (up to 127) of an fp16 take a byte each. */
     bool pack_dense;
+    /* Writing: graph, scales and dense constants are squeezed where that makes them smaller. */
+    bool squeeze;
     uint64_t file_bytes; /* of the file that was opened or written; 0 for a package in the making */
     uint64_t peak_bytes; /* what the writer says that running it takes at most; 0: not known */
     const void *signature; /* carried, not interpreted (FORMAT.md); NULL: none */
@@ -117,6 +119,10 @@ int lego_package_open_memory(const void *data, size_t bytes, enum lego_verify ve
  */
 int lego_package_write(const struct lego_package *package, const char *path, uint64_t *ret_bytes,
                        struct lego_diag *diag);
+
+/* The bytes that lego_package_write would write now. Its errors but those of files. */
+int lego_package_measure(const struct lego_package *package, uint64_t *ret_bytes,
+                         struct lego_diag *diag);
 
 /* The value of a metadata key, NULL where there is none. Valid until the package changes. */
 const char *lego_package_metadata(const struct lego_package *package, const char *key);

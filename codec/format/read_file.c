@@ -2,6 +2,7 @@
  * Opening a `.lego`: mapping, header, section table, checksums. FORMAT.md, sections 2 and 3.
  */
 #include "codec/format/reader.h"
+#include "codec/format/squeeze.h"
 
 #include "codec/base/arith.h"
 #include "codec/base/status.h"
@@ -47,8 +48,9 @@ int read_take(struct reader *reader, enum format_kind kind, size_t bytes, size_t
 
 int read_copy(struct reader *reader, const void *mapped, void *buffer, size_t bytes)
 {
-    if (reader->fd < 0) {
-        memcpy(buffer, mapped, bytes);
+    const uintptr_t from = (uintptr_t)mapped, mapping = (uintptr_t)reader->mapping;
+    if (reader->fd < 0 || from < mapping || from - mapping >= reader->mapping_bytes) {
+        memcpy(buffer, mapped, bytes); /* memory, or what was squeezed */
         return LEGO_OK;
     }
     off_t offset = (const uint8_t *)mapped - reader->mapping;
@@ -191,6 +193,52 @@ static int check_section_checksum(struct reader *reader, const struct format_sec
     return status;
 }
 
+static int unsqueeze(struct reader *reader, const struct format_section *section,
+                     const uint8_t *squeezed, struct read_cursor *cursor)
+{
+    uint32_t bytes;
+    memcpy(&bytes, squeezed, sizeof(bytes));
+    if (bytes > SQUEEZE_MAX_BYTES)
+        return lego_fail(reader->diag, LEGO_E_LIMIT, "%" PRIu32 " bytes, squeezed, are too many",
+                         bytes);
+    const size_t room =
+        ((size_t)bytes + FORMAT_SECTION_ALIGN) & ~(size_t)(FORMAT_SECTION_ALIGN - 1);
+    uint8_t *data = aligned_alloc(FORMAT_SECTION_ALIGN, room);
+    if (!data)
+        return read_nomem(reader);
+    reader->self->unsqueezed[section->kind] = data;
+    cursor->data = data;
+    cursor->bytes = bytes;
+    const int status = squeeze_undo(squeezed + FORMAT_SQUEEZE_HEAD,
+                                    (size_t)section->bytes - FORMAT_SQUEEZE_HEAD, data, bytes);
+    return status == LEGO_E_FORMAT
+               ? lego_fail(reader->diag, status, "more squeezed bytes than are needed")
+           : status == LEGO_OK ? LEGO_OK
+                               : read_nomem(reader);
+}
+
+/* A squeezed section becomes memory of the package's. */
+static int read_squeezed(struct reader *reader, const struct format_section *section,
+                         struct read_cursor *cursor)
+{
+    int status;
+    if (!format_may_squeeze(section->kind) || section->bytes < FORMAT_SQUEEZE_HEAD ||
+        section->bytes > SQUEEZE_MAX_BYTES + FORMAT_SQUEEZE_HEAD)
+        status = lego_fail(reader->diag, LEGO_E_FORMAT, "it cannot be squeezed");
+    else {
+        uint8_t *squeezed = malloc((size_t)section->bytes);
+        status = squeezed ? read_copy(reader, cursor->data, squeezed, (size_t)section->bytes)
+                          : read_nomem(reader);
+        if (status == LEGO_OK)
+            status = unsqueeze(reader, section, squeezed, cursor);
+        free(squeezed);
+    }
+    if (status == LEGO_OK)
+        return LEGO_OK;
+    return lego_diag_prefix(reader->diag, status, "section %s at offset %" PRIu64,
+                            format_kinds[section->kind].name, section->offset);
+}
+
 static int read_sections(struct reader *reader, enum lego_verify verify)
 {
     struct format_package *self = reader->self;
@@ -206,7 +254,9 @@ static int read_sections(struct reader *reader, enum lego_verify verify)
         bool known = section->kind > 0 && section->kind < FORMAT_KIND_COUNT;
         const char *name = known ? format_kinds[section->kind].name : "?";
         bool bulk = !known || format_kinds[section->kind].bulk;
-        if (verify == LEGO_VERIFY_CHECKSUMS || !bulk)
+        const bool squeezed = known && (header->features & FORMAT_FEATURE_SQUEEZE) &&
+                              (section->flags & FORMAT_SECTION_SQUEEZED);
+        if (verify == LEGO_VERIFY_CHECKSUMS || !bulk || squeezed)
             status = check_section_checksum(reader, section, name);
         if (status != LEGO_OK)
             return status;
@@ -217,6 +267,10 @@ static int read_sections(struct reader *reader, enum lego_verify verify)
                 .bytes = (size_t)section->bytes,
                 .file_offset = section->offset,
             };
+        if (squeezed)
+            status = read_squeezed(reader, section, &reader->cursors[section->kind]);
+        if (status != LEGO_OK)
+            return status;
         self->sections[i] =
             (struct lego_section_info){name, section->offset, section->bytes, section->checksum};
         self->section_count = i + 1;

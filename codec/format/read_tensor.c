@@ -174,7 +174,11 @@ static int read_scales(struct reader *reader, const LegoPb__Tensor *message,
         coded->layer_scale = message->has_layer_scale ? message->layer_scale : 1.0f;
         if (!isfinite(coded->layer_scale))
             return lego_fail(reader->diag, LEGO_E_FORMAT, "its scale is not finite");
-        return coded->scale_kind == LEGO_SCALE_LOG ? read_log_scales(reader, coded) : LEGO_OK;
+        if (coded->scale_kind == LEGO_SCALE_LAYER)
+            return LEGO_OK;
+        return read_log_scales(
+            reader, reader->model->layouts[message->layout]->scale_kind == FORMAT_SCALE_LOG_BYTES,
+            coded);
     case LEGO_SCALE_ROW: {
         const void *scales;
         size_t bytes = (size_t)coded->rows * sizeof(uint16_t);
@@ -206,7 +210,12 @@ static int read_layout(struct reader *reader, const LegoPb__Tensor *message,
     coded->view = (enum lego_matrix_view)layout->view;
     coded->column_order = (enum lego_column_order)layout->column_order;
     coded->tile_rows = layout->tile_rows;
-    coded->scale_kind = (enum lego_scale_kind)layout->scale_kind;
+    coded->scale_kind = layout->scale_kind == FORMAT_SCALE_LOG_BYTES
+                            ? LEGO_SCALE_LOG
+                            : (enum lego_scale_kind)layout->scale_kind;
+    if (layout->scale_kind == FORMAT_SCALE_LOG_BYTES &&
+        !(reader->head.header.features & FORMAT_FEATURE_SQUEEZE))
+        return lego_fail(reader->diag, LEGO_E_FORMAT, "scales of kind 4 without their feature bit");
     coded->layer_scale = 1.0f;
     coded->groups = message->has_groups ? message->groups : 1;
     if (layout->has_lanes)

@@ -146,9 +146,9 @@ int read_trellis_stream(struct reader *reader, const LegoPb__Tensor *message,
     return LEGO_OK;
 }
 
-int read_log_scales(struct reader *reader, struct lego_coded *coded)
+int read_log_scales(struct reader *reader, bool whole, struct lego_coded *coded)
 {
-    size_t bytes = ((size_t)coded->rows * 5 + 7) / 8;
+    size_t bytes = whole ? coded->rows : ((size_t)coded->rows * 5 + 7) / 8;
     uint8_t *codes = lego_arena_calloc(arena_of(reader), coded->rows, 1);
     uint8_t *packed = lego_arena_calloc(reader->scratch, bytes, 1);
     const void *stored;
@@ -160,8 +160,13 @@ int read_log_scales(struct reader *reader, struct lego_coded *coded)
     int status = read_take(reader, FORMAT_KIND_SCALES, bytes, 1, &stored);
     if (status == LEGO_OK)
         status = read_copy(reader, stored, packed, bytes);
-    for (uint32_t i = 0; status == LEGO_OK && i < coded->rows; i++)
-        codes[i] = (uint8_t)lego_index_get(packed, 5, i);
+    for (uint32_t i = 0; status == LEGO_OK && i < coded->rows; i++) {
+        codes[i] = whole ? packed[i] : (uint8_t)lego_index_get(packed, 5, i);
+        if (codes[i] >= LEGO_LOG_SCALES)
+            status =
+                lego_fail(reader->diag, LEGO_E_FORMAT, "the scale of row %u is %u, not below %d", i,
+                          codes[i], LEGO_LOG_SCALES);
+    }
     coded->row_codes = codes;
     return status;
 }

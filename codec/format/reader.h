@@ -63,13 +63,13 @@ int read_tensor_shape(struct reader *reader, const LegoPb__Tensor *message,
                       struct lego_tensor *ret_tensor);
 
 /* read_trellis.c: tables and rotations of the model; a coded tensor's share of them, before and
- * after its sizes are derived; 5-bit row scales. */
+ * after its sizes are derived; logarithmic row scales, of 5 bits or (`whole`) a byte each. */
 int read_trellis_parts(struct reader *reader);
 int read_trellis_layout(struct reader *reader, const LegoPb__Tensor *message,
                         const LegoPb__Layout *layout, struct lego_coded *coded);
 int read_trellis_stream(struct reader *reader, const LegoPb__Tensor *message,
                         struct lego_coded *coded);
-int read_log_scales(struct reader *reader, struct lego_coded *coded);
+int read_log_scales(struct reader *reader, bool whole, struct lego_coded *coded);
 
 int read_nomem(struct reader *reader);
 

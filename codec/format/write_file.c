@@ -103,7 +103,7 @@ static int out_section(struct out *out, const struct write_section *section, uin
                        struct format_section *entry)
 {
     int error = out_zeros(out, padding(out->offset, FORMAT_SECTION_ALIGN));
-    *entry = (struct format_section){.kind = kind, .offset = out->offset};
+    *entry = (struct format_section){.kind = kind, .flags = section->flags, .offset = out->offset};
     XXH3_64bits_reset(out->hash);
     for (size_t i = 0; error == 0 && i < section->count; i++) {
         const struct write_part *part = &section->parts[i];
@@ -125,6 +125,14 @@ static const enum format_kind section_order[] = {
     FORMAT_KIND_GRAPH,   FORMAT_KIND_CATALOGUES, FORMAT_KIND_SCALES,   FORMAT_KIND_PERMUTATIONS,
     FORMAT_KIND_INDICES, FORMAT_KIND_DENSE,      FORMAT_KIND_SELFTEST, FORMAT_KIND_SIGNATURE,
 };
+
+size_t write_section_bytes(const struct write_section *section)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < section->count; i++)
+        bytes += padding(bytes, section->parts[i].align) + section->parts[i].bytes;
+    return bytes + section->tail_bytes;
+}
 
 static int out_file(struct writer *writer, struct out *out)
 {
@@ -235,6 +243,29 @@ static int write_file(struct writer *writer, const char *path, uint64_t *ret_byt
     size_t bytes = strlen(path) + sizeof(".00000000.tmp");
     char *temporary = write_alloc(writer, bytes, 1);
     return temporary ? write_beside(writer, path, temporary, bytes, ret_bytes) : LEGO_E_NOMEM;
+}
+
+int lego_package_measure(const struct lego_package *package, uint64_t *ret_bytes,
+                         struct lego_diag *diag)
+{
+    struct lego_diag own = LEGO_DIAG_INIT;
+    struct writer writer = {.package = package, .diag = diag ? diag : &own};
+    writer.arena = lego_arena_create(0);
+    if (!writer.arena)
+        return lego_fail(diag, LEGO_E_NOMEM, "out of memory");
+    const int status = write_model(&writer);
+    uint64_t bytes = sizeof(struct format_header);
+    for (unsigned kind = 0; kind < FORMAT_KIND_COUNT; kind++)
+        bytes += writer.sections[kind].count > 0 ? sizeof(struct format_section) : 0;
+    for (size_t i = 0; i < sizeof(section_order) / sizeof(section_order[0]); i++) {
+        const struct write_section *section = &writer.sections[section_order[i]];
+        if (section->count > 0)
+            bytes += padding(bytes, FORMAT_SECTION_ALIGN) + write_section_bytes(section);
+    }
+    lego_arena_destroy(writer.arena);
+    if (status == LEGO_OK)
+        *ret_bytes = bytes;
+    return status;
 }
 
 int lego_package_write(const struct lego_package *package, const char *path, uint64_t *ret_bytes,

@@ -321,5 +321,7 @@ int write_model(struct writer *writer)
                                 package->signature_bytes, 1, false);
     if (status == LEGO_OK && writer->sections[FORMAT_KIND_INDICES].count > 0)
         writer->sections[FORMAT_KIND_INDICES].tail_bytes = LEGO_STREAM_TAIL_BYTES;
-    return status == LEGO_OK ? write_graph_section(writer) : status;
+    if (status == LEGO_OK)
+        status = write_graph_section(writer);
+    return status == LEGO_OK && package->squeeze ? write_squeeze(writer) : status;
 }

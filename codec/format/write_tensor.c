@@ -92,9 +92,21 @@ bool format_is_inline(const struct lego_tensor *tensor)
            tensor->bytes / lego_dtype_bytes(tensor->dtype) <= FORMAT_MAX_INLINE_ELEMS;
 }
 
+/* True where all elements are whole multiples of `step`, which `ret_levels` then holds. */
+static bool find_levels(const float *data, size_t elems, float step, int8_t *ret_levels)
+{
+    for (size_t i = 0; i < elems; i++) {
+        float level = step > 0.0f ? rintf(data[i] / step) : 0.0f;
+        if (!(fabsf(level) <= 127) || level * step != data[i])
+            return false;
+        ret_levels[i] = (int8_t)level;
+    }
+    return true;
+}
+
 /*
  * Stores a tensor as a byte an element behind an fp16 step where that loses nothing; *ret_part NULL
- * where it does, or saves nothing.
+ * where it does, or saves nothing. The largest element is 127 steps, or 63, 31 or 15.
  */
 static int pack_dense(struct writer *writer, const struct lego_tensor *tensor, uint8_t **ret_part)
 {
@@ -104,21 +116,19 @@ static int pack_dense(struct writer *writer, const struct lego_tensor *tensor, u
     *ret_part = NULL;
     for (size_t i = 0; i < elems; i++)
         most = fmaxf(most, fabsf(data[i]));
-    uint16_t half = lego_half_from_float(most / 127);
-    float step = lego_half_to_float(half);
-    if (elems <= sizeof(half) || !isfinite(step))
+    if (elems <= sizeof(uint16_t) || !isfinite(most))
         return LEGO_OK;
-    uint8_t *part = write_alloc(writer, elems + sizeof(half), 1);
+    uint8_t *part = write_alloc(writer, elems + sizeof(uint16_t), 1);
     if (!part)
         return LEGO_E_NOMEM;
-    memcpy(part, &half, sizeof(half));
-    for (size_t i = 0; i < elems; i++) {
-        float level = step > 0.0f ? rintf(data[i] / step) : 0.0f;
-        if (!(fabsf(level) <= 127) || level * step != data[i])
-            return LEGO_OK;
-        part[sizeof(half) + i] = (uint8_t)(int8_t)level;
+    for (int levels = 127; levels >= 15 && !*ret_part; levels /= 2) {
+        uint16_t half = lego_half_from_float(most / (float)levels);
+        float step = lego_half_to_float(half);
+        if (!isfinite(step) || !find_levels(data, elems, step, (int8_t *)part + sizeof(half)))
+            continue;
+        memcpy(part, &half, sizeof(half));
+        *ret_part = part;
     }
-    *ret_part = part;
     return LEGO_OK;
 }
 
@@ -189,7 +199,9 @@ static int write_layout(struct writer *writer, const struct lego_coded *coded, u
     if (coded->tile_rows != lego_default_tile_rows(coded->brick_rows))
         layout.tile_rows = coded->tile_rows;
     layout.has_tile_rows = layout.tile_rows != 0;
-    layout.scale_kind = coded->scale_kind;
+    layout.scale_kind = coded->scale_kind == LEGO_SCALE_LOG && writer->package->squeeze
+                            ? FORMAT_SCALE_LOG_BYTES
+                            : coded->scale_kind;
     layout.has_scale_kind = layout.scale_kind != 0;
     for (uint32_t i = 0; i < coded->stage_count; i++)
         codings[i] = coded->stages[i].coding;

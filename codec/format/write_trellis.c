@@ -149,7 +149,8 @@ int write_trellis(struct writer *writer, const struct lego_tensor *tensor, LegoP
 int write_log_scales(struct writer *writer, const struct lego_tensor *tensor)
 {
     const struct lego_coded *coded = tensor->coded;
-    size_t bytes = ((size_t)coded->rows * 5 + 7) / 8;
+    const bool whole = writer->package->squeeze;
+    size_t bytes = whole ? coded->rows : ((size_t)coded->rows * 5 + 7) / 8;
     uint8_t *packed = write_alloc(writer, bytes, 1);
 
     if (!packed)
@@ -159,8 +160,11 @@ int write_log_scales(struct writer *writer, const struct lego_tensor *tensor)
     for (uint32_t i = 0; i < coded->rows; i++) {
         if (coded->row_codes[i] >= LEGO_LOG_SCALES)
             return refuse(writer, tensor, "a row scale is out of range");
-        lego_index_put(packed, 5, i, coded->row_codes[i]);
+        if (whole)
+            packed[i] = coded->row_codes[i];
+        else
+            lego_index_put(packed, 5, i, coded->row_codes[i]);
     }
-    writer->features |= FORMAT_FEATURE_TRELLIS;
+    writer->features |= FORMAT_FEATURE_TRELLIS | (whole ? FORMAT_FEATURE_SQUEEZE : 0);
     return write_add_part(writer, FORMAT_KIND_SCALES, packed, bytes, 1, false);
 }

@@ -19,6 +19,7 @@ struct write_section {
     struct write_part *parts;
     size_t count, capacity;
     size_t tail_bytes; /* zeros behind the last part */
+    uint32_t flags;    /* of its entry in the table */
 };
 
 struct writer {
@@ -70,6 +71,12 @@ int write_check_trellis(struct writer *writer, const struct lego_tensor *tensor)
 int write_trellis(struct writer *writer, const struct lego_tensor *tensor, LegoPb__Tensor *message);
 uint32_t write_rotation_number(const struct writer *writer, const struct lego_coded *coded);
 int write_log_scales(struct writer *writer, const struct lego_tensor *tensor);
+
+/* write_squeeze.c: squeezes what may be and becomes smaller. */
+int write_squeeze(struct writer *writer);
+
+/* Bytes of a section as write_sections lays it out, without padding behind it. */
+size_t write_section_bytes(const struct write_section *section);
 
 /* Writes header, table and sections to `fd`. */
 int write_sections(struct writer *writer, int fd, uint64_t *ret_bytes);
