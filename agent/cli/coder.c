@@ -20,6 +20,10 @@
 /* What several catalogues add to the graph and to the alignment of sections. */
 #define SLACK_BYTES 256
 
+/* What a self-test takes in a file beside its outputs: its section's entry in the table, alignment,
+ * its message. */
+#define SELFTEST_AROUND 128
+
 #define HELD      256 /* examples that predictions are made on */
 #define HELD_SEED 0x5eed
 
@@ -179,9 +183,13 @@ static int write_once(struct coder *c, const struct encode_options *encode, uint
 {
     int status = import(c, &coded->package, diag);
 
+    /* The small codec counts all of the file, the others name their catalogues in the metadata. */
+    const bool before = encode->codec == ENCODE_CODEC_SMALL;
+    if (status == LEGO_OK && before)
+        status = add_metadata(c, coded->package, encode);
     if (status == LEGO_OK)
         status = encode_package(coded->package, encode, &coded->report, diag);
-    if (status == LEGO_OK)
+    if (status == LEGO_OK && !before)
         status = add_metadata(c, coded->package, encode);
     if (status == LEGO_OK)
         status = add_selftest(c, whole, coded, diag);
@@ -210,6 +218,9 @@ static int find_beside(struct coder *c, uint64_t whole, const char *trial, struc
             coded.file_bytes > coded.report.bytes ? coded.file_bytes - coded.report.bytes : 0;
         c->beside -= saving < c->beside ? saving : c->beside;
         c->beside += SLACK_BYTES;
+        c->selftest = SELFTEST_AROUND;
+        for (uint32_t i = 0; i < coded.package->selftest.output_count; i++)
+            c->selftest += coded.package->selftest.outputs[i].bytes;
     }
     unlink(trial);
     coded_clear(&coded);
@@ -217,7 +228,8 @@ static int find_beside(struct coder *c, uint64_t whole, const char *trial, struc
 }
 
 /* Examples, calibration and what the full weights answer. */
-static int start_session(struct coder *c, struct lego_diag *diag)
+static int start_session(struct coder *c, const struct encode_options *encode,
+                         struct lego_diag *diag)
 {
     const struct lego_package *package = lego_model_package(c->full);
     const uint64_t seed = c->options.encode.seed;
@@ -226,11 +238,12 @@ static int start_session(struct coder *c, struct lego_diag *diag)
 
     if (c->options.calibrate && !c->examples)
         status = cli_examples_open(c->options.calibrate, package, seed,
-                                   encode_examples_wanted(package), HELD, &c->examples, diag);
+                                   encode_examples_wanted(package, ENCODE_EXAMPLES), HELD,
+                                   &c->examples, diag);
     if (status == LEGO_OK && c->examples)
         examples = cli_examples_calibration(c->examples);
     if (status == LEGO_OK)
-        status = encode_session_create(package, examples, &c->options.encode, &c->session, diag);
+        status = encode_session_create(package, examples, encode, &c->session, diag);
     if (status != LEGO_OK)
         return status;
     if (c->examples) {
@@ -273,10 +286,12 @@ static int write_fitted(struct coder *c, uint64_t bytes, bool draft, const char 
                            "a file of %" PRIu64 " bytes is too small: the graph and what else is "
                            "not weights take %" PRIu64,
                            bytes, c->beside);
+    encode.weight_bytes = bytes - c->beside;
+    if (encode.codec == ENCODE_CODEC_SMALL)
+        encode.file_bytes = bytes - c->selftest;
     if (status == LEGO_OK && !c->predict)
-        status = start_session(c, diag);
+        status = start_session(c, &encode, diag);
     if (status == LEGO_OK) {
-        encode.weight_bytes = bytes - c->beside;
         encode.session = c->session;
         encode.draft = draft;
         status = write_once(c, &encode, bytes, draft ? trial : output, coded, diag);

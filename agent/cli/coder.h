@@ -26,7 +26,8 @@ struct coder {
     struct cli_progress progress;
     struct lego_model *full; /* with all its weights */
     uint64_t original_bytes, original_weights;
-    uint64_t beside; /* bytes of a file that are not weights; 0: not known yet */
+    uint64_t beside;   /* bytes of a file that are not weights; 0: not known yet */
+    uint64_t selftest; /* bytes that a self-test adds to a file */
     /* Once something was fitted: */
     struct cli_examples *examples; /* NULL: synthetic ones */
     struct encode_session *session;

@@ -9,12 +9,13 @@
 
 #define CENTRED      16
 #define SAMPLES      8192                /* of a layer's input, that its statistics are made of */
+#define LEAST        16                  /* of them, from each example */
 #define TARGET_BYTES ((size_t)256 << 20) /* that the teacher's targets may take between walks */
 
 /* How many samples of a layer each example gives. */
 static uint32_t samples_per_image(const struct calibration *c, const struct layer *layer)
 {
-    const uint32_t wanted = SAMPLES / c->images > 0 ? SAMPLES / c->images : 1;
+    const uint32_t wanted = SAMPLES / c->images > LEAST ? SAMPLES / c->images : LEAST;
 
     return (uint32_t)lego_min_size(layer->positions, wanted);
 }

@@ -50,6 +50,10 @@ struct encode_options {
        formats chosen for each layer so that indices, scales and catalogues take at most this many
        bytes; of the options above only seed, threads and kernels then count. */
     uint64_t weight_bytes;
+    /* ENCODE_CODEC_SMALL, in place of weight_bytes where that is not 0: the bytes of the whole file
+       as lego_package_write would write the package, which has all that is to be in it but for what
+       the caller keeps bytes back for. weight_bytes then is what of it is for weights, roughly. */
+    uint64_t file_bytes;
     struct encode_session *session; /* calibration to use; NULL: one on synthetic examples */
     bool draft; /* fit with fewer walks: to see what a size costs, not to keep */
     /* Called from the calling thread, in order; `done` of `total` layers. `layer` is the weight's

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EXAMPLES      256
 #define EXAMPLE_BYTES ((uint64_t)640 << 20) /* of the largest value of all examples, times 8 */
 #define PICTURE_SIDE  16                    /* what is smaller is no picture */
 #define CORRELATION   0.8                   /* of neighbours in noise */
@@ -58,7 +57,7 @@ int encode_example_shape(const struct lego_package *package, uint32_t input,
 }
 
 /* The largest values are held a few times over. */
-uint32_t encode_examples_wanted(const struct lego_package *package)
+uint32_t encode_examples_wanted(const struct lego_package *package, uint32_t most)
 {
     uint64_t largest = 1;
 
@@ -72,7 +71,7 @@ uint32_t encode_examples_wanted(const struct lego_package *package)
             largest = bytes;
     }
     const uint64_t count = EXAMPLE_BYTES / 8 / largest;
-    return count > EXAMPLES ? EXAMPLES : count < 8 ? 8 : (uint32_t)count;
+    return count > most ? most : count < 8 ? 8 : (uint32_t)count;
 }
 
 /* What a rank-4 input of 1 or 3 channels looks like when nothing says so. */

@@ -27,8 +27,9 @@ int encode_example_shape(const struct lego_package *package, uint32_t input,
                          struct lego_shape *ret_shape, struct lego_diag *diag);
 
 /* How many examples calibration asks for: as many as it holds in the memory that it is meant to
- * take, 8 to 256. */
-uint32_t encode_examples_wanted(const struct lego_package *package);
+ * take, 8 to `most`. */
+#define ENCODE_EXAMPLES 256
+uint32_t encode_examples_wanted(const struct lego_package *package, uint32_t most);
 
 struct encode_synthetic;
 

@@ -92,10 +92,10 @@ int fit_allocate(struct fit *fit, uint64_t bytes, struct lego_diag *diag);
 /* fit_store.c: makes the package's tensors coded, adds the bias changes. */
 int fit_store(struct fit *fit, struct encode_report *report, struct lego_diag *diag);
 
-/* Adds bias changes [layer][rows] to the layers' biases: as numbers that fp16 holds, or `packed`:
- * as whole multiples of an fp16 step. */
+/* Adds bias changes [layer][rows] to the layers' biases: as numbers that fp16 holds or, `levels`
+ * not 0, as whole multiples, up to that, of an fp16 step. */
 int fit_store_biases(struct lego_package *package, const struct calibration *calibration,
-                     const struct encode_weight *weights, float *const *bias, bool packed,
+                     const struct encode_weight *weights, float *const *bias, int levels,
                      struct lego_diag *diag);
 
 /* The bias that layer number `index` has in the package, NULL: none. */

@@ -195,7 +195,7 @@ const float *fit_old_bias(const struct lego_package *package, const struct calib
 }
 
 int fit_store_biases(struct lego_package *package, const struct calibration *calibration,
-                     const struct encode_weight *weights, float *const *bias, bool packed,
+                     const struct encode_weight *weights, float *const *bias, int levels,
                      struct lego_diag *diag)
 {
     struct lego_graph *graph = package->graph;
@@ -216,11 +216,11 @@ int fit_store_biases(struct lego_package *package, const struct calibration *cal
         for (uint32_t r = 0; status == LEGO_OK && r < layers[i].rows; r++) {
             const float sum = (old ? ((const float *)old->data)[r] : 0) + bias[i][r];
             values[r] = fabsf(sum) < 65000 ? lego_half_to_float(lego_half_from_float(sum)) : sum;
-            if (packed)
+            if (levels > 0)
                 values[r] = sum;
         }
-        if (status == LEGO_OK && packed)
-            small_round(values, layers[i].rows);
+        if (status == LEGO_OK && levels > 0)
+            small_round(values, layers[i].rows, levels);
         if (status == LEGO_OK)
             status = set_bias(graph, n, values, layers[i].rows, weight->name);
         free(values);
@@ -273,8 +273,7 @@ int fit_store(struct fit *fit, struct encode_report *report, struct lego_diag *d
         report->bytes += report->layers[i].bytes;
     }
     if (status == LEGO_OK)
-        status =
-            fit_store_biases(fit->package, fit->calibration, fit->weights, fit->bias, false, diag);
+        status = fit_store_biases(fit->package, fit->calibration, fit->weights, fit->bias, 0, diag);
     if (status != LEGO_OK)
         return status;
     for (uint32_t f = 0; f < FIT_FORMATS; f++) {

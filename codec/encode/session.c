@@ -3,6 +3,22 @@
 
 #include <stdlib.h>
 
+/*
+ * How many synthetic examples a compression asks for at most. The fewer bits there are for a
+ * weight, the more examples pay: what is left out is chosen by them.
+ */
+static uint32_t most_examples(const struct encode_session *s, const struct encode_options *options)
+{
+    uint64_t weights = 0;
+
+    for (uint32_t i = 0; i < s->weight_count; i++)
+        weights += (uint64_t)s->weights[i].rows * s->weights[i].columns;
+    const double bits = 8.0 * (double)options->weight_bytes / (double)weights;
+    if (options->codec != ENCODE_CODEC_SMALL || options->weight_bytes == 0 || bits > 1.2)
+        return ENCODE_EXAMPLES;
+    return bits > 0.8 ? 2 * ENCODE_EXAMPLES : 4 * ENCODE_EXAMPLES;
+}
+
 static int create(struct encode_session *s, const struct lego_package *package,
                   const struct encode_examples *examples, const struct encode_options *options,
                   struct lego_diag *diag)
@@ -19,7 +35,8 @@ static int create(struct encode_session *s, const struct lego_package *package,
     if (!s->workers)
         return lego_fail(diag, LEGO_E_NOMEM, "out of memory for threads");
     if (!examples) {
-        status = encode_synthetic_create(package, options->seed, encode_examples_wanted(package),
+        status = encode_synthetic_create(package, options->seed,
+                                         encode_examples_wanted(package, most_examples(s, options)),
                                          s->workers, &s->synthetic, diag);
         if (status != LEGO_OK)
             return status;

@@ -11,13 +11,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WALKS         8
+#define WALKS         6
 #define DRAFT_WALKS   3
-#define ENOUGH        0.996 /* of the bytes: a walk that takes more of them is not improved on */
-#define LAYER_BYTES   14    /* of a layer's message beside its shape: step, tables, sizes */
-#define ROTATE_BITS   1.3   /* a weight, below which kernels are rotated */
+#define AIM           0.997 /* of the bytes */
+#define ENOUGH        0.992 /* of the bytes: a walk that takes more of them is not improved on */
+#define STEER         1.5   /* by which the price may leave a walk's own on the way */
+#define MUCH          0.15  /* of the bits that are left */
+#define NEAR          0.01  /* of them */
+#define TRIES         4
+#define LAYER_BYTES   14  /* of a layer's message beside its shape: step, tables, sizes */
+#define ROTATE_BITS   1.3 /* a weight, below which kernels are rotated */
 #define JACOBI_SWEEPS 40
-#define FIRST_PRICE   5e-5 /* of a bit at 28 times smaller */
+#define FIRST_PRICE   1e-5 /* of a bit at 28 times smaller */
+#define FIRST_SLOPE   1.5  /* of the logarithms, price over bits */
 
 struct small {
     struct lego_package *package;
@@ -37,6 +43,12 @@ struct small {
     struct lego_trellis_table *best_tables;
     uint32_t best_table_count;
     uint64_t best_bytes;
+    /* Of the walk before this one, by which this one is steered: bits of each weight; of all that
+       are still to come, at the walk's price; and how many there are to be. */
+    double *last_bits; /* [weight_count] */
+    double expected, wanted;
+    double slope;  /* of the logarithms, price over bits */
+    double prices; /* of this walk: logarithms to base 2, by bits */
     uint32_t next, step;
 };
 
@@ -174,6 +186,37 @@ static void forget(struct small_layer *layer)
     layer->decoded = NULL;
 }
 
+/*
+ * Quantises at the price that brings what is left of the walk to the bits that are left. A layer
+ * that is much of what is left is tried until it keeps to its share: none behind it could mend it.
+ */
+static int quantise_steered(struct small *s, uint32_t weight, const struct calibrate_stats *stats,
+                            float *ret_bias)
+{
+    struct small_settings settings = s->settings;
+    struct small_layer *layer = &s->layers[weight];
+    const double last = s->last_bits[weight];
+    const double share = s->expected > 0 ? last / s->expected : 0;
+    const double most = trellis_log2(STEER);
+    const double aim = fmax(share * s->wanted, 1);
+    double off = share > 0 ? s->slope * trellis_log2(last / aim) : 0;
+    int status = LEGO_OK;
+
+    for (int i = 0; status == LEGO_OK && i < TRIES; i++) {
+        off = fmin(fmax(off, -most), most);
+        settings.price = s->settings.price * trellis_exp2(off);
+        status = small_quantise(&settings, layer, stats, ret_bias);
+        if (share < MUCH || fabs(layer->bits - aim) < NEAR * fmax(s->wanted, aim))
+            break;
+        off += s->slope * trellis_log2(fmax(layer->bits, 1) / aim);
+    }
+    s->prices += layer->bits * trellis_log2(settings.price);
+    s->expected -= last;
+    s->wanted -= layer->bits;
+    s->last_bits[weight] = layer->bits;
+    return status;
+}
+
 /* A calibrate_quantise. A weight that several nodes share keeps what the first made of it. */
 static int quantise(void *context, const struct calibrate_stats *stats, float *ret_weights,
                     float *ret_bias, struct lego_diag *diag)
@@ -187,7 +230,7 @@ static int quantise(void *context, const struct calibrate_stats *stats, float *r
     s->settings.old_bias = fit_old_bias(s->package, s->calibration, s->weights, index);
     memset(ret_bias, 0, rows * sizeof(*ret_bias));
     if (first)
-        status = small_quantise(&s->settings, layer, stats, ret_bias);
+        status = quantise_steered(s, stats->layer->weight, stats, ret_bias);
     if (status == LEGO_OK && !s->bias[index])
         s->bias[index] = malloc(rows * sizeof(**s->bias));
     if (status == LEGO_OK && !s->bias[index])
@@ -260,6 +303,58 @@ static int keep(struct small *s, uint64_t bytes, struct lego_diag *diag)
     return LEGO_OK;
 }
 
+/* The constant of the graph that a layer's bias is, NULL: there is none. */
+static struct lego_tensor *bias_tensor(const struct small *s, uint32_t index)
+{
+    const struct lego_graph *graph = s->package->graph;
+    const float *old = fit_old_bias(s->package, s->calibration, s->weights, index);
+
+    for (uint32_t t = 0; old && t < graph->tensor_count; t++)
+        if (graph->tensors[t].data == old)
+            return &graph->tensors[t];
+    return NULL;
+}
+
+/* The bytes of the file with the stored walk and its biases. */
+static int measure(const struct small *s, uint64_t *ret_bytes, struct lego_diag *diag)
+{
+    const void **old = calloc(s->layer_count + 1, sizeof(*old));
+    struct lego_tensor **tensors = calloc(s->layer_count + 1, sizeof(struct lego_tensor *));
+    uint64_t bytes = 0;
+    int status = old && tensors ? LEGO_OK : lego_fail(diag, LEGO_E_NOMEM, "out of memory");
+
+    for (uint32_t i = 0; status == LEGO_OK && i < s->layer_count; i++)
+        tensors[i] = s->walked[i].can_bias ? bias_tensor(s, i) : NULL;
+    for (uint32_t i = 0; status == LEGO_OK && i < s->layer_count; i++) {
+        const uint32_t rows = s->walked[i].rows;
+        float *whole = malloc(rows * sizeof(*whole));
+
+        if (!tensors[i] || !whole) {
+            bytes += s->walked[i].can_bias ? rows + 16 : 0; /* it will have one */
+            free(whole);
+            tensors[i] = NULL;
+            continue;
+        }
+        for (uint32_t r = 0; r < rows; r++)
+            whole[r] = ((const float *)tensors[i]->data)[r] + s->bias[i][r];
+        small_round(whole, rows, s->settings.bias_levels);
+        old[i] = tensors[i]->data;
+        tensors[i]->data = whole;
+    }
+    if (status == LEGO_OK)
+        status = lego_package_measure(s->package, ret_bytes, diag);
+    *ret_bytes += bytes;
+    for (uint32_t i = s->layer_count; tensors && old && i-- > 0;) {
+        if (!tensors[i])
+            continue;
+        free((void *)(uintptr_t)tensors[i]->data);
+        tensors[i]->data = old[i];
+    }
+    free(old);
+    free(tensors);
+    return status;
+}
+
 static void unstore(struct small *s)
 {
     for (uint32_t i = 0; i < s->weight_count; i++) {
@@ -278,24 +373,28 @@ static int walk(struct small *s, uint64_t *ret_bytes, struct lego_diag *diag)
     for (uint32_t i = 0; status == LEGO_OK && i < s->weight_count; i++) {
         if (s->layers[i].levels)
             continue;
-        status = small_quantise(&s->settings, &s->layers[i], NULL, NULL);
+        status = quantise_steered(s, i, NULL, NULL);
         if (status != LEGO_OK)
             lego_fail(diag, status, "weight '%s': out of memory", s->weights[i].name);
     }
-    return status == LEGO_OK ? store(s, ret_bytes, diag) : status;
+    if (status == LEGO_OK)
+        status = store(s, ret_bytes, diag);
+    if (status == LEGO_OK && s->options->file_bytes > 0)
+        status = measure(s, ret_bytes, diag);
+    return status;
 }
 
 /*
- * Walks at prices that a secant through the logarithms of price and bytes gives, until one takes
- * nearly all the bytes that there are.
+ * Walks at prices that a secant through the logarithms of price and bytes gives, each steered to
+ * the bytes by what the one before it took, until one takes nearly all the bytes that there are.
  */
 static int search(struct small *s, uint64_t bytes, struct lego_diag *diag)
 {
-    double low_price = 0, low_bytes = 0, high_price = 0, high_bytes = 0; /* too many; few enough */
+    double last_price = 0, last_bits = 0;
     uint64_t taken = 0;
 
+    s->slope = FIRST_SLOPE;
     for (uint32_t i = 0; i < WALKS; i++) {
-        const double price = s->settings.price;
         int status = walk(s, &taken, diag);
         if (status == LEGO_OK && taken <= bytes && taken > s->best_bytes)
             status = keep(s, taken, diag);
@@ -305,19 +404,21 @@ static int search(struct small *s, uint64_t bytes, struct lego_diag *diag)
         if (s->best_bytes >= (uint64_t)(ENOUGH * (double)bytes) ||
             (s->options->draft && s->best_bytes > 0 && i + 1 >= DRAFT_WALKS))
             break;
-        if (taken > bytes) {
-            low_price = price;
-            low_bytes = (double)taken;
-        } else {
-            high_price = price;
-            high_bytes = (double)taken;
-        }
-        const double target = 0.998 * (double)bytes;
-        double slope = 2;
-        if (low_price > 0 && high_price > 0)
-            slope = trellis_log2(high_price / low_price) / trellis_log2(low_bytes / high_bytes);
-        slope = fmin(fmax(slope, 0.3), 8);
-        s->settings.price = price * trellis_exp2(slope * trellis_log2((double)taken / target));
+        double bits = 0;
+        for (uint32_t k = 0; k < s->weight_count; k++)
+            bits += s->last_bits[k];
+        const double price = trellis_exp2(s->prices / fmax(bits, 1));
+        const double wanted = fmax(bits + 8 * (AIM * (double)bytes - (double)taken), bits / 16);
+        if (i > 0 && fabs(trellis_log2(bits / last_bits)) > 0.1)
+            s->slope = -trellis_log2(price / last_price) / trellis_log2(bits / last_bits);
+        s->slope = fmin(fmax(s->slope, 0.5), 4);
+        last_price = price;
+        last_bits = bits;
+        s->settings.price = price * trellis_exp2(s->slope * trellis_log2(bits / wanted));
+        s->expected = s->wanted = wanted;
+        s->prices = 0;
+        for (uint32_t k = 0; k < s->weight_count; k++)
+            s->last_bits[k] *= wanted / bits;
     }
     if (s->best_bytes == 0)
         return lego_fail(diag, LEGO_E_INVALID,
@@ -365,8 +466,8 @@ static void describe(const struct small *s, struct encode_report *report)
 static int commit(struct small *s, struct encode_report *report, struct lego_diag *diag)
 {
     describe(s, report);
-    const int status =
-        fit_store_biases(s->package, s->calibration, s->weights, s->best_bias, true, diag);
+    const int status = fit_store_biases(s->package, s->calibration, s->weights, s->best_bias,
+                                        s->settings.bias_levels, diag);
     if (status != LEGO_OK)
         return status;
     for (uint32_t i = 0; i < s->weight_count; i++) {
@@ -376,7 +477,6 @@ static int commit(struct small *s, struct encode_report *report, struct lego_dia
     }
     s->package->trellis_tables = s->best_tables;
     s->package->trellis_table_count = s->best_table_count;
-    s->package->pack_dense = true;
     return LEGO_OK;
 }
 
@@ -390,8 +490,9 @@ static int prepare(struct small *s, struct encode_report *report, struct lego_di
         return lego_fail(diag, LEGO_E_UNSUPPORTED, "the model has no weights to compress");
     s->layers = calloc(s->weight_count, sizeof(*s->layers));
     s->best = calloc(s->weight_count, sizeof(*s->best));
+    s->last_bits = calloc(s->weight_count, sizeof(*s->last_bits));
     report->layers = calloc(s->weight_count, sizeof(*report->layers));
-    if (!s->layers || !s->best || !report->layers)
+    if (!s->layers || !s->best || !s->last_bits || !report->layers)
         return lego_fail(diag, LEGO_E_NOMEM, "out of memory for layers");
     report->layer_count = s->weight_count;
     s->walked = calibrate_layers(s->calibration, &s->layer_count);
@@ -433,7 +534,10 @@ static int run(struct small *s, struct encode_report *report, struct lego_diag *
         return lego_fail(diag, LEGO_E_NOMEM, "out of memory for a rotation");
     s->settings.gain = ratio <= 12 ? 0.65 : ratio <= 20 ? 0.75 : 0.9;
     s->settings.price = FIRST_PRICE * trellis_exp2(2.2 * trellis_log2(ratio / 28));
-    status = search(s, bytes, diag);
+    s->settings.bias_levels = bits > 1.2 ? 127 : bits > 0.8 ? 63 : 31;
+    s->package->pack_dense = true;
+    s->package->squeeze = s->options->file_bytes > 0;
+    status = search(s, s->options->file_bytes > 0 ? s->options->file_bytes : bytes, diag);
     return status == LEGO_OK ? commit(s, report, diag) : status;
 }
 
@@ -451,6 +555,7 @@ static void small_clear(struct small *s)
         forget(&s->layers[i]);
     free(s->layers);
     free(s->best);
+    free(s->last_bits);
     free(s->weights);
 }
 
@@ -469,6 +574,8 @@ int small_package(struct lego_package *package, const struct encode_options *opt
     if (status == LEGO_OK) {
         *ret_report = report;
     } else {
+        package->pack_dense = false;
+        package->squeeze = false;
         package->rotations = NULL;
         package->rotation_count = 0;
         package->trellis_tables = NULL;

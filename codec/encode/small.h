@@ -32,6 +32,7 @@ struct small_settings {
     struct encode_workers *workers;
     const float *old_bias; /* of the layer, NULL: none */
     double price, gain;
+    int bias_levels; /* of small_round */
 };
 
 /*
@@ -41,8 +42,8 @@ struct small_settings {
 int small_quantise(const struct small_settings *settings, struct small_layer *layer,
                    const struct calibrate_stats *stats, float *ret_bias);
 
-/* Rounds values to whole multiples, up to 127, of one fp16 step. */
-void small_round(float *values, uint32_t count);
+/* Rounds values to whole multiples, up to `levels` (127, 63, 31 or 15), of one fp16 step. */
+void small_round(float *values, uint32_t count, int levels);
 
 /* As fit_package (fit.h), for ENCODE_CODEC_SMALL. */
 int small_package(struct lego_package *package, const struct encode_options *options,

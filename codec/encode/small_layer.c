@@ -211,15 +211,16 @@ static int finish(const struct work *w)
     return status;
 }
 
-void small_round(float *values, uint32_t count)
+void small_round(float *values, uint32_t count, int levels)
 {
     float most = 0;
 
     for (uint32_t i = 0; i < count; i++)
         most = fmaxf(most, fabsf(values[i]));
-    const float step = lego_half_to_float(lego_half_from_float(most / 127));
+    const float whole = (float)levels;
+    const float step = lego_half_to_float(lego_half_from_float(most / whole));
     for (uint32_t i = 0; i < count && step > 0 && isfinite(step); i++)
-        values[i] = fminf(fmaxf(rintf(values[i] / step), -127), 127) * step;
+        values[i] = fminf(fmaxf(rintf(values[i] / step), -whole), whole) * step;
 }
 
 /* What the quantised layer's mean output lacks, so that the whole bias can be packed. */
@@ -242,7 +243,7 @@ static int correct_bias(const struct work *w, float *ret_bias)
         ret_bias[r] = (float)(stats->mean_t[r] - mean);
         whole[r] = ret_bias[r] + (old ? old[r] : 0);
     }
-    small_round(whole, w->rows);
+    small_round(whole, w->rows, w->settings->bias_levels);
     for (uint32_t r = 0; r < w->rows; r++)
         ret_bias[r] = stats->layer->can_bias ? whole[r] - (old ? old[r] : 0) : 0;
     free(whole);
