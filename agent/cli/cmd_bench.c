@@ -17,6 +17,7 @@
 struct bench_options {
     uint64_t threads, runs;
     struct cli_list shapes;
+    const char *resident;
     bool layers, json;
 };
 
@@ -45,6 +46,7 @@ static const struct cli_option OPTIONS[] = {
      OPTION(shapes),
      .value = "NAME=1,3,224,224",
      .help = "the shape of an input; otherwise open dimensions are 1; may be repeated"},
+    CLI_RESIDENT(struct bench_options),
     {.name = "layers",
      .type = CLI_FLAG,
      OPTION(layers),
@@ -73,6 +75,7 @@ static const struct cli_spec SPEC = {
 struct bench {
     struct bench_options options;
     uint32_t threads;
+    enum lego_resident resident;
     struct lego_model *model;
     struct lego_session *session;
     struct lego_io *inputs, *outputs;
@@ -223,7 +226,7 @@ static int measure(struct bench *bench, const char *path, struct lego_diag *diag
 {
     struct lego_session_options options = {.threads = bench->threads};
     double start = now_us();
-    int status = cli_model_open(path, &bench->model, diag);
+    int status = cli_model_open(path, bench->resident, &bench->model, diag);
     if (status == LEGO_OK)
         status = lego_session_create(bench->model, &options, &bench->session, diag);
     bench->load_us = now_us() - start;
@@ -372,6 +375,11 @@ int cmd_bench(int argc, char **argv)
     int code = cli_parse(&SPEC, argc, argv, &bench.options, &positional);
     if (code != CLI_GO_ON)
         return code;
+    if (!cli_resident(bench.options.resident, &bench.resident)) {
+        cli_options_clear(&SPEC, &bench.options);
+        cli_list_clear(&positional);
+        return cli_usage(&SPEC, "--resident is auto, coded or panels");
+    }
     bench.threads = bench.options.threads ? (uint32_t)bench.options.threads : cli_cores();
     int status = measure(&bench, positional.items[0], &diag);
     if (status == LEGO_OK)

@@ -135,9 +135,9 @@ static int run(const struct eval_options *options, const char *path,
     int status = open_dataset(options, &dataset, diag);
 
     if (status == LEGO_OK)
-        status = cli_model_open(path, &model, diag);
+        status = cli_model_open(path, LEGO_RESIDENT_AUTO, &model, diag);
     if (status == LEGO_OK && options->against)
-        status = cli_model_open(options->against, &reference, diag);
+        status = cli_model_open(options->against, LEGO_RESIDENT_AUTO, &reference, diag);
     if (status == LEGO_OK)
         status = evaluate_model(model, reference, dataset, &how, ret_evaluation, diag);
     lego_model_close(reference);

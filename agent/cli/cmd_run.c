@@ -20,7 +20,7 @@
 struct run_options {
     struct cli_list inputs, expects;
     double tol, rtol, atol;
-    const char *output, *preprocess;
+    const char *output, *preprocess, *resident;
     uint64_t threads;
     bool json;
 };
@@ -79,6 +79,7 @@ static const struct cli_option OPTIONS[] = {
      .otherwise = "0",
      .max = 1024,
      .help = "threads, 0: one a core"},
+    CLI_RESIDENT(struct run_options),
     {.name = "json",
      .type = CLI_FLAG,
      OPTION(json),
@@ -100,6 +101,7 @@ static const struct cli_spec SPEC = {
 
 struct run {
     struct run_options options;
+    enum lego_resident resident;
     struct compare_tolerance tolerance;
     struct lego_model *model;
     struct lego_session *session;
@@ -112,9 +114,11 @@ struct run {
     double max_abs_error, max_rel_error;
 };
 
-static int set_tolerance(struct run *run)
+static int read_choices(struct run *run)
 {
     const struct run_options *o = &run->options;
+    if (!cli_resident(o->resident, &run->resident))
+        return cli_usage(&SPEC, "--resident is auto, coded or panels");
     if (o->tol >= 0 && (o->rtol >= 0 || o->atol >= 0))
         return cli_usage(&SPEC, "--tol excludes --rtol and --atol");
     if (o->tol >= 0) {
@@ -131,7 +135,7 @@ static int set_tolerance(struct run *run)
 static int open_model(struct run *run, const char *path, struct lego_diag *diag)
 {
     struct lego_session_options options = {.threads = (uint32_t)run->options.threads};
-    int status = cli_model_open(path, &run->model, diag);
+    int status = cli_model_open(path, run->resident, &run->model, diag);
     if (status == LEGO_OK)
         status = lego_session_create(run->model, &options, &run->session, diag);
     return status;
@@ -307,7 +311,7 @@ int cmd_run(int argc, char **argv)
     int code = cli_parse(&SPEC, argc, argv, &run.options, &positional);
     if (code != CLI_GO_ON)
         return code;
-    code = set_tolerance(&run);
+    code = read_choices(&run);
     if (code == CLI_GO_ON) {
         int status = open_model(&run, positional.items[0], &diag);
         if (status == LEGO_OK)

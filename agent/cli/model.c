@@ -28,8 +28,24 @@ static int add_preprocess_beside(struct lego_package *package, const char *path,
     return lego_fail(diag, status, "%s", lego_diag_text(&ignored, status));
 }
 
-int cli_model_open(const char *path, struct lego_model **ret_model, struct lego_diag *diag)
+bool cli_resident(const char *word, enum lego_resident *ret_resident)
 {
+    static const char *const words[] = {[LEGO_RESIDENT_AUTO] = "auto",
+                                        [LEGO_RESIDENT_CODED] = "coded",
+                                        [LEGO_RESIDENT_PANELS] = "panels"};
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        if (strcmp(word, words[i]) != 0)
+            continue;
+        *ret_resident = (enum lego_resident)i;
+        return true;
+    }
+    return false;
+}
+
+int cli_model_open(const char *path, enum lego_resident resident, struct lego_model **ret_model,
+                   struct lego_diag *diag)
+{
+    const struct lego_model_options options = {.resident = resident};
     struct lego_package *package = NULL;
     int status;
 
@@ -46,7 +62,7 @@ int cli_model_open(const char *path, struct lego_model **ret_model, struct lego_
         lego_package_destroy(package);
         return status;
     }
-    return lego_model_from_package(package, NULL, ret_model, diag);
+    return lego_model_from_package(package, &options, ret_model, diag);
 }
 
 int cli_preprocess(const struct lego_model *model, const char *path, struct lego_arena *arena,

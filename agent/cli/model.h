@@ -13,7 +13,20 @@
  * Opens a model by the ending of its name: `.onnx` is imported, `.lego` is mapped. Where it brings
  * no preprocessing but one lies beside it (NAME.preprocess.json), that one is taken.
  */
-int cli_model_open(const char *path, struct lego_model **ret_model, struct lego_diag *diag);
+int cli_model_open(const char *path, enum lego_resident resident, struct lego_model **ret_model,
+                   struct lego_diag *diag);
+
+/* The option --resident, read into a `const char *resident` of the command's struct. */
+#define CLI_RESIDENT(options_)                                                                    \
+    {                                                                                             \
+        .name = "resident", .type = CLI_STRING, .offset = offsetof(options_, resident),           \
+        .value = "WHAT", .otherwise = "auto",                                                     \
+        .help = "weights in memory: coded (as in the file, smallest), panels (decoded at load,\n" \
+                "fastest), or auto: panels only for entropy-coded weights of up to 32 MiB",       \
+    }
+
+/* Its word's meaning; false where it is none of the three. */
+bool cli_resident(const char *word, enum lego_resident *ret_resident);
 
 /*
  * The preprocessing to use: `path` where it is not NULL, else the model's own. E_NOT_FOUND where

@@ -61,6 +61,22 @@ static int model_check_operators(const struct lego_graph *graph, struct lego_dia
                 : LEGO_OK;
 }
 
+/* Whether AUTO keeps the entropy-coded weights of a model as panels. */
+static bool model_entropy_fits(const struct lego_graph *graph)
+{
+    size_t bytes = 0;
+
+    for (uint32_t i = 0; i < graph->tensor_count; i++) {
+        const struct lego_tensor *tensor = &graph->tensors[i];
+        if (!tensor->coded || !tensor->coded->trellis)
+            continue;
+        if (tensor->bytes > LEGO_RESIDENT_AUTO_BYTES - bytes)
+            return false;
+        bytes += tensor->bytes;
+    }
+    return true;
+}
+
 int lego_model_from_package(struct lego_package *package, const struct lego_model_options *options,
                             struct lego_model **ret_model, struct lego_diag *diag)
 {
@@ -77,6 +93,7 @@ int lego_model_from_package(struct lego_package *package, const struct lego_mode
     pthread_mutex_init(&model->lock, NULL);
     model->package = package;
     model->resident = options->resident;
+    model->entropy_panels = model_entropy_fits(package->graph);
     model->plan_cache = options->plan_cache ? options->plan_cache : MODEL_PLAN_CACHE;
     status = model_guard(model, diag);
     if (!status)
@@ -181,6 +198,13 @@ bool model_owns(const struct lego_model *model, const struct lego_tensor *tensor
     return false;
 }
 
+static bool model_keeps_panels(const struct lego_model *model, const struct lego_tensor *tensor)
+{
+    if (model->resident == LEGO_RESIDENT_AUTO)
+        return tensor->coded && tensor->coded->trellis && model->entropy_panels;
+    return model->resident == LEGO_RESIDENT_PANELS;
+}
+
 static bool weights_key_equal(const struct weights_key *a, const struct weights_key *b)
 {
     return a->source == b->source && a->view == b->view && a->groups == b->groups &&
@@ -199,7 +223,7 @@ int model_weights(struct lego_model *model, const struct lego_tensor *tensor,
         weights = weights->next;
     if (!weights) {
         status = weights_make(&model->kernels, tensor, key, &model->catalogues,
-                              model->resident == LEGO_RESIDENT_PANELS, &weights, diag);
+                              model_keeps_panels(model, tensor), &weights, diag);
         if (status)
             return status;
         weights->next = model->weights;

@@ -28,6 +28,7 @@ struct lego_model {
     struct kern_table kernels;
     char cpu[64];
     enum lego_resident resident;
+    bool entropy_panels; /* AUTO: entropy-coded weights are few enough to stay decoded */
     size_t plan_cache;
     struct fault_region *guard;
     struct weights_catalogues catalogues;

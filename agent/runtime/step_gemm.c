@@ -1,4 +1,5 @@
 #include "agent/runtime/step_gemm.h"
+#include "agent/runtime/step_gemv.h"
 
 #include "codec/base/arith.h"
 
@@ -324,6 +325,8 @@ int gemm_step(struct plan_builder *b, const struct lego_node *node, struct gemm_
     const struct weights *weights = detail.weights;
     struct plan_step *step;
 
+    if (gemv_takes(&b->model->kernels, &detail))
+        return gemv_step(b, node, detail, a, add, out);
     gemm_scratch(b, &detail);
     gemm_finish(b, node, &detail);
     step = plan_step_add(b, node, gemm_run, sizeof(detail), inputs, add >= 0 ? 2 : 1, &out, 1);

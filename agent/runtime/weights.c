@@ -213,41 +213,61 @@ static int weights_split_columns(struct weights *weights)
     return weights_split_by(weights, weights->channels, step, false);
 }
 
+/* What a kernel needs to know of stage `s` of a tile: `columns` columns from `first_column` on. */
+static struct kern_brick_decode weights_bricks(const struct weights *weights, uint32_t tile,
+                                               uint32_t s, uint32_t first_column, uint32_t columns)
+{
+    const struct lego_coded *coded = weights->coded;
+    const struct lego_stage *stage = &coded->stages[s];
+    uint32_t row = tile * weights->tile_rows, width = coded->brick_columns;
+    uint32_t tile_brick_rows = lego_coded_tile_brick_rows(coded, tile);
+    size_t stream_bytes;
+
+    return (struct kern_brick_decode){
+        .stream = lego_stage_tile(coded, stage, tile, &stream_bytes),
+        .index_bits = stage->index_bits,
+        .first_index = (uint64_t)(first_column / width) * tile_brick_rows,
+        .brick_rows = coded->brick_rows,
+        .brick_columns = width,
+        .tile_brick_rows = tile_brick_rows,
+        .tile_brick_columns = (columns + width - 1) / width,
+        .rows = (uint32_t)lego_min_size(weights->rows - row, weights->tile_rows),
+        .columns = columns,
+        .catalogue = weights->catalogues[s],
+        .entries = stage->catalogue->entries,
+        .row_scale = weights->row_scale ? weights->row_scale + row : NULL,
+        .accumulate = s > 0,
+    };
+}
+
 static void weights_decode_tile(const struct kern_table *kernels, const struct weights *weights,
                                 uint32_t tile, const struct weights_split *split, float *panel)
 {
-    const struct lego_coded *coded = weights->coded;
-    uint32_t row = tile * weights->tile_rows, width = coded->brick_columns;
-    uint32_t tile_brick_rows = lego_coded_tile_brick_rows(coded, tile);
-
-    if (coded->trellis) {
+    if (weights->coded->trellis) {
         weights_trellis_tile(kernels, weights, tile, split, panel);
         return;
     }
-    for (uint32_t s = 0; s < coded->stage_count; s++) {
-        const struct lego_stage *stage = &coded->stages[s];
-        size_t stream_bytes;
-        struct kern_brick_decode decode = {
-            .stream = lego_stage_tile(coded, stage, tile, &stream_bytes),
-            .index_bits = stage->index_bits,
-            .first_index = (uint64_t)(split->first_column / width) * tile_brick_rows,
-            .brick_rows = coded->brick_rows,
-            .brick_columns = width,
-            .tile_brick_rows = tile_brick_rows,
-            .tile_brick_columns = (split->columns + width - 1) / width,
-            .rows =
-                weights->rows - row < weights->tile_rows ? weights->rows - row : weights->tile_rows,
-            .columns = split->columns,
-            .catalogue = weights->catalogues[s],
-            .entries = stage->catalogue->entries,
-            .row_scale = weights->row_scale ? weights->row_scale + row : NULL,
-            .column_k = split->column_k,
-            .accumulate = s > 0,
-            .panel = panel,
-            .panel_nr = weights->nr,
-            .panel_k = split->taps * split->channels,
-        };
+    for (uint32_t s = 0; s < weights->coded->stage_count; s++) {
+        struct kern_brick_decode decode =
+            weights_bricks(weights, tile, s, split->first_column, split->columns);
+        decode.column_k = split->column_k;
+        decode.panel = panel;
+        decode.panel_nr = weights->nr;
+        decode.panel_k = split->taps * split->channels;
         kernels->brick_decode(&decode);
+    }
+}
+
+void weights_gemv(const struct kern_table *kernels, const struct weights *weights, uint32_t tile,
+                  const float *x, float *ret_y)
+{
+    for (uint32_t s = 0; s < weights->coded->stage_count; s++) {
+        struct kern_brick_gemv_f32 gemv = {
+            .bricks = weights_bricks(weights, tile, s, 0, weights->channels * weights->taps),
+            .x = x,
+            .y = ret_y,
+        };
+        kernels->brick_gemv_f32(&gemv);
     }
 }
 

@@ -97,6 +97,13 @@ void weights_decode(const struct kern_table *kernels, const struct weights *weig
                     float *panel);
 
 /*
+ * Rows of one tile of bricks times `x`, which lies in the order of the stored columns, into
+ * `ret_y`. One group, no entropy coding.
+ */
+void weights_gemv(const struct kern_table *kernels, const struct weights *weights, uint32_t tile,
+                  const float *x, float *ret_y);
+
+/*
  * Decodes coded depthwise weights into `ret_weights`, [taps][rows] with taps down the columns of
  * the kernel; `tile` is scratch for weights_tile_elems() floats, 64-byte aligned.
  */

@@ -61,6 +61,17 @@ struct kern_brick_decode {
 };
 
 /*
+ * A tile of bricks times a vector: y[r] = (accumulate ? y[r] : 0) + scale(r) * sum over c < columns
+ * of element(r, c) * x[c], r < rows, with columns in the order in which they are stored. Of
+ * `bricks` column_k and the panel are not used.
+ */
+struct kern_brick_gemv_f32 {
+    struct kern_brick_decode bricks;
+    const float *x; /* [columns] */
+    float *y;       /* [rows] */
+};
+
+/*
  * Decodes one tile of entropy-coded trellis levels (FORMAT.md, section 8) into the same panel.
  *
  * The stream begins with the first state of each of `lanes` rANS decoders, 4 bytes each; then words
@@ -264,6 +275,7 @@ struct kern_gemm_variant {
 };
 
 typedef void (*kern_brick_decode_fn)(const struct kern_brick_decode *args);
+typedef void (*kern_brick_gemv_f32_fn)(const struct kern_brick_gemv_f32 *args);
 typedef void (*kern_trellis_decode_fn)(const struct kern_trellis_decode *args);
 typedef void (*kern_panel_pack_fn)(const struct kern_panel_pack *args);
 typedef void (*kern_winograd_input_f32_fn)(const struct kern_winograd_input_f32 *args);

@@ -66,6 +66,54 @@ void bench_brick_decode(const struct check_entry *entry)
                      shapes[i].scaled);
 }
 
+static void run_brick_gemv(const void *entry, void *context)
+{
+    (*(const kern_brick_gemv_f32_fn *)entry)(context);
+}
+
+/* A tile of 32 rows and 4096 columns; rate in bytes of what fp32 weights would be. */
+static void gemv_shape(const struct check_entry *entry, uint32_t rows, uint32_t columns,
+                       uint32_t bits)
+{
+    enum { TILE_ROWS = 32, TILE_COLUMNS = 4096 };
+    struct kern_brick_gemv_f32 g = {.bricks = {.index_bits = bits,
+                                               .brick_rows = rows,
+                                               .brick_columns = columns,
+                                               .tile_brick_rows = TILE_ROWS / rows,
+                                               .tile_brick_columns = TILE_COLUMNS / columns,
+                                               .rows = TILE_ROWS,
+                                               .columns = TILE_COLUMNS,
+                                               .entries = 1u << bits}};
+    size_t bytes = (size_t)TILE_ROWS * TILE_COLUMNS / rows / columns * bits / 8 + 32;
+    float *catalogue = bench_floats(g.bricks.entries * rows * columns + 16);
+    float *x = bench_floats(TILE_COLUMNS);
+    uint8_t *stream = malloc(bytes);
+    char shape[64];
+
+    for (size_t i = 0; i < bytes; i++)
+        stream[i] = (uint8_t)rng_next();
+    g.bricks.catalogue = catalogue;
+    g.bricks.stream = stream;
+    g.x = x;
+    g.y = bench_floats(TILE_ROWS);
+    snprintf(shape, sizeof(shape), "%ux%u, %u bits, 32x4096", rows, columns, bits);
+    bench_report(entry, shape, "GB/s", (double)TILE_ROWS * TILE_COLUMNS * sizeof(float),
+                 run_brick_gemv, &g);
+    free(catalogue);
+    free(stream);
+    free(x);
+    free(g.y);
+}
+
+void bench_brick_gemv(const struct check_entry *entry)
+{
+    static const uint32_t shapes[][3] = {{4, 4, 8}, {4, 1, 8}, {4, 2, 8}, {8, 1, 8}, {16, 1, 8},
+                                         {1, 1, 4}, {1, 1, 2}, {1, 4, 8}, {2, 1, 8}};
+
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
+        gemv_shape(entry, shapes[i][0], shapes[i][1], shapes[i][2]);
+}
+
 static void run_panel_pack(const void *entry, void *context)
 {
     (*(const kern_panel_pack_fn *)entry)(context);

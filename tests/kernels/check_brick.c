@@ -1,6 +1,6 @@
 /*
- * Drivers of brick_decode and panel_pack: against the formulas of kernels.h, from indices that the
- * driver has drawn and packed itself.
+ * Drivers of brick_decode, brick_gemv and panel_pack: against the formulas of kernels.h, from
+ * indices that the driver has drawn and packed itself.
  */
 #include "tests/kernels/check.h"
 
@@ -134,12 +134,12 @@ static void brick_run(const struct check_entry *entry, struct brick_case *b)
     check_compare(&exact, d->panel, b->expected, b->magnitude, b->panel_elems);
 }
 
-static void brick_case(const struct check_entry *entry, uint32_t brick_rows, uint32_t brick_columns,
-                       uint32_t index_bits, uint32_t nr)
+/* Draws a case with bricks of this size. */
+static void brick_draw(struct brick_case *b, uint32_t brick_rows, uint32_t brick_columns,
+                       uint32_t index_bits, uint32_t nr, uint32_t flags)
 {
-    struct brick_case b = {0};
-    struct kern_brick_decode *d = &b.args;
-    uint32_t flags = rng_below(8), most = 1u << index_bits;
+    struct kern_brick_decode *d = &b->args;
+    uint32_t most = 1u << index_bits;
 
     d->index_bits = index_bits;
     d->entries = rng_below(2) ? most : most / 2 + 1 + rng_below(most - most / 2);
@@ -148,6 +148,8 @@ static void brick_case(const struct check_entry *entry, uint32_t brick_rows, uin
     d->brick_rows = brick_rows;
     d->brick_columns = brick_columns;
     d->tile_brick_rows = 1 + rng_below(40 / brick_rows);
+    if (rng_below(3) == 0) /* what most files have */
+        d->tile_brick_rows = (32 + brick_rows - 1) / brick_rows;
     if (rng_below(8) == 0) /* longer than a batch of any implementation */
         d->tile_brick_rows += 1100 / brick_rows;
     d->tile_brick_columns = 1 + rng_below(12);
@@ -155,7 +157,7 @@ static void brick_case(const struct check_entry *entry, uint32_t brick_rows, uin
     d->columns = d->tile_brick_columns * brick_columns - rng_below(brick_columns);
     uint32_t skipped = rng_below(2) ? 0 : rng_below(6);
     d->first_index = (uint64_t)skipped * d->tile_brick_rows;
-    b.tile_columns = d->tile_brick_columns + skipped;
+    b->tile_columns = d->tile_brick_columns + skipped;
     d->panel_nr = nr;
     d->panel_k = d->columns + rng_below(3);
     d->accumulate = flags & 1;
@@ -163,7 +165,15 @@ static void brick_case(const struct check_entry *entry, uint32_t brick_rows, uin
                "nr %u, flags %u",
                brick_rows, brick_columns, d->entries, index_bits, skipped, d->tile_brick_columns,
                d->tile_brick_rows, d->rows, d->columns, nr, flags);
-    brick_open(&b, flags & 2, flags & 4);
+    brick_open(b, flags & 2, flags & 4);
+}
+
+static void brick_case(const struct check_entry *entry, uint32_t brick_rows, uint32_t brick_columns,
+                       uint32_t index_bits, uint32_t nr)
+{
+    struct brick_case b = {0};
+
+    brick_draw(&b, brick_rows, brick_columns, index_bits, nr, rng_below(8));
     brick_run(entry, &b);
     brick_close(&b);
 }
@@ -182,6 +192,64 @@ void check_brick_decode(const struct check_entry *entry)
             brick_case(entry, 1, 1 + (i & 3), bits, nrs[i % 3]);
             brick_case(entry, 2, 1 + (i & 1), bits, nrs[i % 3]);
         }
+}
+
+/* Element (r, c) of the case's matrix. */
+static double brick_element(const struct brick_case *b, uint32_t r, uint32_t c)
+{
+    const struct kern_brick_decode *d = &b->args;
+    size_t first = d->first_index / d->tile_brick_rows;
+    size_t number = (first + c / d->brick_columns) * d->tile_brick_rows + r / d->brick_rows;
+    const float *brick = d->catalogue + (size_t)b->index[number] * d->brick_rows * d->brick_columns;
+    double value = brick[c % d->brick_columns * d->brick_rows + r % d->brick_rows];
+
+    return d->row_scale ? value * d->row_scale[r] : value;
+}
+
+static void gemv_case(const struct check_entry *entry, uint32_t brick_rows, uint32_t brick_columns,
+                      uint32_t index_bits)
+{
+    struct brick_case b = {0};
+    const struct kern_brick_decode *d = &b.args;
+    enum guard_side side = rng_below(2);
+    struct guard gx, gy;
+
+    brick_draw(&b, brick_rows, brick_columns, index_bits, 8, rng_below(4));
+    float *x = guard_alloc(&gx, d->columns * sizeof(float), sizeof(float), side);
+    float *y = guard_alloc(&gy, d->rows * sizeof(float), sizeof(float), side);
+    float *expected = malloc(d->rows * sizeof(float)), *scale = malloc(d->rows * sizeof(float));
+    fill_floats(x, d->columns, rng_below(2) ? FILL_PLAIN : FILL_WIDE);
+    fill_floats(y, d->rows, FILL_PLAIN);
+    for (uint32_t r = 0; r < d->rows; r++) {
+        double sum = d->accumulate ? y[r] : 0.0, magnitude = fabs(sum);
+        for (uint32_t c = 0; c < d->columns; c++) {
+            double product = brick_element(&b, r, c) * x[c];
+            sum += product;
+            magnitude += fabs(product);
+        }
+        expected[r] = (float)sum;
+        scale[r] = (float)magnitude;
+    }
+    struct kern_brick_gemv_f32 g = {.bricks = *d, .x = x, .y = y};
+    g.bricks.panel = NULL;
+    (*(const kern_brick_gemv_f32_fn *)entry->tested)(&g);
+    check_compare(entry, y, expected, scale, d->rows);
+    free(expected);
+    free(scale);
+    guard_free(&gx);
+    guard_free(&gy);
+    brick_close(&b);
+}
+
+void check_brick_gemv(const struct check_entry *entry)
+{
+    for (uint32_t rows = 1; rows <= 16; rows++)
+        for (uint32_t columns = 1; columns <= 16; columns++)
+            for (uint32_t i = 0; i < 4; i++)
+                gemv_case(entry, rows, columns, rng_below(11));
+    for (uint32_t bits = 0; bits <= 16; bits++)
+        for (uint32_t i = 0; i < 40; i++)
+            gemv_case(entry, 1u << rng_below(5), 1 + rng_below(4), bits);
 }
 
 /* The strides of a case: each layout that the runtime has, and one that nobody has. */

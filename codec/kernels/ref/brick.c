@@ -50,6 +50,26 @@ static void brick_decode(const struct kern_brick_decode *d)
     }
 }
 
+static void brick_gemv(const struct kern_brick_gemv_f32 *g)
+{
+    const struct kern_brick_decode *d = &g->bricks;
+    uint32_t width = d->brick_columns, elems = d->brick_rows * width;
+
+    for (uint32_t r = 0; r < d->rows; r++) {
+        float sum = 0.0f;
+        for (uint32_t c = 0; c < d->columns; c++) {
+            uint64_t column = (uint64_t)(c / width) * d->tile_brick_rows;
+            uint64_t position = d->first_index + column + r / d->brick_rows;
+            size_t index = read_index(d->stream, d->index_bits, position);
+            sum += d->catalogue[index * elems + c % width * d->brick_rows + r % d->brick_rows] *
+                   g->x[c];
+        }
+        if (d->row_scale)
+            sum *= d->row_scale[r];
+        g->y[r] = d->accumulate ? g->y[r] + sum : sum;
+    }
+}
+
 static void panel_pack(const struct kern_panel_pack *p)
 {
     uint32_t nr = p->panel_nr;
@@ -69,4 +89,5 @@ static void panel_pack(const struct kern_panel_pack *p)
 }
 
 const kern_brick_decode_fn kern_ref_brick_decode = brick_decode;
+const kern_brick_gemv_f32_fn kern_ref_brick_gemv_f32 = brick_gemv;
 const kern_panel_pack_fn kern_ref_panel_pack = panel_pack;

@@ -71,6 +71,8 @@ complains 'did you mean --tol'
 expect 2 eval "$model"
 expect 2 eval "$model" --images "$work"
 expect 2 bench "$model" --runs 0
+expect 2 bench "$model" --resident all
+expect 2 run "$model" --resident all
 if [ -w /dev/full ]; then
     "$legonet" --help >/dev/full 2>"$work/err" && fail "a full disk is not noticed"
 fi

@@ -441,7 +441,7 @@ static void check_threads(struct lego_model *model, const struct lego_io *inputs
 void check_build(build_fn build, const void *argument, const struct lego_shape *shapes,
                  uint64_t seed, double tolerance, const char *what)
 {
-    const enum lego_resident residents[2] = {LEGO_RESIDENT_AUTO, LEGO_RESIDENT_PANELS};
+    const enum lego_resident residents[2] = {LEGO_RESIDENT_CODED, LEGO_RESIDENT_PANELS};
 
     for (int i = 0; i < 2; i++) {
         struct lego_model_options options = {.resident = residents[i]};

@@ -1,0 +1,100 @@
+#include "agent/runtime/step_gemv.h"
+
+#include "codec/base/arith.h"
+
+#include <string.h>
+
+/* Bricks of these rows (and multiples) in tiles of these keep their sums in registers. */
+#define GEMV_ROWS 4
+#define GEMV_TILE 32
+
+/* One call of a step, shared by its threads. */
+struct gemv_call {
+    const struct plan_run *run;
+    const struct gemm_detail *detail;
+    const float *x, *add; /* x: in the order in which the columns are stored */
+    float *out;
+};
+
+bool gemv_takes(const struct kern_table *kernels, const struct gemm_detail *detail)
+{
+    const struct weights *weights = detail->weights;
+    const struct lego_coded *coded = weights->coded;
+
+    if (!kernels->cpu || detail->pixels != 1 || detail->source != GEMM_ROWS || !coded ||
+        coded->trellis || weights->groups > 1)
+        return false;
+    return coded->brick_rows == 1 ||
+           (coded->brick_rows % GEMV_ROWS == 0 && coded->tile_rows == GEMV_TILE);
+}
+
+/* The stored columns' order, NULL where it is that of k. Columns are split only then. */
+static const uint32_t *gemv_order(const struct weights *weights)
+{
+    return weights->split_count == 1 ? weights->splits[0].column_k : NULL;
+}
+
+static void gemv_task(void *context, uint32_t slot, size_t item)
+{
+    const struct gemv_call *call = context;
+    const struct gemm_detail *detail = call->detail;
+    const struct weights *weights = detail->weights;
+    uint32_t row = (uint32_t)item * weights->tile_rows;
+    size_t rows = lego_min_size(weights->rows - row, weights->tile_rows);
+    float *out = call->out + row;
+
+    (void)slot;
+    weights_gemv(call->run->kernels, weights, (uint32_t)item, call->x, out);
+    for (size_t r = 0; r < rows; r++) {
+        float value = out[r];
+        if (detail->bias)
+            value += detail->bias[row + r];
+        if (call->add)
+            value += call->add[row + r];
+        value = value < detail->lo ? detail->lo : value;
+        out[r] = value > detail->hi ? detail->hi : value;
+    }
+    if (detail->activation)
+        detail->activation(rows, out, out, detail->act_lo, detail->act_hi);
+}
+
+static int gemv_run(const struct plan_step *step, struct plan_run *run, struct lego_diag *diag)
+{
+    const struct gemm_detail *detail = step->detail;
+    const uint32_t *order = gemv_order(detail->weights);
+    struct gemv_call call = {
+        .run = run,
+        .detail = detail,
+        .x = run_floats(run, step->inputs[0]),
+        .add = step->input_count > 1 ? run_floats(run, step->inputs[1]) : NULL,
+        .out = run_floats(run, step->outputs[0]),
+    };
+    float *stored = (float *)run->shared;
+
+    (void)diag;
+    for (uint32_t c = 0; order && c < detail->weights->channels; c++)
+        stored[c] = call.x[order[c]];
+    if (order)
+        call.x = stored;
+    workers_run(run->workers, workers_worth(run->workers, SIZE_MAX, step->work),
+                detail->weights->tile_count, gemv_task, &call);
+    return LEGO_OK;
+}
+
+int gemv_step(struct plan_builder *b, const struct lego_node *node, struct gemm_detail detail,
+              int32_t a, int32_t add, int32_t out)
+{
+    int32_t inputs[2] = {a, add};
+    const struct weights *weights = detail.weights;
+    struct plan_step *step;
+
+    gemm_finish(b, node, &detail);
+    plan_need_shared(b, gemv_order(weights) ? weights->channels * sizeof(float) : 0);
+    step = plan_step_add(b, node, gemv_run, sizeof(detail), inputs, add >= 0 ? 2 : 1, &out, 1);
+    if (!step)
+        return LEGO_E_NOMEM;
+    memcpy(step->detail, &detail, sizeof(detail));
+    step->macs = (uint64_t)weights->rows * weights->channels;
+    step->work = step->macs;
+    return LEGO_OK;
+}

@@ -1,0 +1,194 @@
+/*
+ * A matrix of bricks times a vector: a template over the vectors of an ISA's vec.h, for the
+ * includer of brick.h, whose unpacking and lookups it uses.
+ *
+ * Nothing is decoded to memory: an index is a row of factors that lie in the catalogue, in L1.
+ */
+#ifndef LEGO_KERNELS_SIMD_GEMV_H
+#define LEGO_KERNELS_SIMD_GEMV_H
+
+#include "codec/kernels/ref/ref.h"
+
+enum {
+    GEMV_TILE_ROWS = 256 + BRICK_SIDE, /* sums of a tile; bricks may stick out of it */
+    GEMV_LANES = 4,
+    GEMV_SUMS = 8, /* vectors of four that stay in registers: a tile of 32 rows */
+};
+
+typedef float gemv_lanes __attribute__((vector_size(GEMV_LANES * sizeof(float))));
+
+/* Some columns of bricks of a tile. */
+struct gemv_patch {
+    const struct kern_brick_decode *d;
+    const struct brick_tables *tables;
+    const uint32_t *index; /* of the first; a full vector is readable behind the last */
+    uint32_t columns;      /* of bricks */
+    uint32_t width;        /* columns of a brick, without what sticks out of the matrix */
+    const float *x;        /* of the first column */
+    float *sums;
+};
+
+VEC_INLINE gemv_lanes gemv_load(const float *x)
+{
+    gemv_lanes v;
+
+    memcpy(&v, x, sizeof(v));
+    return v;
+}
+
+/* Bricks of `rows` rows, `columns` columns (0: as many as the patch says) in tiles of 32 rows. */
+VEC_INLINE void gemv_registers(const struct gemv_patch *p, const uint32_t rows,
+                               const uint32_t columns)
+{
+    const uint32_t parts = rows / GEMV_LANES, count = GEMV_SUMS / parts;
+    uint32_t width = columns ? columns : p->width, pitch = rows * p->d->brick_columns;
+    const uint32_t *index = p->index;
+    const float *x = p->x;
+    gemv_lanes sum[GEMV_SUMS];
+
+    for (uint32_t i = 0; i < GEMV_SUMS; i++)
+        sum[i] = gemv_load(p->sums + i * GEMV_LANES);
+    for (uint32_t column = 0; column < p->columns; column++, x += p->d->brick_columns) {
+        for (uint32_t j = 0; j < count; j++) {
+            const float *brick = p->d->catalogue + (size_t)index[j] * pitch;
+            for (uint32_t i = 0; i < width; i++)
+                for (uint32_t part = 0; part < parts; part++)
+                    sum[j * parts + part] += gemv_load(brick + i * rows + part * GEMV_LANES) * x[i];
+        }
+        index += count;
+    }
+    memcpy(p->sums, sum, sizeof(sum));
+}
+
+#define GEMV_REGISTERS(rows, columns)                               \
+    static void gemv_##rows##x##columns(const struct gemv_patch *p) \
+    {                                                               \
+        gemv_registers(p, rows, columns);                           \
+    }
+
+GEMV_REGISTERS(4, 1)
+GEMV_REGISTERS(4, 2)
+GEMV_REGISTERS(4, 4)
+GEMV_REGISTERS(4, 0)
+GEMV_REGISTERS(8, 1)
+GEMV_REGISTERS(8, 0)
+GEMV_REGISTERS(16, 0)
+
+/* Bricks of one row, `vectors` (a constant) vectors of them from brick `from` on. */
+VEC_INLINE void gemv_lookups(const struct gemv_patch *p, const uint32_t kind, uint32_t from,
+                             const uint32_t vectors)
+{
+    uint32_t step = p->d->tile_brick_rows, pitch = p->d->brick_columns;
+    const uint32_t *index = p->index + from;
+    const float *x = p->x;
+    vec sum[4];
+
+    for (uint32_t v = 0; v < vectors; v++)
+        sum[v] = vec_load(p->sums + from + v * VEC_LANES);
+    for (uint32_t column = 0; column < p->columns; column++, index += step, x += pitch) {
+        for (uint32_t i = 0; i < p->width; i++) {
+            const float *table = kind ? p->tables->column[i] : p->d->catalogue + i;
+            vec factor = vec_set1(x[i]);
+            for (uint32_t v = 0; v < vectors; v++)
+                sum[v] = vec_fma(brick_lookup(table, kind, pitch, index + v * VEC_LANES), factor,
+                                 sum[v]);
+        }
+    }
+    for (uint32_t v = 0; v < vectors; v++)
+        vec_store(p->sums + from + v * VEC_LANES, sum[v]);
+}
+
+/* Lanes beyond the tile's last brick compute what nobody reads. */
+VEC_INLINE void gemv_lanes_of(const struct gemv_patch *p, const uint32_t kind)
+{
+    uint32_t from = 0, count = p->d->tile_brick_rows;
+
+    for (; from + 4 * VEC_LANES <= count; from += 4 * VEC_LANES)
+        gemv_lookups(p, kind, from, 4);
+    for (; from < count; from += VEC_LANES)
+        gemv_lookups(p, kind, from, 1);
+}
+
+static void gemv_1x0(const struct gemv_patch *p)
+{
+    if (p->d->entries <= 16)
+        gemv_lanes_of(p, 16);
+    else if (p->d->entries <= BRICK_TABLE)
+        gemv_lanes_of(p, BRICK_TABLE);
+    else
+        gemv_lanes_of(p, 0);
+}
+
+static void gemv_any(const struct gemv_patch *p)
+{
+    const struct kern_brick_decode *d = p->d;
+    uint32_t rows = d->brick_rows;
+    const uint32_t *index = p->index;
+
+    for (uint32_t column = 0; column < p->columns; column++) {
+        const float *x = p->x + (size_t)column * d->brick_columns;
+        for (uint32_t j = 0; j < d->tile_brick_rows; j++, index++) {
+            const float *brick = d->catalogue + (size_t)*index * rows * d->brick_columns;
+            float *sums = p->sums + (size_t)j * rows;
+            for (uint32_t i = 0; i < p->width; i++, brick += rows)
+                for (uint32_t r = 0; r < rows; r++)
+                    sums[r] += brick[r] * x[i];
+        }
+    }
+}
+
+static void gemv_run(const struct gemv_patch *p)
+{
+    uint32_t rows = p->d->brick_rows, width = p->width;
+    bool registers = rows * p->d->tile_brick_rows == GEMV_SUMS * GEMV_LANES;
+
+    if (rows == 1)
+        gemv_1x0(p);
+    else if (registers && rows == 4)
+        (width == 1 ? gemv_4x1 : width == 2 ? gemv_4x2 : width == 4 ? gemv_4x4 : gemv_4x0)(p);
+    else if (registers && rows == 8)
+        (width == 1 ? gemv_8x1 : gemv_8x0)(p);
+    else if (registers && rows == 16)
+        gemv_16x0(p);
+    else
+        gemv_any(p);
+}
+
+static void simd_brick_gemv(const struct kern_brick_gemv_f32 *g)
+{
+    const struct kern_brick_decode *d = &g->bricks;
+    uint32_t index[BRICK_BATCH + BRICK_PAD], tile_rows = d->tile_brick_rows, width;
+    float sums[GEMV_TILE_ROWS + VEC_LANES] = {0.0f};
+    struct brick_tables tables;
+    struct gemv_patch patch = {.d = d, .tables = &tables, .index = index, .sums = sums};
+    uint32_t whole = d->columns / d->brick_columns, step;
+
+    if (tile_rows * d->brick_rows > GEMV_TILE_ROWS || tile_rows > BRICK_BATCH) {
+        kern_ref_brick_gemv_f32(g);
+        return;
+    }
+    brick_tables_init(&tables, d);
+    for (uint32_t column = 0; column < d->tile_brick_columns; column += step) {
+        step = BRICK_BATCH / tile_rows;
+        width = d->brick_columns;
+        if (column < whole && step > whole - column)
+            step = whole - column;
+        if (column >= whole) { /* the one that sticks out */
+            step = 1;
+            width = d->columns - column * d->brick_columns;
+        }
+        brick_unpack(d, d->first_index + (uint64_t)column * tile_rows, step * tile_rows, index);
+        patch.columns = step;
+        patch.width = width;
+        patch.x = g->x + (size_t)column * d->brick_columns;
+        gemv_run(&patch);
+    }
+    for (uint32_t r = 0; r < d->rows; r++) {
+        float sum = d->row_scale ? sums[r] * d->row_scale[r] : sums[r];
+        g->y[r] = d->accumulate ? g->y[r] + sum : sum;
+    }
+}
+
+const kern_brick_gemv_f32_fn KERN_ISA(brick_gemv_f32) = simd_brick_gemv;
+
+#endif
