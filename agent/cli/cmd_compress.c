@@ -21,7 +21,7 @@
 
 struct compress_options {
     const char *output, *codec, *brick, *scope, *scales, *type, *labels, *preprocess;
-    const char *size, *calibrate, *eval, *report;
+    const char *size, *calibrate, *eval, *report, *without;
     uint64_t entries, iterations, seed, threads;
     double ratio, bits, max_drop;
     bool no_selftest, quiet, json;
@@ -164,6 +164,15 @@ static const struct cli_option OPTIONS[] = {
      OPTION(preprocess),
      .value = "FILE",
      .help = "how a picture becomes the input; else IN.preprocess.json beside the model"},
+    {.name = "without",
+     .type = CLI_STRING,
+     OPTION(without),
+     .value = "STEPS",
+     .help = "leave steps of fitting out, to see what each is worth, with commas between them:"
+#define ENCODE_STEP(constant, name, effect) "\n" name ": " effect
+#include "codec/encode/steps.def"
+#undef ENCODE_STEP
+    },
     {.name = "no-selftest", .type = CLI_FLAG, OPTION(no_selftest), .help = "store no self-test"},
     {.name = "quiet",
      .letter = 'q',
@@ -318,6 +327,32 @@ static int read_rate(struct compress *c)
     return CLI_GO_ON;
 }
 
+static int read_steps(struct compress *c)
+{
+    static const char *const steps[] = {
+#define ENCODE_STEP(constant, name, effect) name,
+#include "codec/encode/steps.def"
+#undef ENCODE_STEP
+    };
+    const char *rest = c->options.without;
+
+    if (rest && (c->coder.encode.codec == ENCODE_CODEC_LEGONET || is_plain(&c->options)))
+        return cli_usage(&SPEC, "--without is for what is fitted by calibration");
+    while (rest) {
+        const size_t length = strcspn(rest, ",");
+        uint32_t step = 0;
+
+        while (step < ENCODE_STEPS &&
+               (strlen(steps[step]) != length || memcmp(steps[step], rest, length) != 0))
+            step++;
+        if (step == ENCODE_STEPS)
+            return cli_usage(&SPEC, "--without: there is no step '%.*s'", (int)length, rest);
+        c->coder.encode.without |= 1u << step;
+        rest = rest[length] ? rest + length + 1 : NULL;
+    }
+    return CLI_GO_ON;
+}
+
 static int read_options(struct compress *c)
 {
     const struct compress_options *o = &c->options;
@@ -330,6 +365,8 @@ static int read_options(struct compress *c)
         code = read_brick(c);
     if (code == CLI_GO_ON)
         code = read_rate(c);
+    if (code == CLI_GO_ON)
+        code = read_steps(c);
     c->coder.encode.catalogue_entries = (uint32_t)o->entries;
     c->coder.encode.max_iterations = (uint32_t)o->iterations;
     c->coder.encode.seed = o->seed;

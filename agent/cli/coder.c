@@ -249,7 +249,8 @@ static int start_session(struct coder *c, const struct encode_options *encode,
     if (c->examples) {
         held = cli_examples_held(c->examples);
     } else {
-        status = encode_synthetic_create(package, seed ^ HELD_SEED, HELD, NULL, &c->held, diag);
+        status =
+            encode_synthetic_create(package, seed ^ HELD_SEED, HELD, true, NULL, &c->held, diag);
         if (status != LEGO_OK)
             return status;
         held = encode_synthetic_examples(c->held);

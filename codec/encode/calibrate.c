@@ -124,9 +124,9 @@ static int32_t find_logits(const struct lego_graph *graph)
 }
 
 int calibrate_create(const struct lego_package *package, const struct encode_weight *weights,
-                     uint32_t weight_count, uint64_t seed, const struct encode_examples *examples,
-                     struct encode_workers *workers, struct calibration **ret_calibration,
-                     struct lego_diag *diag)
+                     uint32_t weight_count, const struct encode_options *options,
+                     const struct encode_examples *examples, struct encode_workers *workers,
+                     struct calibration **ret_calibration, struct lego_diag *diag)
 {
     struct calibration *c = calloc(1, sizeof(*c));
     int status;
@@ -135,9 +135,10 @@ int calibrate_create(const struct lego_package *package, const struct encode_wei
         return lego_fail(diag, LEGO_E_NOMEM, "out of memory for calibration");
     c->weights = weights;
     c->workers = workers;
-    c->seed = seed;
+    c->seed = options->seed;
+    c->without = options->without;
     c->images = examples->count;
-    c->synthetic = examples->synthetic;
+    c->adapts = examples->synthetic && !(c->without & ENCODE_WITHOUT(ADAPTATION));
     status = lego_graph_specialise(package->graph, examples->shapes, &c->graph, diag);
     if (status == LEGO_OK) {
         c->values = calloc(c->graph->value_count + 1, sizeof(*c->values));

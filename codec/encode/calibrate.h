@@ -8,6 +8,7 @@
 #ifndef LEGO_ENCODE_CALIBRATE_H
 #define LEGO_ENCODE_CALIBRATE_H
 
+#include "codec/encode/encode.h"
 #include "codec/encode/examples.h"
 #include "codec/encode/layer.h"
 #include "codec/encode/workers.h"
@@ -24,8 +25,15 @@ struct calibrate_stats {
     const double *mean_x; /* [groups][columns] */
     const double *tx;     /* [rows][columns] cross moment of targets and inputs, means removed */
     const double *mean_t; /* [rows] of the targets */
+    uint32_t without;     /* steps that are left out, ENCODE_WITHOUT(..) */
     bool moved;           /* the student's inputs or targets differ from the teacher's */
 };
+
+/* True where a step may be taken: there are statistics, and it is not left out. */
+static inline bool calibrate_takes(const struct calibrate_stats *stats, enum encode_step step)
+{
+    return stats && !(stats->without >> step & 1);
+}
 
 /* Quantises a layer: `ret_weights` [rows][columns], and what is added to the output in place of a
  * bias change: `ret_bias` [rows]. */
@@ -34,13 +42,14 @@ typedef int (*calibrate_quantise)(void *context, const struct calibrate_stats *s
 
 /*
  * Prepares: closes the graph's shapes for one example, finds the layers among `weights` (which
- * stay the caller's, as the package does), and reads the examples. `seed` is of what is sampled.
+ * stay the caller's, as the package does), and reads the examples. Of the options `seed` counts,
+ * which is of what is sampled, and `without`.
  * Errors: E_UNSUPPORTED (an operator cannot be evaluated ahead), E_NOMEM, what reading says, ...
  */
 int calibrate_create(const struct lego_package *package, const struct encode_weight *weights,
-                     uint32_t weight_count, uint64_t seed, const struct encode_examples *examples,
-                     struct encode_workers *workers, struct calibration **ret_calibration,
-                     struct lego_diag *diag);
+                     uint32_t weight_count, const struct encode_options *options,
+                     const struct encode_examples *examples, struct encode_workers *workers,
+                     struct calibration **ret_calibration, struct lego_diag *diag);
 void calibrate_destroy(struct calibration *calibration);
 
 /* The layers, in the order of the walk, and how many examples there are. */

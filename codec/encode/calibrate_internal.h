@@ -44,7 +44,8 @@ struct calibration {
     struct layer *public_layers;
     uint32_t layer_count;
     uint32_t *layer_of; /* [graph->node_count], NO_LAYER */
-    bool synthetic;     /* BatchNorms are adapted to the examples */
+    uint32_t without;   /* steps that are left out, ENCODE_WITHOUT(..) */
+    bool adapts;        /* BatchNorms are adapted to the examples */
     bool adapted;       /* ratio and offset are known */
     bool keeps_targets; /* the first walk keeps what the later ones want of the teacher */
     bool alone;         /* it has: the student walks alone, in the teacher's buffers */

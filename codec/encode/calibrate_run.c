@@ -260,7 +260,7 @@ void cal_adapt(struct calibration *c, struct cal_layer *layer, const float *z)
         a.bias = c->graph->tensors[c->graph->values[layer->layer.bias].tensor].data;
     a.scale = floats_attr(node, "lego.bn_scale", layer->layer.rows);
     a.shift = floats_attr(node, "lego.bn_bias", layer->layer.rows);
-    if (!a.shift || !c->synthetic)
+    if (!a.shift || !c->adapts)
         a.scale = NULL;
     encode_workers_run(c->workers, layer->layer.rows, adapt_row, &a);
 }

@@ -249,7 +249,8 @@ static int measure(struct calibration *c, struct cal_layer *layer, const float *
 
     if (enough && z) {
         layer->moved = cal_node_differs(c, layer->layer.node);
-        layer->mends = layer->layer.residual >= 0 && cal_value_differs(c, layer->layer.residual);
+        layer->mends = layer->layer.residual >= 0 && !(c->without & ENCODE_WITHOUT(RESIDUAL)) &&
+                       cal_value_differs(c, layer->layer.residual);
         enough = !c->keeps_targets || keep_targets(layer, s.count);
     }
     int status = enough ? LEGO_OK : LEGO_E_NOMEM;
@@ -297,12 +298,14 @@ int cal_quantise_layer(struct calibration *c, struct cal_layer *layer, const flo
                                               .mean_x = st.mean_x,
                                               .tx = st.tx,
                                               .mean_t = st.mean_t,
+                                              .without = c->without,
                                               .moved = layer->moved};
 
         transpose_back(l, layer->teacher_t, st.weights);
         status = quantise(context, &stats, quantised, bias, diag);
     }
-    if (status == LEGO_OK) {
+    /* Without the sequence the student goes on as the teacher, and no later layer sees this one. */
+    if (status == LEGO_OK && !(c->without & ENCODE_WITHOUT(SEQUENCE))) {
         cal_transpose(l, quantised, student_t);
         free(layer->student_t);
         layer->student_t = student_t;

@@ -29,6 +29,15 @@ enum encode_codec {
     ENCODE_CODEC_SMALL = 2,
 };
 
+/* Steps of fitting that may be left out (steps.def): a mask in encode_options.without. */
+enum encode_step {
+#define ENCODE_STEP(constant, name, effect) ENCODE_STEP_##constant,
+#include "codec/encode/steps.def"
+#undef ENCODE_STEP
+    ENCODE_STEPS
+};
+#define ENCODE_WITHOUT(step) (1u << ENCODE_STEP_##step)
+
 enum encode_scope {
     ENCODE_SCOPE_MODEL = 0, /* one catalogue for all layers */
     ENCODE_SCOPE_LAYER = 1, /* one for each layer */
@@ -54,6 +63,7 @@ struct encode_options {
        as lego_package_write would write the package, which has all that is to be in it but for what
        the caller keeps bytes back for. weight_bytes then is what of it is for weights, roughly. */
     uint64_t file_bytes;
+    uint32_t without; /* steps of fitting that are left out, ENCODE_WITHOUT(..) | ...; 0: none */
     struct encode_session *session; /* calibration to use; NULL: one on synthetic examples */
     bool draft; /* fit with fewer walks: to see what a size costs, not to keep */
     /* Called from the calling thread, in order; `done` of `total` layers. `layer` is the weight's
@@ -85,7 +95,7 @@ struct encode_report {
  * Calibration that several compressions of one network share. It keeps `package`, the network with
  * its dense weights, and `examples` as long as it lives; each compression is then of a package of
  * its own that was read from the same file. `examples` NULL: synthetic ones. Of the options seed,
- * threads and kernels count, and must be those of the compressions.
+ * threads, kernels and without count, and must be those of the compressions.
  *
  * Errors: E_UNSUPPORTED (no weights, an input for which no synthetic examples can be made, an
  * operator or a shape that cannot be evaluated ahead), E_FORMAT (a weight is NaN or infinite),

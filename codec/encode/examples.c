@@ -15,8 +15,9 @@
 struct source {
     int32_t value;
     struct lego_preprocess preprocess; /* of a picture */
-    struct image_pool *pool;           /* NULL: noise */
-    float scale, offset;               /* of what was drawn with mean 0 and variance 1 */
+    bool picture;
+    struct image_pool *pool; /* of a picture; NULL: white noise */
+    float scale, offset;     /* of what was drawn with mean 0 and variance 1 */
 };
 
 struct encode_synthetic {
@@ -25,6 +26,7 @@ struct encode_synthetic {
     struct lego_shape *shapes;
     struct source *sources; /* [graph->input_count] */
     uint64_t seed;
+    bool leaves;
     char text[160];
 };
 
@@ -252,6 +254,17 @@ static void draw_noise(const struct encode_synthetic *s, const struct source *so
         out[i] = out[i] * source->scale + source->offset;
 }
 
+/* What real pictures have of mean and deviation, and nothing else. */
+static int draw_white(uint64_t seed, size_t count, float *out)
+{
+    struct encode_random random;
+
+    encode_random_seed(&random, 0x3c6ef372fe94f82au ^ seed);
+    for (size_t i = 0; i < count; i++)
+        out[i] = (float)fmin(fmax(0.47 + 0.25 * random_normal(&random), 0), 1);
+    return LEGO_OK;
+}
+
 static int read_example(void *context, uint32_t index, uint32_t input, void *out, size_t bytes,
                         struct lego_diag *diag)
 {
@@ -260,13 +273,15 @@ static int read_example(void *context, uint32_t index, uint32_t input, void *out
     const struct lego_preprocess *p = &source->preprocess;
     int status = LEGO_E_NOMEM;
 
-    if (!source->pool) {
+    if (!source->picture) {
         draw_noise(s, source, &s->shapes[input], index, out, bytes / sizeof(float));
         return LEGO_OK;
     }
     float *planes = malloc(sizeof(float) * 3 * p->width * p->height);
-    if (planes)
+    if (planes && source->pool)
         status = image_draw(source->pool, index, planes);
+    else if (planes)
+        status = draw_white(s->seed + index, (size_t)3 * p->width * p->height, planes);
     if (status == LEGO_OK)
         place_picture(source, planes, out);
     else
@@ -306,10 +321,12 @@ static int create_source(struct encode_synthetic *s, uint32_t input, struct enco
                              "the preprocessing makes %ux%u pictures, which input '%s' does not "
                              "take",
                              p->width, p->height, value->name);
-        source->pool = image_pool_create(p->width, p->height, s->seed, workers);
-        if (!source->pool)
+        source->picture = true;
+        if (s->leaves)
+            source->pool = image_pool_create(p->width, p->height, s->seed, workers);
+        if (s->leaves && !source->pool)
             return lego_fail(diag, LEGO_E_NOMEM, "out of memory for pictures");
-        snprintf(s->text, sizeof(s->text), "textured leaves%s",
+        snprintf(s->text, sizeof(s->text), "%s%s", s->leaves ? "textured leaves" : "white noise",
                  theirs ? "" : ", as no preprocessing is known with unit variance");
     } else {
         snprintf(s->text, sizeof(s->text), "noise of deviation %.3g and mean %.3g",
@@ -319,8 +336,8 @@ static int create_source(struct encode_synthetic *s, uint32_t input, struct enco
 }
 
 int encode_synthetic_create(const struct lego_package *package, uint64_t seed, uint32_t count,
-                            struct encode_workers *workers, struct encode_synthetic **ret_synthetic,
-                            struct lego_diag *diag)
+                            bool leaves, struct encode_workers *workers,
+                            struct encode_synthetic **ret_synthetic, struct lego_diag *diag)
 {
     const uint32_t inputs = package->graph->input_count;
     struct encode_synthetic *s = calloc(1, sizeof(*s));
@@ -330,6 +347,7 @@ int encode_synthetic_create(const struct lego_package *package, uint64_t seed, u
         return lego_fail(diag, LEGO_E_NOMEM, "out of memory for examples");
     s->package = package;
     s->seed = seed;
+    s->leaves = leaves;
     s->sources = calloc(inputs + 1, sizeof(*s->sources));
     s->shapes = calloc(inputs + 1, sizeof(*s->shapes));
     if (!s->sources || !s->shapes)

@@ -37,12 +37,13 @@ struct encode_synthetic;
  * Prepares synthetic examples for all inputs of a package, which must outlive them: textured leaves
  * (images.h) for pictures, brought to the input by the preprocessing or, where none is said, to
  * unit variance; noise whose neighbours agree for others, with the range that the first BatchNorm
- * speaks of. `workers` may be NULL and is used here alone. Errors: E_UNSUPPORTED (an input is not
- * fp32), E_SHAPE (the preprocessing makes other pictures than the input takes), E_NOMEM.
+ * speaks of. Without `leaves` pictures are white noise (an ablation). `workers` may be NULL and is
+ * used here alone. Errors: E_UNSUPPORTED (an input is not fp32), E_SHAPE (the preprocessing makes
+ * other pictures than the input takes), E_NOMEM.
  */
 int encode_synthetic_create(const struct lego_package *package, uint64_t seed, uint32_t count,
-                            struct encode_workers *workers, struct encode_synthetic **ret_synthetic,
-                            struct lego_diag *diag);
+                            bool leaves, struct encode_workers *workers,
+                            struct encode_synthetic **ret_synthetic, struct lego_diag *diag);
 void encode_synthetic_destroy(struct encode_synthetic *synthetic);
 
 /* The examples; valid as long as `synthetic` is. */

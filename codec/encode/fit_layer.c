@@ -116,7 +116,8 @@ static int work_create(struct fit *fit, struct fit_layer *layer,
             w->target[(size_t)r * w->columns + c] = weight->data[encode_weight_elem(
                 fit->package->graph, weight, LEGO_COLUMNS_CHANNEL_MAJOR, r, c)];
     }
-    for (uint32_t g = 0; stats && stats->moved && g < w->groups; g++) {
+    const bool aims = calibrate_takes(stats, ENCODE_STEP_TARGETS) && stats->moved;
+    for (uint32_t g = 0; aims && g < w->groups; g++) {
         const int status = aim_group(w, g);
         if (status != LEGO_OK)
             return status;
@@ -180,7 +181,10 @@ static int factor_group(struct work *w, uint32_t group, int kind)
     const double damping = (w->layer->edge ? DAMPING_LAST : DAMPING) * mean_diagonal(h, n);
     for (size_t i = 0; i < n * n; i++)
         ordered[i] = (float)(h[order[i / n] * n + order[i % n]] + (i % (n + 1) ? 0 : damping));
-    return linear_inverse_factor(h, order, n, damping, w->fit->workers, u);
+    status = linear_inverse_factor(h, order, n, damping, w->fit->workers, u);
+    if (status == LEGO_OK && !calibrate_takes(w->stats, ENCODE_STEP_FEEDBACK))
+        linear_keep_diagonal(u, n);
+    return status;
 }
 
 /* The order and the factor for bricks of one column (0) or of several (1). */
@@ -241,9 +245,10 @@ static int refit_scales(const struct work *w, uint32_t format, struct candidate 
     const size_t n = w->columns;
     double *along = calloc(w->rows, sizeof(*along)), *square = calloc(w->rows, sizeof(*square));
     double all_along = 0, all_square = 0;
+    const bool fits = calibrate_takes(w->stats, ENCODE_STEP_SCALES);
     int status = along && square ? LEGO_OK : LEGO_E_NOMEM;
 
-    for (uint32_t g = 0; status == LEGO_OK && w->stats && g < w->groups; g++) {
+    for (uint32_t g = 0; status == LEGO_OK && fits && g < w->groups; g++) {
         const size_t first = (size_t)g * w->group_rows;
 
         status =
@@ -301,13 +306,14 @@ static int solve_groups(struct work *w, uint32_t format, uint32_t passes, struct
 static int solve(struct work *w, uint32_t format, struct candidate *c)
 {
     start_scales(w, &fit_formats[format], c->scales);
+    const bool descends = !w->fit->exploring && calibrate_takes(w->stats, ENCODE_STEP_FEEDBACK);
     int status = solve_groups(w, format, 0, c);
 
     if (status == LEGO_OK)
         status = refit_scales(w, format, c);
-    if (status == LEGO_OK && w->stats && !w->fit->exploring)
+    if (status == LEGO_OK && descends)
         status = solve_groups(w, format, DESCENTS, c);
-    if (status == LEGO_OK && w->stats && !w->fit->exploring)
+    if (status == LEGO_OK && descends)
         status = refit_scales(w, format, c);
     return status;
 }
@@ -410,6 +416,9 @@ static void correct_bias(const struct work *w, float *ret_bias)
     const struct calibrate_stats *stats = w->stats;
     const size_t n = w->columns;
 
+    memset(ret_bias, 0, w->rows * sizeof(*ret_bias));
+    if (!stats->layer->can_bias || !calibrate_takes(stats, ENCODE_STEP_BIAS))
+        return;
     for (uint32_t r = 0; r < w->rows; r++) {
         const float *q = w->layer->decoded + r * n;
         const double *mean_x = stats->mean_x + (size_t)(r / w->group_rows) * n;
@@ -417,7 +426,7 @@ static void correct_bias(const struct work *w, float *ret_bias)
 
         for (size_t k = 0; k < n; k++)
             mean += (double)q[k] * mean_x[k];
-        ret_bias[r] = stats->layer->can_bias ? (float)(stats->mean_t[r] - mean) : 0;
+        ret_bias[r] = (float)(stats->mean_t[r] - mean);
     }
 }
 

@@ -61,4 +61,7 @@ int linear_scales(const double *h, const double *tx, const float *q, size_t rows
 int linear_inverse_factor(const double *h, const uint32_t *order, size_t n, double damping,
                           struct encode_workers *workers, float *ret_u);
 
+/* Zeros above the diagonal. */
+void linear_keep_diagonal(float *u, size_t n);
+
 #endif

@@ -422,3 +422,11 @@ int linear_inverse_factor(const double *h, const uint32_t *order, size_t n, doub
     free(l);
     return t.failed ? LEGO_E_NOMEM : status;
 }
+
+void linear_keep_diagonal(float *u, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        for (size_t j = i + 1; j < n; j++)
+            u[i * n + j] = 0;
+    }
+}

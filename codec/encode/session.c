@@ -31,19 +31,20 @@ static int create(struct encode_session *s, const struct lego_package *package,
         return lego_fail(diag, LEGO_E_UNSUPPORTED,
                          "the model has no weights to compress: no Conv, ConvTranspose, Gemm or "
                          "MatMul with a constant fp32 matrix");
+    s->alike = options->without & ENCODE_WITHOUT(SENSITIVITY);
     s->workers = encode_workers_create(options->threads, options->kernels);
     if (!s->workers)
         return lego_fail(diag, LEGO_E_NOMEM, "out of memory for threads");
     if (!examples) {
-        status = encode_synthetic_create(package, options->seed,
-                                         encode_examples_wanted(package, most_examples(s, options)),
-                                         s->workers, &s->synthetic, diag);
+        status = encode_synthetic_create(
+            package, options->seed, encode_examples_wanted(package, most_examples(s, options)),
+            !(options->without & ENCODE_WITHOUT(LEAVES)), s->workers, &s->synthetic, diag);
         if (status != LEGO_OK)
             return status;
         examples = encode_synthetic_examples(s->synthetic);
     }
-    return calibrate_create(package, s->weights, s->weight_count, options->seed, examples,
-                            s->workers, &s->calibration, diag);
+    return calibrate_create(package, s->weights, s->weight_count, options, examples, s->workers,
+                            &s->calibration, diag);
 }
 
 int encode_session_create(const struct lego_package *package,
@@ -98,9 +99,14 @@ int encode_session_sensitivity(struct encode_session *s, const double **ret_sens
     calibrate_layers(s->calibration, &count);
     if (!s->sensitivity) {
         double *sensitivity = calloc(count + 1, sizeof(*sensitivity));
-        const int status = sensitivity
-                               ? calibrate_sensitivity(s->calibration, sensitivity, diag)
-                               : lego_fail(diag, LEGO_E_NOMEM, "out of memory for sensitivities");
+        int status = LEGO_OK;
+
+        if (!sensitivity)
+            status = lego_fail(diag, LEGO_E_NOMEM, "out of memory for sensitivities");
+        else if (!s->alike)
+            status = calibrate_sensitivity(s->calibration, sensitivity, diag);
+        for (uint32_t i = 0; sensitivity && s->alike && i < count; i++)
+            sensitivity[i] = 1;
 
         if (status != LEGO_OK) {
             free(sensitivity);

@@ -16,6 +16,7 @@ struct encode_session {
     uint32_t weight_count;
     struct encode_synthetic *synthetic; /* NULL: the examples are the caller's */
     struct calibration *calibration;
+    bool alike;                       /* all sensitivities are 1 */
     double *sensitivity;              /* [layers of calibration]; NULL: not measured yet */
     struct fit_exploration *explored; /* NULL: not yet */
 };

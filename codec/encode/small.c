@@ -530,7 +530,8 @@ static int run(struct small *s, struct encode_report *report, struct lego_diag *
     const double bits = 8.0 * (double)bytes / (double)weights, ratio = 32 / bits;
     for (uint32_t i = 0; i < s->weight_count; i++)
         s->layers[i].tile_rows = trellis_tile_rows(s->weights[i].rows, s->weights[i].columns, bits);
-    if (bits < ROTATE_BITS && make_rotation(s) != LEGO_OK)
+    if (bits < ROTATE_BITS && !(s->options->without & ENCODE_WITHOUT(ROTATION)) &&
+        make_rotation(s) != LEGO_OK)
         return lego_fail(diag, LEGO_E_NOMEM, "out of memory for a rotation");
     s->settings.gain = ratio <= 12 ? 0.65 : ratio <= 20 ? 0.75 : 0.9;
     s->settings.price = FIRST_PRICE * trellis_exp2(2.2 * trellis_log2(ratio / 28));

@@ -145,6 +145,8 @@ static int factor(struct work *w)
         const double damping = (w->layer->last ? DAMPING_LAST : DAMPING) * mean_diagonal(h, n);
         status =
             linear_inverse_factor(h, w->order, n, damping, w->settings->workers, w->u + g * n * n);
+        if (status == LEGO_OK && !calibrate_takes(w->stats, ENCODE_STEP_FEEDBACK))
+            linear_keep_diagonal(w->u + g * n * n, n);
     }
     return status;
 }
@@ -172,7 +174,8 @@ static int work_open(struct work *w)
         memcpy(w->h, w->stats->h, moments * sizeof(*w->h));
         memcpy(w->tx, w->stats->tx, elems * sizeof(*w->tx));
     }
-    for (uint32_t g = 0; status == LEGO_OK && w->stats && w->stats->moved && g < w->groups; g++)
+    const bool aims = calibrate_takes(w->stats, ENCODE_STEP_TARGETS) && w->stats->moved;
+    for (uint32_t g = 0; status == LEGO_OK && aims && g < w->groups; g++)
         status = aim(w, g);
     if (status == LEGO_OK && w->layer->rotation)
         rotate_all(w);
@@ -188,9 +191,10 @@ static int finish(const struct work *w)
     struct small_layer *layer = w->layer;
     const size_t n = w->columns;
     double *along = calloc(w->rows, sizeof(*along)), *square = calloc(w->rows, sizeof(*square));
+    const bool fits = calibrate_takes(w->stats, ENCODE_STEP_SCALES);
     int status = along && square ? LEGO_OK : LEGO_E_NOMEM;
 
-    for (size_t g = 0; status == LEGO_OK && w->stats && g < w->groups; g++) {
+    for (size_t g = 0; status == LEGO_OK && fits && g < w->groups; g++) {
         const size_t first = g * w->group_rows;
 
         status =
@@ -240,7 +244,8 @@ static int correct_bias(const struct work *w, float *ret_bias)
 
         for (size_t k = 0; k < n; k++)
             mean += (double)q[k] * mean_x[k];
-        ret_bias[r] = (float)(stats->mean_t[r] - mean);
+        ret_bias[r] =
+            calibrate_takes(stats, ENCODE_STEP_BIAS) ? (float)(stats->mean_t[r] - mean) : 0;
         whole[r] = ret_bias[r] + (old ? old[r] : 0);
     }
     small_round(whole, w->rows, w->settings->bias_levels);

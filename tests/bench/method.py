@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Prints the tables of codec/encode/METHOD.md, from the tool itself.
 
-usage: method.py --legonet PROGRAM --data DIR [--only cifar|others]
+usage: method.py --legonet PROGRAM --data DIR [--only cifar|ablations|others]
 
 DIR holds cifar10/test_2500.bin and models/cifar10/*.onnx; models/imagenet with imagenet/images and labels.csv; and further
 models/*/NAME.onnx with vectors in NAME/test_data_set_K. CIFAR networks: all ratios of both codecs, measured accuracy beside the
@@ -17,6 +17,9 @@ import sys
 import tempfile
 
 RATIOS = {'small': '8,12,16,20,24,32,40,64', 'bricks': '8,12,16,20,24,32'}
+
+STEPS = ['leaves', 'adaptation', 'sensitivity', 'sequence', 'residual', 'targets', 'feedback', 'scales', 'bias', 'rotation',
+         'sequence,feedback']
 
 
 def cifar(args):
@@ -47,6 +50,37 @@ def cifar(args):
     print()
 
 
+def ablations(args):
+    """What each step buys: ResNet-20 with one step left out at a time."""
+    images = os.path.join(args.data, 'cifar10/test_2500.bin')
+    model = os.path.join(args.data, 'models/cifar10/resnet20.onnx')
+    print('### ResNet-20 with steps left out\n')
+    if not os.path.exists(model) or not os.path.exists(images):
+        print(f'Not measured: no {model} or no {images}.\n')
+        return
+    out = os.path.join(args.work, 'ablation.lego')
+    cases = [('bricks', '16'), ('bricks', '32'), ('small', '28'), ('small', '64')]
+    print('| without | ' + ' | '.join(f'{c} {r}x: top-1 / KL' for c, r in cases) + ' |')
+    print('|---|' + '---|' * len(cases))
+    for steps in [None] + STEPS:
+        cells = []
+        for codec, ratio in cases:
+            if codec == 'bricks' and steps == 'rotation':
+                cells.append('')
+                continue
+            command = [args.legonet, 'compress', model, '-o', out, '-q', '-c', codec, '-r', ratio] + (['--without', steps] if steps else [])
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                cells.append('not reached: ' + done.stderr.strip().splitlines()[-1])
+                continue
+            found = subprocess.run([args.legonet, 'eval', out, '--cifar10', images, '--against', model, '--json'], capture_output=True,
+                                   text=True, check=True)
+            result = json.loads(found.stdout)
+            cells.append(f"{result['top1']:.2f} / {result['kl']:.3f}")
+        print(f"| {steps or '(nothing)'} | " + ' | '.join(cells) + ' |', flush=True)
+    print()
+
+
 def others(args):
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'agreement.py')
     pictures, labels = (os.path.join(args.data, 'imagenet', n) for n in ('images', 'labels.csv'))
@@ -72,13 +106,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--legonet', required=True)
     parser.add_argument('--data', required=True)
-    parser.add_argument('--only', choices=['cifar', 'others'])
+    parser.add_argument('--only', choices=['cifar', 'ablations', 'others'])
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as args.work:
-        if args.only != 'others':
-            cifar(args)
-        if args.only != 'cifar':
-            others(args)
+        for name, table in (('cifar', cifar), ('ablations', ablations), ('others', others)):
+            if args.only in (None, name):
+                table(args)
 
 
 main()

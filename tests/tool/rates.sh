@@ -42,6 +42,7 @@ assert r['predicted']['examples'] == 256 and 0 <= r['predicted']['drop'] <= 100,
 assert all(l['calibrated'] and l['format'] for l in r['layers']) and len(r['layers']) == 3
 PY
 done
+refused 'no step .luck' "$good" --ratio 4 --without bias,luck
 refused 'exclude one another' "$good" --ratio 4 --size 3K
 refused 'exclude one another' "$good" --bits 4 --max-drop 1
 refused "not '64Q'" "$good" --size 64Q
