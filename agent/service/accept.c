@@ -9,6 +9,22 @@
 
 #define ACCEPTS_A_ROUND 16 /* then others have their turn */
 
+/* Checks the bounds and the policy for a new client. */
+static int admit(struct service *service, struct connection *connection, struct lego_diag *diag)
+{
+    if (service->connection_count > service->start->max_connections)
+        return lego_fail(diag, LEGO_E_EXHAUSTED,
+                         "the agent has as many clients as it may have (limits.connections)");
+    enum peer_role role =
+        peers_role(&service->peers, connection->direct.fd, connection->uid, connection->gid);
+    if (role == PEER_NONE)
+        return lego_fail(diag, LEGO_E_PERMISSION,
+                         "user %u may not use this agent (access.users, access.groups)",
+                         (unsigned)connection->uid);
+    connection->is_admin = role == PEER_ADMIN;
+    return peers_join(&service->peers, connection->uid, &connection->account, diag);
+}
+
 static void adopt(struct service *service, int fd)
 {
     struct lego_diag diag = LEGO_DIAG_INIT;
@@ -23,9 +39,9 @@ static void adopt(struct service *service, int fd)
         connection->next->previous = connection;
     service->connections = connection;
     service->connection_count++;
-    if (service->connection_count > service->start->max_connections)
-        connection_refuse(connection, LEGO_E_EXHAUSTED,
-                          "the agent has as many clients as it may have (limits.connections)");
+    status = admit(service, connection, &diag);
+    if (status != LEGO_OK)
+        connection_refuse(connection, status, lego_diag_text(&diag, status));
     connection_pump(connection);
 }
 

@@ -32,6 +32,8 @@ struct config {
     uint64_t max_queue, max_model_queue, max_queue_bytes, max_batch, max_models;
     uint64_t max_regions, max_region_bytes;
     uint64_t drain_timeout_ms, watch_delay_ms;
+    char *access_users, *access_groups, *access_admin_users, *access_admin_groups;
+    uint64_t quota_connections, quota_requests, quota_bytes;
     char *metrics_textfile;
     uint64_t metrics_interval_ms;
     uint64_t log_level; /* enum log_level */

@@ -377,6 +377,7 @@ int connection_open(const struct connection_host *host, int fd, struct connectio
     atomic_init(&connection->direct.ended, false);
     connection->pid = peer.pid;
     connection->uid = peer.uid;
+    connection->gid = peer.gid;
     connection->out_last = &connection->out;
     connection->reader.limit_bytes = host->max_frame_bytes;
     connection->read_ns = connection->written_ns = clock_ns();

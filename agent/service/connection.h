@@ -55,7 +55,10 @@ struct connection {
     struct direct direct; /* the descriptor, and who writes to it */
     pid_t pid;            /* of the peer, when it connected */
     uid_t uid;
+    gid_t gid;
     uint32_t in_flight;            /* unanswered requests */
+    bool is_admin;                 /* may change what is served */
+    struct peer_account *account;  /* the host's; NULL: it was refused */
     struct queue_peer *queue_peer; /* the host's, made with the first inference */
     struct frame_reader reader;
     struct descriptors descriptors; /* that came and are not registered yet */

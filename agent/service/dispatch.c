@@ -28,6 +28,11 @@ static int dispatch_repository(struct service *service, struct connection *conne
     const char *name = load   ? request->repository_model_load->model_name
                        : back ? request->repository_model_rollback->model_name
                               : request->repository_model_unload->model_name;
+    if (!connection->is_admin)
+        return lego_fail(diag, LEGO_E_PERMISSION,
+                         "user %u may not change what is served (access.admin_users, "
+                         "access.admin_groups)",
+                         (unsigned)connection->uid);
     if (service->draining)
         return lego_fail(diag, LEGO_E_UNAVAILABLE, "the agent is stopping");
     if (load && request->repository_model_load->n_parameters > 0)

@@ -28,10 +28,12 @@ struct inference_job {
     /* The loop's, not looked at by engines: the connection, and the list of all live jobs. */
     void *owner;
     struct inference_job *live_previous, *live_next;
-    char *stream;               /* owned; NULL: of none */
-    uint64_t request_id;        /* of the envelope */
-    struct served_model *model; /* a reference */
-    uint8_t *body;              /* the request's frame, owned; freed as soon as it is unpacked */
+    char *stream;                 /* owned; NULL: of none */
+    uint64_t request_id;          /* of the envelope */
+    struct served_model *model;   /* a reference */
+    struct peer_account *account; /* the loop's: where the request is counted */
+    size_t account_bytes;
+    uint8_t *body; /* the request's frame, owned; freed as soon as it is unpacked */
     size_t body_bytes;
     struct region_table *regions; /* of the client when the request came: a reference */
     size_t max_frame_bytes;       /* of the answer */

@@ -85,6 +85,7 @@ static void answer_job(struct service *service, struct inference_job *job)
     struct served_model *model = job->model;
     unlink_job(service, job);
     model->queued--;
+    peers_finish(job->account, job->account_bytes);
     job->times.total = clock_ns() - job->arrived_ns;
     if (job->status == LEGO_E_FAULT)
         mark_fault(model);
@@ -302,6 +303,11 @@ static int submit(struct service *service, struct connection *connection, struct
         return lego_fail(diag, LEGO_E_EXHAUSTED, "%u requests wait for model \"%s\" already (%s)",
                          model->queued, model->spec.name,
                          model->spec.queue.length ? "its queue" : "limits.model_queue");
+    int status = peers_begin(&service->peers, connection->account, job->body_bytes, diag);
+    if (status != LEGO_OK)
+        return status;
+    job->account = connection->account;
+    job->account_bytes = job->body_bytes;
     /* All is counted before an engine can see the job. */
     uint64_t deadline_ns = job->deadline_ns;
     if (connection->in_flight == 0) /* with more under way the loop writes many answers at once */
@@ -309,8 +315,9 @@ static int submit(struct service *service, struct connection *connection, struct
     connection_begin(connection);
     model_ref(model);
     link_job(service, job);
-    int status = engines_submit(service->engines, job, diag);
+    status = engines_submit(service->engines, job, diag);
     if (status != LEGO_OK) {
+        peers_finish(job->account, job->account_bytes);
         connection_finish(connection);
         unlink_job(service, job);
         loader_release_model(service->loader, model);

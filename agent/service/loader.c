@@ -3,6 +3,7 @@
 #include "agent/service/log.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -112,6 +113,8 @@ static void destroy_dead(struct model_set *dead)
     for (size_t i = 0; i < dead->count; i++)
         model_destroy(dead->items[i]);
     free(dead->items);
+    if (dead->count > 0)
+        malloc_trim(0); /* else the allocator keeps what models have had */
     *dead = (struct model_set){0};
 }
 

@@ -12,10 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define TICK_MS       1000
 #define DRAIN_TICK_MS 20
+
+#define SPARE_DESCRIPTORS 128 /* for models, watches and the rest */
 
 /* Both are called on other threads: they only wake the loop. */
 static void wake_jobs(void *context)
@@ -141,7 +144,26 @@ static void on_released(struct connection *connection)
         service->connections = connection->next;
     if (connection->next)
         connection->next->previous = connection->previous;
+    peers_leave(&service->peers, connection->account);
     free(connection->queue_peer);
+}
+
+/* Descriptors for as many clients as are allowed, where the system grants them. */
+static void raise_descriptors(const struct config *config)
+{
+    struct rlimit limit;
+    rlim_t wanted = (rlim_t)config->max_connections + SPARE_DESCRIPTORS;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+        return;
+    if (wanted > limit.rlim_max) {
+        log_warning("limits.connections is %llu, but the system allows %llu descriptors",
+                    (unsigned long long)config->max_connections,
+                    (unsigned long long)limit.rlim_max);
+        wanted = limit.rlim_max;
+    }
+    limit.rlim_cur = wanted;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        log_warning("the limit on descriptors cannot be raised: %s", strerror(errno));
 }
 
 /* The machine's cores shared out among the engines, unless configured. */
@@ -228,6 +250,7 @@ static int set_up(struct service *service, struct lego_diag *diag)
 {
     const struct config *config = service->start;
     size_engines(service);
+    raise_descriptors(config);
     service->staging = malloc(SERVICE_STAGING_BYTES);
     if (!service->staging)
         return lego_fail(diag, LEGO_E_NOMEM, "no memory for the agent");
@@ -304,6 +327,7 @@ static void tear_down(struct service *service)
     if (service->config != service->start)
         config_free(service->config);
     config_free(service->start);
+    peers_clear(&service->peers);
     free(service->staging);
     if (service->jobs_fd >= 0)
         close(service->jobs_fd);
@@ -324,6 +348,8 @@ int service_run(const struct config_source *source, struct config *config, struc
     signal(SIGPIPE, SIG_IGN);
     int status = service->jobs_fd < 0 ? lego_fail_errno(diag, errno, "cannot set up the event loop")
                                       : LEGO_OK;
+    if (status == LEGO_OK)
+        status = peers_init(&service->peers, config, diag);
     if (status == LEGO_OK)
         status = listener_open(config->socket_path, config->socket_mode, config->socket_group,
                                &service->listener, diag);

@@ -14,6 +14,7 @@
 #include "agent/service/listener.h"
 #include "agent/service/loader.h"
 #include "agent/service/peek.h"
+#include "agent/service/peers.h"
 #include "agent/service/registry.h"
 #include "agent/service/watch.h"
 
@@ -44,6 +45,7 @@ struct service {
     struct registry registry;
     bool first_load_done;
 
+    struct peers peers;
     struct listener listener;
     uv_poll_t accept_poll;
     struct connection_host host;

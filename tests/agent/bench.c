@@ -1,21 +1,28 @@
 /*
  * Prints, for one trivial model: the round trip of one request at a time (median, 99th percentile),
- * the same for bare bytes over a socket pair, and requests a second of several pipelining clients.
+ * the same for bare bytes over a socket pair, requests a second of several pipelining clients, how
+ * evenly busy clients are served, and memory with many idle ones.
  * usage: agent_bench [REQUESTS [CLIENTS]]
  */
 #include "tests/agent/harness.h"
 #include "tests/agent/models.h"
 
 #include <check.h>
+#include <limits.h>
+#include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #define MAX_CLIENTS 64
+#define MAX_IDLE    10000
+#define FAIR_MS     1000
 #define WINDOW      24 /* requests under way of a pipelining client */
 
 static struct agent agent;
@@ -118,17 +125,86 @@ static void bench_pipeline(unsigned count)
            (double)requests * count / (now_us() - start) * 1e6);
 }
 
+static long resident_kib(void)
+{
+    char path[64];
+    long all = 0, resident = 0;
+    snprintf(path, sizeof(path), "/proc/%d/statm", (int)agent.pid);
+    FILE *file = fopen(path, "r");
+    if (!file || fscanf(file, "%ld %ld", &all, &resident) != 2)
+        abort();
+    fclose(file);
+    return resident * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
+/* Connections that do nothing, as many as this process may have descriptors for. */
+static void bench_idle(void)
+{
+    static int fds[MAX_IDLE];
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    unsigned count = limit.rlim_cur > MAX_IDLE + 64 ? MAX_IDLE : (unsigned)limit.rlim_cur - 64;
+    long before = resident_kib();
+    for (unsigned i = 0; i < count; i++)
+        fds[i] = wire_connect(&agent);
+    wire_expect_alive(&agent); /* accepted after all of them */
+    printf("%u idle connections       %.1f MB resident, %.1f before\n", count,
+           (double)resident_kib() / 1024, (double)before / 1024);
+    for (unsigned i = 0; i < count; i++)
+        close(fds[i]);
+}
+
+static atomic_bool fair_stop;
+
+static void *busy_client(void *argument)
+{
+    size_t bytes;
+    int fd = wire_connect(&agent);
+    uint8_t *frame = wire_infer_frame("tiny", 1, 1, 1, &bytes);
+    while (!atomic_load(&fair_stop)) {
+        exchange(fd, frame, bytes);
+        ++*(unsigned *)argument;
+    }
+    free(frame);
+    close(fd);
+    return NULL;
+}
+
+static void bench_fairness(void)
+{
+    pthread_t threads[MAX_CLIENTS];
+    static unsigned answers[MAX_CLIENTS];
+    unsigned least = UINT_MAX, most = 0;
+    for (unsigned i = 0; i < MAX_CLIENTS; i++)
+        if (pthread_create(&threads[i], NULL, busy_client, &answers[i]) != 0)
+            abort();
+    poll(NULL, 0, FAIR_MS);
+    atomic_store(&fair_stop, true);
+    for (unsigned i = 0; i < MAX_CLIENTS; i++) {
+        pthread_join(threads[i], NULL);
+        least = answers[i] < least ? answers[i] : least;
+        most = answers[i] > most ? answers[i] : most;
+    }
+    printf("%u busy clients              %u to %u answers each (%.2f)\n", MAX_CLIENTS, least, most,
+           (double)most / least);
+}
+
 START_TEST(figures)
 {
     double *times = calloc(requests, sizeof(*times));
     ck_assert_ptr_nonnull(times);
-    agent_prepare(&agent, "engines: {threads: 1}\n");
+    agent_prepare(&agent, "engines: {threads: 1}\nlimits: {connections: 20000}\n");
     model_tiny(agent_model(&agent, "tiny.lego"), 1);
     agent_start(&agent, true);
     bench_ping_pong(times);
     bench_round_trip(times);
     bench_pipeline(1);
     bench_pipeline(clients);
+    bench_fairness();
+    bench_idle();
     agent_stop(&agent);
     free(times);
 }
