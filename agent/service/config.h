@@ -29,7 +29,7 @@ struct config {
     uint64_t socket_mode;
     uint64_t engine_count, engine_threads, engine_stall_ms;
     uint64_t max_connections, max_frame_bytes, max_in_flight, max_output_bytes, client_stall_ms;
-    uint64_t max_queue, max_model_queue, max_queue_bytes, max_batch, max_models;
+    uint64_t max_queue, max_model_queue, max_queue_bytes, max_batch, max_models, max_model_bytes;
     uint64_t max_regions, max_region_bytes;
     uint64_t drain_timeout_ms, watch_delay_ms;
     char *access_users, *access_groups, *access_admin_users, *access_admin_groups;

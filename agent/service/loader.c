@@ -8,7 +8,10 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
+
+#define LOADER_NICE 10
 
 struct loader {
     pthread_t thread;
@@ -55,12 +58,39 @@ static struct served_model *reuse(const struct load_job *job, const struct model
     return NULL;
 }
 
-static int load_spec(struct load_job *job, const struct model_spec *spec)
+static uint64_t add_peak(uint64_t sum, const struct served_model *model)
+{
+    uint64_t peak = model->model ? model->peak_bytes : 0;
+    return __builtin_add_overflow(sum, peak, &sum) ? UINT64_MAX : sum;
+}
+
+/* What is loaded while this job runs: all that serves until the switch, what is kept to go back to,
+ * and what the job has loaded. */
+static uint64_t used_bytes(const struct load_job *job)
+{
+    uint64_t used = 0;
+    for (size_t i = 0; i < job->old.count; i++) {
+        used = add_peak(used, job->old.items[i]);
+        if (job->old.items[i]->previous)
+            used = add_peak(used, job->old.items[i]->previous);
+    }
+    for (size_t i = 0; i < job->set.count; i++) {
+        const struct served_model *model = job->set.items[i];
+        if (model_set_find(&job->old, model->spec.name, model->spec.version) != model)
+            used = add_peak(used, model);
+    }
+    return used;
+}
+
+static int load_spec(struct load_job *job, const struct config *config,
+                     const struct model_spec *spec)
 {
     struct served_model *model = reuse(job, spec);
     int status = LEGO_OK;
     if (!model) {
-        status = model_load(spec, job->engines, job->threads, &model, &job->diag);
+        const struct model_admission admission = {.limit_bytes = config->max_model_bytes,
+                                                  .used_bytes = used_bytes(job)};
+        status = model_load(spec, job->engines, job->threads, &admission, &model, &job->diag);
         if (status != LEGO_OK && job->keep_going && status != LEGO_E_NOMEM) {
             log_error("%s", lego_diag_text(&job->diag, status));
             status = model_create_absent(spec, lego_diag_text(&job->diag, status), &model);
@@ -98,7 +128,7 @@ static int load_all(struct load_job *job)
                       "there is no model \"%s\", neither in the configuration nor in %s", job->name,
                       *config->model_directory ? config->model_directory : "a model directory");
     for (size_t i = 0; status == LEGO_OK && i < job->catalogue.count; i++)
-        status = load_spec(job, &job->catalogue.specs[i]);
+        status = load_spec(job, config, &job->catalogue.specs[i]);
     return status;
 }
 
@@ -122,6 +152,9 @@ static void *loader_main(void *argument)
 {
     struct loader *loader = argument;
     pthread_setname_np(pthread_self(), "lego-loader");
+    /* On Linux this is the thread's alone: loading gives way to inference. */
+    if (setpriority(PRIO_PROCESS, (id_t)gettid(), LOADER_NICE) != 0)
+        log_debug("the loader keeps the priority of the others: %s", strerror(errno));
     pthread_mutex_lock(&loader->mutex);
     for (;;) {
         struct load_job *job = loader->todo;

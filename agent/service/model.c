@@ -170,8 +170,25 @@ static int warm_up(struct served_model *served, struct lego_diag *diag)
     return status == LEGO_OK ? status : lego_diag_prefix(diag, status, "warming up");
 }
 
+/* The file's own word for its peak, once for each engine; of a file that says nothing its size. */
+static int admit(struct served_model *served, uint32_t engines,
+                 const struct model_admission *admission, struct lego_diag *diag)
+{
+    const struct lego_package *package = lego_model_package(served->model);
+    uint64_t one = package->peak_bytes ? package->peak_bytes : package->file_bytes;
+    uint64_t limit = admission->limit_bytes, used = admission->used_bytes;
+    if (__builtin_mul_overflow(one, (uint64_t)engines, &served->peak_bytes))
+        served->peak_bytes = UINT64_MAX;
+    if (limit == 0 || (used <= limit && served->peak_bytes <= limit - used))
+        return LEGO_OK;
+    return lego_fail(diag, LEGO_E_LIMIT,
+                     "%s: it may take %" PRIu64 " bytes, %" PRIu64 " are taken by others, and "
+                     "limits.memory is %" PRIu64,
+                     served->spec.path, served->peak_bytes, used, limit);
+}
+
 static int make_ready(struct served_model *served, uint32_t engines, uint32_t threads,
-                      struct lego_diag *diag)
+                      const struct model_admission *admission, struct lego_diag *diag)
 {
     const struct lego_model_options options = {.verify = LEGO_VERIFY_CHECKSUMS,
                                                .resident = served->spec.resident};
@@ -180,6 +197,8 @@ static int make_ready(struct served_model *served, uint32_t engines, uint32_t th
     if (status != LEGO_OK)
         return lego_fail_errno(diag, errno, "%s", served->spec.path);
     status = lego_model_open(served->spec.path, &options, &served->model, diag);
+    if (status == LEGO_OK)
+        status = admit(served, engines, admission, diag);
     if (status != LEGO_OK)
         return status;
     served->sessions = calloc(engines, sizeof(*served->sessions));
@@ -200,13 +219,14 @@ static int make_ready(struct served_model *served, uint32_t engines, uint32_t th
 }
 
 int model_load(const struct model_spec *spec, uint32_t engines, uint32_t threads,
-               struct served_model **ret_model, struct lego_diag *diag)
+               const struct model_admission *admission, struct served_model **ret_model,
+               struct lego_diag *diag)
 {
     struct served_model *model;
     int status = create(spec, &model);
     if (status != LEGO_OK)
         return lego_fail(diag, status, "no memory for model \"%s\"", spec->name);
-    status = make_ready(model, engines, threads, diag);
+    status = make_ready(model, engines, threads, admission, diag);
     if (status != LEGO_OK) {
         model_destroy(model);
         return lego_diag_prefix(diag, status, "model \"%s\" version %" PRIu64, spec->name,

@@ -52,6 +52,7 @@ struct served_model {
     struct model_spec spec;
     char version_text[24];
     struct model_file file;
+    uint64_t peak_bytes;      /* what it may take with all its sessions, as its file says */
     struct lego_model *model; /* NULL: it does not serve, `reason` says why */
     struct lego_session **sessions;
     uint32_t session_count;
@@ -68,13 +69,21 @@ struct served_model {
     struct stats stats;
 };
 
+/* How much memory models may take: `used_bytes` is with others already. */
+struct model_admission {
+    uint64_t limit_bytes; /* 0: no limit */
+    uint64_t used_bytes;
+};
+
 /*
  * Opens, verifies (checksums), makes a session of `threads` threads for each of `engines`,
  * self-tests and warms up. On success one reference is the caller's. The diag names the model and
- * the file. Errors as lego_model_open, lego_session_create, lego_session_selftest.
+ * the file. Errors: E_LIMIT where it is not admitted, else as lego_model_open, lego_session_create,
+ * lego_session_selftest.
  */
 int model_load(const struct model_spec *spec, uint32_t engines, uint32_t threads,
-               struct served_model **ret_model, struct lego_diag *diag);
+               const struct model_admission *admission, struct served_model **ret_model,
+               struct lego_diag *diag);
 
 /* One that does not serve, with the reason (NULL for none). LEGO_E_NOMEM. */
 int model_create_absent(const struct model_spec *spec, const char *reason,

@@ -410,6 +410,21 @@ START_TEST(an_overwritten_file_fails_alone)
 }
 END_TEST
 
+/* What does not fit is refused with the numbers; what serves goes on. */
+START_TEST(memory_is_bounded)
+{
+    float first = answer_of("tiny");
+    agent_write_config(&agent, "engines: {threads: 1}\nlimits: {memory: 1MiB}\n");
+    model_large(agent_model(&agent, "large.lego"), 1024, 2);
+    agent_reload(&agent);
+    index_says("large", "UNAVAILABLE", "are taken by others, and limits.memory is 1048576");
+    ck_assert(answer_of("tiny") == first);
+    agent_write_config(&agent, "engines: {threads: 1}\nlimits: {memory: 1GiB}\n");
+    agent_reload(&agent);
+    index_says("large", "READY", "");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("reload");
@@ -428,6 +443,7 @@ int main(void)
     tcase_add_test(tests, a_version_is_rolled_back);
     tcase_add_test(tests, a_bad_switch_is_rolled_back);
     tcase_add_test(tests, a_good_switch_stays);
+    tcase_add_test(tests, memory_is_bounded);
     tcase_add_test(tests, a_canary_gets_its_share);
     tcase_add_test(tests, an_overwritten_file_fails_alone);
     suite_add_tcase(suite, tests);
