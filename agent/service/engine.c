@@ -78,8 +78,6 @@ static void compute(struct engine *engine, struct inference_job *job)
     }
     atomic_store(&engine->busy_since_ns, now);
     inference_run(job, job->model->sessions[engine->index]);
-    if (job->direct && job->frame && !atomic_load(&job->cancelled))
-        job->written = direct_send(job->direct, job->frame, job->frame_bytes, &job->written_bytes);
     atomic_store(&engine->busy_since_ns, 0);
 }
 
@@ -128,8 +126,12 @@ static void *engine_main(void *argument)
         pthread_mutex_unlock(&engines->mutex);
         compute(engine, job);
         pthread_mutex_lock(&engines->mutex);
-        list_append(&engines->finished, job);
         atomic_store(&engines->has_finished, true);
+        /* Under the mutex: who has the answer finds the job finished. */
+        if (job->direct && job->frame && !atomic_load(&job->cancelled))
+            job->written =
+                direct_send(job->direct, job->frame, job->frame_bytes, &job->written_bytes);
+        list_append(&engines->finished, job);
         bool told = job->written == DIRECT_ALL && !atomic_load(&job->direct->ended);
         if (told || engines->loop_is_woken)
             continue;

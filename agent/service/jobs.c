@@ -310,7 +310,9 @@ static int submit(struct service *service, struct connection *connection, struct
     job->account_bytes = job->body_bytes;
     /* All is counted before an engine can see the job. */
     uint64_t deadline_ns = job->deadline_ns;
-    if (connection->in_flight == 0) /* with more under way the loop writes many answers at once */
+    /* With more under way the loop writes many answers at once; and where the client is at its
+     * bound the loop must hear of the answer, to read on. */
+    if (connection->in_flight == 0 && connection->host->max_in_flight > 1)
         job->direct = &connection->direct;
     connection_begin(connection);
     model_ref(model);

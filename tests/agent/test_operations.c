@@ -33,7 +33,7 @@ static char *metrics(void)
 
 static void expect_line(const char *text, const char *line)
 {
-    ck_assert_msg(strstr(text, line) != NULL, "\"%s\" lacks %s", text, line);
+    ck_assert_msg(strstr(text, line) != NULL, "\"%.1000s\" lacks %s", text, line);
 }
 
 START_TEST(metrics_count)

@@ -405,6 +405,23 @@ START_TEST(answers_say_where_the_time_went)
 }
 END_TEST
 
+/* A client that may have one request under way is read again as soon as it has its answer. */
+START_TEST(one_at_a_time_flows)
+{
+    tear_down();
+    agent_prepare(&agent, "engines: {threads: 1}\nlimits: {in_flight: 1}\nquotas: {requests: 1}\n");
+    model_tiny(agent_model(&agent, "tiny.lego"), 1);
+    agent_start(&agent, true);
+    fd = wire_connect(&agent);
+    for (uint64_t i = 0; i < 300; i++) {
+        add("tiny", i, 1, NULL);
+        send_all(fd);
+        expect(fd, i, LEGO_OK, "");
+    }
+    counted("tiny", 300, 0, 0);
+}
+END_TEST
+
 static uint64_t submit(struct lego_client *client, const struct lego_client_schedule *schedule)
 {
     struct lego_diag diag = LEGO_DIAG_INIT;
@@ -479,6 +496,7 @@ int main(void)
     tcase_add_test(tests, a_stream_makes_its_own_room);
     tcase_add_test(tests, wrong_parameters_are_refused);
     tcase_add_test(tests, answers_say_where_the_time_went);
+    tcase_add_test(tests, one_at_a_time_flows);
     tcase_add_test(tests, the_client_library_schedules);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
