@@ -152,7 +152,8 @@ static void *loader_main(void *argument)
 {
     struct loader *loader = argument;
     pthread_setname_np(pthread_self(), "lego-loader");
-    /* On Linux this is the thread's alone: loading gives way to inference. */
+    /* On Linux this is the thread's alone: loading gives way to inference. The shipped unit's
+     * filter of system calls does not let it, which is worth more there. */
     if (setpriority(PRIO_PROCESS, (id_t)gettid(), LOADER_NICE) != 0)
         log_debug("the loader keeps the priority of the others: %s", strerror(errno));
     pthread_mutex_lock(&loader->mutex);
