@@ -156,6 +156,7 @@ int calibrate_create(const struct lego_package *package, const struct encode_wei
         return status;
     }
     c->logits = find_logits(c->graph);
+    c->values[c->logits].keep = true;
     *ret_calibration = c;
     return LEGO_OK;
 }
@@ -175,6 +176,7 @@ void calibrate_destroy(struct calibration *c)
         free(c->layers[i].targets);
         free(c->layers[i].residuals);
     }
+    free(c->answers);
     free(c->values);
     free(c->layers);
     free(c->public_layers);
@@ -297,6 +299,8 @@ int calibrate_walk(struct calibration *c, calibrate_quantise quantise, void *con
         if (status == LEGO_OK)
             retire(c, n);
     }
+    if (status == LEGO_OK)
+        status = cal_compare_answers(c, diag);
     c->adapted = c->adapted || status == LEGO_OK;
     c->alone = c->alone || (status == LEGO_OK && c->keeps_targets);
     return status;

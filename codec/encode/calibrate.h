@@ -64,6 +64,12 @@ int calibrate_walk(struct calibration *calibration, calibrate_quantise quantise,
                    struct lego_diag *diag);
 
 /*
+ * How far the student's answers were from the teacher's in the last walk, on the examples of
+ * calibration: the mean KL(teacher || student) of the first output taken as logits, in nats.
+ */
+double calibrate_divergence(const struct calibration *calibration);
+
+/*
  * How much the (centred) outputs change per change of each layer's output:
  * ret_sensitivity[layer] > 0, scaled to a geometric mean of 1.
  */

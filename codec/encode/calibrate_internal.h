@@ -1,7 +1,7 @@
 /*
  * What the parts of calibration share: examples and values (calibrate_values.c), running nodes
  * (calibrate_run.c), the walk (calibrate.c), what it samples (calibrate_sample.c), sensitivity
- * (calibrate_sense.c).
+ * (calibrate_sense.c), and what the student answers (calibrate_compare.c).
  */
 #ifndef LEGO_ENCODE_CALIBRATE_INTERNAL_H
 #define LEGO_ENCODE_CALIBRATE_INTERNAL_H
@@ -49,6 +49,8 @@ struct calibration {
     bool adapted;       /* ratio and offset are known */
     bool keeps_targets; /* the first walk keeps what the later ones want of the teacher */
     bool alone;         /* it has: the student walks alone, in the teacher's buffers */
+    float *answers;     /* [images][logits] the teacher's, from the first walk on */
+    double divergence;  /* calibrate_divergence */
     int32_t logits;     /* value before a last Softmax, or the first output */
 };
 
@@ -91,6 +93,9 @@ bool cal_keeps_targets(const struct calibration *c);
  * layer has kept its targets. */
 int cal_quantise_layer(struct calibration *c, struct cal_layer *layer, const float *z,
                        calibrate_quantise quantise, void *context, struct lego_diag *diag);
+
+/* At the end of a walk: how far the student's logits are from the teacher's. */
+int cal_compare_answers(struct calibration *c, struct lego_diag *diag);
 
 /* Elements of the layer's output for one example. */
 static inline size_t cal_layer_elems(const struct layer *layer)

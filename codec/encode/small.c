@@ -1,7 +1,6 @@
-/* The small codec: rotation, walks under a price, the search for the price that meets the size. */
+/* The small codec: walks under a price, the search for the price that meets the size. */
 #include "codec/encode/small.h"
 
-#include "codec/base/half.h"
 #include "codec/base/status.h"
 #include "codec/encode/fit.h"
 #include "codec/encode/trellis_math.h"
@@ -11,19 +10,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WALKS         6
-#define DRAFT_WALKS   3
-#define AIM           0.997 /* of the bytes */
-#define ENOUGH        0.992 /* of the bytes: a walk that takes more of them is not improved on */
-#define STEER         1.5   /* by which the price may leave a walk's own on the way */
-#define MUCH          0.15  /* of the bits that are left */
-#define NEAR          0.01  /* of them */
-#define TRIES         4
-#define LAYER_BYTES   14  /* of a layer's message beside its shape: step, tables, sizes */
-#define ROTATE_BITS   1.3 /* a weight, below which kernels are rotated */
-#define JACOBI_SWEEPS 40
-#define FIRST_PRICE   1e-5 /* of a bit at 28 times smaller */
-#define FIRST_SLOPE   1.5  /* of the logarithms, price over bits */
+#define WALKS       6
+#define DRAWS       4   /* walks that meet the size, of which the best is kept */
+#define DRAW_BITS   0.8 /* a weight, below which walks differ by so much that drawing pays */
+#define DRAFT_WALKS 3
+#define AIM         0.997 /* of the bytes */
+#define ENOUGH      0.992 /* of the bytes: a walk that takes more of them is not improved on */
+#define STEER       1.5   /* by which the price may leave a walk's own on the way */
+#define MUCH        0.15  /* of the bits that are left */
+#define NEAR        0.01  /* of them */
+#define TRIES       4
+#define LAYER_BYTES 14   /* of a layer's message beside its shape: step, tables, sizes */
+#define ROTATE_BITS 1.3  /* a weight, below which kernels are rotated */
+#define FIRST_PRICE 1e-5 /* of a bit at 28 times smaller */
+#define FIRST_SLOPE 1.5  /* of the logarithms, price over bits */
 
 struct small {
     struct lego_package *package;
@@ -36,13 +36,14 @@ struct small {
     struct calibration *calibration; /* the session's */
     uint32_t layer_count;            /* of the walk */
     const struct layer *walked;
-    float **bias;      /* [layer_count] */
-    float **best_bias; /* of the best walk that fits */
-    struct lego_rotation *rotation;
+    float **bias;                   /* [layer_count] */
+    float **best_bias;              /* of the best walk that fits */
     struct lego_coded const **best; /* [weight_count] */
     struct lego_trellis_table *best_tables;
     uint32_t best_table_count;
     uint64_t best_bytes;
+    double best_divergence;
+    uint32_t draws; /* walks to meet the size with: 1, or DRAWS */
     /* Of the walk before this one, by which this one is steered: bits of each weight; of all that
        are still to come, at the walk's price; and how many there are to be. */
     double *last_bits; /* [weight_count] */
@@ -51,130 +52,6 @@ struct small {
     double prices; /* of this walk: logarithms to base 2, by bits */
     uint32_t next, step;
 };
-
-/* Eigenvectors of a symmetric matrix (Jacobi), one a row, by falling eigenvalue. */
-static void eigenvectors(double *a, uint32_t n, double *v)
-{
-    for (uint32_t i = 0; i < n * n; i++)
-        v[i] = i % (n + 1) == 0;
-    for (int sweep = 0; sweep < JACOBI_SWEEPS; sweep++) {
-        for (uint32_t p = 0; p < n; p++) {
-            for (uint32_t q = p + 1; q < n; q++) {
-                if (a[p * n + q] == 0)
-                    continue;
-                const double theta = (a[q * n + q] - a[p * n + p]) / (2 * a[p * n + q]);
-                const double t = (theta < 0 ? -1 : 1) / (fabs(theta) + sqrt(theta * theta + 1));
-                const double c = 1 / sqrt(t * t + 1), s = t * c;
-                for (uint32_t k = 0; k < n; k++) {
-                    const double x = a[k * n + p], y = a[k * n + q];
-                    a[k * n + p] = c * x - s * y;
-                    a[k * n + q] = s * x + c * y;
-                }
-                for (uint32_t k = 0; k < n; k++) {
-                    const double x = a[p * n + k], y = a[q * n + k];
-                    a[p * n + k] = c * x - s * y;
-                    a[q * n + k] = s * x + c * y;
-                    const double e = v[p * n + k], f = v[q * n + k];
-                    v[p * n + k] = c * e - s * f;
-                    v[q * n + k] = s * e + c * f;
-                }
-            }
-        }
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t most = i;
-        for (uint32_t k = i + 1; k < n; k++)
-            most = a[k * n + k] > a[most * n + most] ? k : most;
-        const double value = a[most * n + most];
-        a[most * n + most] = a[i * n + i];
-        a[i * n + i] = value;
-        for (uint32_t k = 0; k < n && most != i; k++) {
-            const double x = v[i * n + k];
-            v[i * n + k] = v[most * n + k];
-            v[most * n + k] = x;
-        }
-    }
-}
-
-/* The taps that most weights' kernels have; 1: no kernels. */
-static uint32_t common_taps(const struct small *s)
-{
-    uint64_t weights[KERN_TRELLIS_MAX_TAPS + 1] = {0};
-    uint32_t best = 1;
-
-    for (uint32_t i = 0; i < s->weight_count; i++) {
-        const struct encode_weight *w = &s->weights[i];
-        if (w->taps > 1 && w->taps <= KERN_TRELLIS_MAX_TAPS && w->columns > w->taps)
-            weights[w->taps] += (uint64_t)w->rows * w->columns;
-    }
-    for (uint32_t t = 2; t <= KERN_TRELLIS_MAX_TAPS; t++)
-        best = weights[t] > weights[best] ? t : best;
-    return best;
-}
-
-/* Adds a layer's second moment of taps, over its variance. */
-static void add_moment(const struct small *s, const struct encode_weight *w, double *moment)
-{
-    const uint32_t taps = w->taps;
-    const size_t elems = (size_t)w->rows * w->columns;
-    double square = 0, *own = calloc((size_t)taps * taps, sizeof(*own));
-    float kernel[KERN_TRELLIS_MAX_TAPS];
-
-    for (size_t i = 0; own && i < elems; i += taps) {
-        for (uint32_t t = 0; t < taps; t++) {
-            kernel[t] = w->data[encode_weight_elem(s->package->graph, w, LEGO_COLUMNS_CHANNEL_MAJOR,
-                                                   (uint32_t)(i / w->columns),
-                                                   (uint32_t)(i % w->columns) + t)];
-            square += (double)kernel[t] * (double)kernel[t];
-        }
-        for (uint32_t a = 0; a < taps * taps; a++)
-            own[a] += (double)kernel[a / taps] * (double)kernel[a % taps];
-    }
-    for (uint32_t a = 0; own && a < taps * taps && square > 0; a++)
-        moment[a] += own[a] / square;
-    free(own);
-}
-
-static int make_rotation(struct small *s)
-{
-    struct lego_arena *arena = s->package->graph->arena;
-    const uint32_t taps = common_taps(s), square = taps * taps;
-    double *moment = calloc(square, sizeof(*moment)), *vectors = calloc(square, sizeof(*vectors));
-    uint16_t *matrix = lego_arena_calloc(arena, square, sizeof(*matrix));
-    float *floats = lego_arena_calloc(arena, square, sizeof(*floats));
-    uint8_t *classes = lego_arena_calloc(arena, taps, 1);
-
-    s->rotation = lego_arena_calloc(arena, 1, sizeof(*s->rotation));
-    const bool enough = moment && vectors && matrix && floats && classes && s->rotation;
-    for (uint32_t i = 0; enough && taps > 1 && i < s->weight_count; i++)
-        if (s->weights[i].taps == taps && s->weights[i].columns > taps)
-            add_moment(s, &s->weights[i], moment);
-    if (enough && taps > 1) {
-        eigenvectors(moment, taps, vectors);
-        for (uint32_t i = 0; i < square; i++) {
-            matrix[i] = lego_half_from_float((float)vectors[i]);
-            floats[i] = lego_half_to_float(matrix[i]);
-        }
-        /* One coefficient, two, three, the rest: those of a rank have tables of their own. */
-        for (uint32_t i = 0; i < taps; i++)
-            classes[i] = i < 1 ? 0 : i < 3 ? 1 : i < 6 ? 2 : 3;
-        *s->rotation = (struct lego_rotation){.taps = taps,
-                                              .class_count = classes[taps - 1] + 1u,
-                                              .matrix = matrix,
-                                              .classes = classes};
-        for (uint32_t i = 0; i < s->weight_count; i++) {
-            if (s->weights[i].taps != taps || s->weights[i].columns == taps)
-                continue;
-            s->layers[i].rotation = s->rotation;
-            s->layers[i].rotation_matrix = floats;
-        }
-        s->package->rotations = s->rotation;
-        s->package->rotation_count = 1;
-    }
-    free(moment);
-    free(vectors);
-    return enough ? LEGO_OK : LEGO_E_NOMEM;
-}
 
 static void forget(struct small_layer *layer)
 {
@@ -277,8 +154,11 @@ static int store(struct small *s, uint64_t *ret_bytes, struct lego_diag *diag)
         bytes += graph->tensors[s->weights[i].tensor].coded->trellis->stream_bytes + LAYER_BYTES +
                  (s->weights[i].rows * 5 + 7) / 8;
     bytes += 4 * (uint64_t)s->package->trellis_table_count;
-    if (s->package->rotation_count > 0)
-        bytes += 2 * (uint64_t)s->rotation->taps * s->rotation->taps + s->rotation->taps + 12;
+    for (uint32_t i = 0; i < s->package->rotation_count; i++) {
+        const uint64_t taps = s->package->rotations[i].taps;
+
+        bytes += 2 * taps * taps + taps + 12;
+    }
     *ret_bytes = bytes;
     free(layers);
     return status;
@@ -292,6 +172,7 @@ static int keep(struct small *s, uint64_t bytes, struct lego_diag *diag)
     s->best_tables = s->package->trellis_tables;
     s->best_table_count = s->package->trellis_table_count;
     s->best_bytes = bytes;
+    s->best_divergence = calibrate_divergence(s->calibration);
     for (uint32_t i = 0; i < s->layer_count; i++) {
         const size_t size = s->walked[i].rows * sizeof(float);
         if (!s->best_bias[i])
@@ -387,22 +268,39 @@ static int walk(struct small *s, uint64_t *ret_bytes, struct lego_diag *diag)
 /*
  * Walks at prices that a secant through the logarithms of price and bytes gives, each steered to
  * the bytes by what the one before it took, until one takes nearly all the bytes that there are.
+ * Far below a bit a weight, chance decides what is left of a network, and so it is tried some
+ * times, with other ridges, and the walk is kept whose answers are nearest to the teacher's.
  */
+/* Fuller is better, until the size is met; then what answers as the teacher does is. */
+static bool is_better(const struct small *s, uint64_t bytes, uint64_t taken)
+{
+    const double enough = ENOUGH * (double)bytes;
+
+    if (taken > bytes || taken == 0)
+        return false;
+    if ((double)taken >= enough && (double)s->best_bytes >= enough)
+        return calibrate_divergence(s->calibration) < s->best_divergence;
+    return taken > s->best_bytes;
+}
+
 static int search(struct small *s, uint64_t bytes, struct lego_diag *diag)
 {
+    static const double ridges[DRAWS] = {0.1, 0.15, 0.4, 0.25};
     double last_price = 0, last_bits = 0;
     uint64_t taken = 0;
 
     s->slope = FIRST_SLOPE;
-    for (uint32_t i = 0; i < WALKS; i++) {
+    for (uint32_t i = 0, met = 0; i < WALKS + s->draws - 1; i++) {
+        s->settings.ridge = ridges[met];
         int status = walk(s, &taken, diag);
-        if (status == LEGO_OK && taken <= bytes && taken > s->best_bytes)
+        const bool meets = taken <= bytes && (double)taken >= ENOUGH * (double)bytes;
+        if (status == LEGO_OK && is_better(s, bytes, taken))
             status = keep(s, taken, diag);
         unstore(s);
         if (status != LEGO_OK)
             return status;
-        if (s->best_bytes >= (uint64_t)(ENOUGH * (double)bytes) ||
-            (s->options->draft && s->best_bytes > 0 && i + 1 >= DRAFT_WALKS))
+        met += meets;
+        if (met >= s->draws || (s->options->draft && s->best_bytes > 0 && i + 1 >= DRAFT_WALKS))
             break;
         double bits = 0;
         for (uint32_t k = 0; k < s->weight_count; k++)
@@ -531,8 +429,9 @@ static int run(struct small *s, struct encode_report *report, struct lego_diag *
     for (uint32_t i = 0; i < s->weight_count; i++)
         s->layers[i].tile_rows = trellis_tile_rows(s->weights[i].rows, s->weights[i].columns, bits);
     if (bits < ROTATE_BITS && !(s->options->without & ENCODE_WITHOUT(ROTATION)) &&
-        make_rotation(s) != LEGO_OK)
+        small_rotate(s->package, s->weights, s->weight_count, s->layers) != LEGO_OK)
         return lego_fail(diag, LEGO_E_NOMEM, "out of memory for a rotation");
+    s->draws = bits < DRAW_BITS && !s->options->draft ? DRAWS : 1;
     s->settings.gain = ratio <= 12 ? 0.65 : ratio <= 20 ? 0.75 : 0.9;
     s->settings.price = FIRST_PRICE * trellis_exp2(2.2 * trellis_log2(ratio / 28));
     s->settings.bias_levels = bits > 1.2 ? 127 : bits > 0.8 ? 63 : 31;

@@ -32,6 +32,7 @@ struct small_settings {
     struct encode_workers *workers;
     const float *old_bias; /* of the layer, NULL: none */
     double price, gain;
+    double ridge;    /* of the mean moment, where the targets pull at the weights */
     int bias_levels; /* of small_round */
 };
 
@@ -41,6 +42,13 @@ struct small_settings {
  */
 int small_quantise(const struct small_settings *settings, struct small_layer *layer,
                    const struct calibrate_stats *stats, float *ret_bias);
+
+/*
+ * Makes the package's rotation, of the taps that most weights' kernels have, and gives it to the
+ * layers [count] that have them. LEGO_E_NOMEM.
+ */
+int small_rotate(struct lego_package *package, const struct encode_weight *weights, uint32_t count,
+                 struct small_layer *layers);
 
 /* Rounds values to whole multiples, up to `levels` (127, 63, 31 or 15), of one fp16 step. */
 void small_round(float *values, uint32_t count, int levels);

@@ -8,8 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RIDGE        0.1 /* of the mean moment, where the targets pull at the weights */
-#define RIDGE_LAST   0.3
+#define RIDGE_LAST   0.3  /* of the mean moment, where the targets pull at the weights */
 #define DAMPING      0.01 /* of the mean moment, in the factor that feeds errors on */
 #define DAMPING_LAST 0.05
 
@@ -47,7 +46,7 @@ static int aim(struct work *w, uint32_t group)
 {
     const size_t n = w->columns, rows = w->group_rows;
     const double *h = w->h + group * n * n;
-    const double ridge = (w->layer->last ? RIDGE_LAST : RIDGE) * mean_diagonal(h, n);
+    const double ridge = (w->layer->last ? RIDGE_LAST : w->settings->ridge) * mean_diagonal(h, n);
 
     return linear_aim(h, w->tx + group * rows * n, rows, n, ridge, w->settings->workers,
                       w->target + group * rows * n);
