@@ -415,6 +415,12 @@ int coder_search(struct coder *c, const struct coder_limit *limit, const char *o
     return status;
 }
 
+const char *coder_predicted_on(const struct coder *c)
+{
+    return c->examples && cli_examples_reused(c->examples) ? "that calibration has seen, too"
+                                                           : "that were held out";
+}
+
 void coder_describe(const struct coder *c, char *text, size_t bytes)
 {
     if (!c->session) {
@@ -498,15 +504,15 @@ void coded_print(const struct coder *c, const struct coded *coded)
     coder_describe(c, text, sizeof(text));
     printf("calibrated on %s", text);
     if (encode_session_unadapted(c->session) > 0)
-        printf("; %u layers have no BatchNorm to correct them by",
+        printf("; layers without a BatchNorm to correct them by: %u",
                encode_session_unadapted(c->session));
     if (alone > 0)
-        printf("; %u layers coded by themselves, as no walk reaches them", alone);
+        printf("; layers coded by themselves, as no walk reaches them: %u", alone);
     if (p->classes)
-        printf("\npredicted: %.2f points lost, another class for %.2f %% of %u examples that were "
-               "held out, KL %.4f\n",
-               p->drop, p->changed, p->examples, p->divergence);
+        printf("\npredicted: %.2f points lost, another class for %.2f %% of %u examples %s, "
+               "KL %.4f\n",
+               p->drop, p->changed, p->examples, coder_predicted_on(c), p->divergence);
     else
-        printf("\npredicted: outputs %.2f %% RMS away on %u examples that were held out\n",
-               p->error, p->examples);
+        printf("\npredicted: outputs %.2f %% RMS away on %u examples %s\n", p->error, p->examples,
+               coder_predicted_on(c));
 }

@@ -80,4 +80,7 @@ void coded_print(const struct coder *coder, const struct coded *coded);
 /* What the calibration looked at, "256 synthetic examples (textured leaves)". */
 void coder_describe(const struct coder *coder, char *text, size_t bytes);
 
+/* Which examples the prediction was made on, after their number. */
+const char *coder_predicted_on(const struct coder *coder);
+
 #endif

@@ -275,6 +275,11 @@ const struct encode_examples *cli_examples_held(const struct cli_examples *e)
     return &e->held.examples;
 }
 
+bool cli_examples_reused(const struct cli_examples *e)
+{
+    return e->held.first == e->calibration.first;
+}
+
 uint32_t cli_examples_skipped(const struct cli_examples *e)
 {
     return e->skipped;

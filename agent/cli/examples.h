@@ -26,6 +26,9 @@ void cli_examples_close(struct cli_examples *examples);
 const struct encode_examples *cli_examples_calibration(const struct cli_examples *examples);
 const struct encode_examples *cli_examples_held(const struct cli_examples *examples);
 
+/* True where they are the same. */
+bool cli_examples_reused(const struct cli_examples *examples);
+
 /* How many were skipped. */
 uint32_t cli_examples_skipped(const struct cli_examples *examples);
 

@@ -102,15 +102,16 @@ static void write_calibration(FILE *out, const struct coder *coder, const struct
     if (coder->examples && cli_examples_skipped(coder->examples) > 0)
         fprintf(out, " %u files of it could not be used.", cli_examples_skipped(coder->examples));
     if (coder->session && encode_session_unadapted(coder->session) > 0)
-        fprintf(out, " %u layers have no BatchNormalization that would correct synthetic examples.",
+        fprintf(out,
+                " Layers without a BatchNormalization that would correct synthetic examples: %u.",
                 encode_session_unadapted(coder->session));
     for (uint32_t i = 0; coded && i < coded->report.layer_count; i++)
         alone += !coded->report.layers[i].calibrated;
     if (coded && coded->predicted && alone > 0)
-        fprintf(out, " %u layers are coded by themselves, as no calibration reaches them.", alone);
+        fprintf(out, " Layers coded by themselves, as no calibration reaches them: %u.", alone);
     if (coded && coded->predicted)
-        fprintf(out, " Predictions are made on %u examples that were held out.",
-                coded->prediction.examples);
+        fprintf(out, " Predictions are made on %u examples %s.", coded->prediction.examples,
+                coder_predicted_on(coder));
     if (coded && coded->selftest[0]) {
         fprintf(out, " No self-test: ");
         html_text(out, coded->selftest);
