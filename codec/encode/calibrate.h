@@ -65,7 +65,8 @@ int calibrate_walk(struct calibration *calibration, calibrate_quantise quantise,
 
 /*
  * How far the student's answers were from the teacher's in the last walk, on the examples of
- * calibration: the mean KL(teacher || student) of the first output taken as logits, in nats.
+ * calibration: the mean KL(teacher || student), in nats, where the first output is one row of
+ * logits, else its squared difference over its square.
  */
 double calibrate_divergence(const struct calibration *calibration);
 

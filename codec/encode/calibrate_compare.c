@@ -37,21 +37,19 @@ static bool keep_answers(struct calibration *c)
     return c->answers != NULL;
 }
 
-int cal_compare_answers(struct calibration *c, struct lego_diag *diag)
+static bool has_classes(const struct calibration *c)
 {
-    const struct cal_value *v = &c->values[c->logits];
-    const size_t elems = v->bytes / sizeof(float);
-    double *p, *q, sum = 0;
+    const struct lego_shape *shape = &c->graph->values[c->logits].shape;
 
-    c->divergence = 0;
-    if (elems == 0 || c->graph->values[c->logits].dtype != LEGO_DTYPE_FLOAT32)
-        return LEGO_OK;
-    p = malloc(2 * elems * sizeof(*p));
-    if (!p || !keep_answers(c)) {
-        free(p);
-        return lego_fail(diag, LEGO_E_NOMEM, "out of memory for the examples' answers");
-    }
-    q = p + elems;
+    return shape->rank == 2 && shape->dim[0] == 1 && shape->dim[1] > 1;
+}
+
+static int divergence_of_classes(struct calibration *c, const struct cal_value *v, size_t elems)
+{
+    double *p = malloc(2 * elems * sizeof(*p)), *q = p + elems, sum = 0;
+
+    if (!p)
+        return LEGO_E_NOMEM;
     for (uint32_t image = 0; image < c->images; image++) {
         soften(c->answers + image * elems, elems, p);
         soften((const float *)(v->student + image * v->bytes), elems, q);
@@ -61,6 +59,38 @@ int cal_compare_answers(struct calibration *c, struct lego_diag *diag)
     c->divergence = sum / c->images;
     free(p);
     return LEGO_OK;
+}
+
+static void divergence_of_values(struct calibration *c, const struct cal_value *v, size_t elems)
+{
+    double error = 0, energy = 0;
+
+    for (size_t i = 0; i < elems * c->images; i++) {
+        const double a = (double)c->answers[i], b = (double)((const float *)v->student)[i];
+
+        error += (a - b) * (a - b);
+        energy += a * a;
+    }
+    c->divergence = energy > 0 ? error / energy : error;
+}
+
+int cal_compare_answers(struct calibration *c, struct lego_diag *diag)
+{
+    const struct cal_value *v = &c->values[c->logits];
+    const size_t elems = v->bytes / sizeof(float);
+    int status = LEGO_OK;
+
+    c->divergence = 0;
+    if (elems == 0 || c->graph->values[c->logits].dtype != LEGO_DTYPE_FLOAT32)
+        return LEGO_OK;
+    if (!keep_answers(c))
+        status = LEGO_E_NOMEM;
+    else if (has_classes(c))
+        status = divergence_of_classes(c, v, elems);
+    else
+        divergence_of_values(c, v, elems);
+    return status == LEGO_OK ? LEGO_OK
+                             : lego_fail(diag, status, "out of memory for the examples' answers");
 }
 
 double calibrate_divergence(const struct calibration *c)
