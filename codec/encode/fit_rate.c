@@ -50,6 +50,50 @@ static bool choose(const struct fit *fit, uint32_t allowed, double price, struct
     return true;
 }
 
+/*
+ * One price leaves bytes over: single layers take the next formats that fit, of those whose
+ * catalogues are there, what saves most error a byte first.
+ */
+static void spend(const struct fit *fit, uint64_t bytes, struct allocation *a)
+{
+    uint32_t used = 0;
+    bool found = true;
+
+    for (uint32_t i = 0; i < fit->weight_count; i++)
+        used |= 1u << a->format[i];
+    while (found) {
+        double most = 0;
+        uint32_t layer = 0, format = 0;
+
+        for (uint32_t i = 0; i < fit->weight_count; i++) {
+            const struct fit_layer *l = &fit->layers[i];
+            const uint64_t now = l->bytes[a->format[i]];
+
+            for (uint32_t f = 0; f < FIT_FORMATS; f++) {
+                if (!(used >> f & 1) || l->bytes[f] <= now || l->bytes[f] - now > bytes - a->bytes)
+                    continue;
+                const double gain = l->sensitivity *
+                                    (l->distortion[a->format[i]] - l->distortion[f]) /
+                                    (double)(l->bytes[f] - now);
+                if (gain > most) {
+                    most = gain;
+                    layer = i;
+                    format = f;
+                }
+            }
+        }
+        found = most > 0;
+        if (found) {
+            const struct fit_layer *l = &fit->layers[layer];
+            const uint32_t old = a->format[layer];
+
+            a->bytes += l->bytes[format] - l->bytes[old];
+            a->error += l->sensitivity * (l->distortion[format] - l->distortion[old]);
+            a->format[layer] = format;
+        }
+    }
+}
+
 /* The lowest price at which the bytes suffice. */
 static bool allocate_with(const struct fit *fit, uint32_t allowed, uint64_t bytes,
                           struct allocation *a)
@@ -66,7 +110,10 @@ static bool allocate_with(const struct fit *fit, uint32_t allowed, uint64_t byte
         else
             low = middle;
     }
-    return choose(fit, allowed, exp2(high), a);
+    if (!choose(fit, allowed, exp2(high), a))
+        return false;
+    spend(fit, bytes, a);
+    return true;
 }
 
 static uint64_t least_bytes(const struct fit *fit, struct allocation *a)
