@@ -17,7 +17,7 @@ CODECS = [
     ('bricks 1x1, K = 16, one catalogue', ['--codec', 'bricks', '--brick', '1x1', '--catalogue', '16', '--scope', 'model']),
     ('bricks 1x1, K = 16, a catalogue a layer', ['--codec', 'bricks', '--brick', '1x1', '--catalogue', '16', '--scope', 'layer']),
     ('bricks 2x1, K = 256, a catalogue a layer', ['--codec', 'bricks', '--brick', '2x1', '--catalogue', '256', '--scope', 'layer']),
-] + [(f'bricks, --ratio {r}', ['--codec', 'bricks', '--ratio', str(r)]) for r in (8, 16, 32)] + [(f'small, --ratio {r}', ['--codec', 'small', '--ratio', str(r)]) for r in (16, 32)]
+] + [(f'bricks, --ratio {r}', ['--codec', 'bricks', '--ratio', str(r)]) for r in (8, 12, 16, 20, 24, 32)] + [(f'small, --ratio {r}', ['--codec', 'small', '--ratio', str(r)]) for r in (8, 12, 16, 20, 24, 32, 40, 64)]
 
 
 def run_json(command):
@@ -34,16 +34,15 @@ def main():
     parser.add_argument('models', nargs='+')
     args = parser.parse_args()
     top1 = lambda path: run_json([args.legonet, 'eval', path, '--cifar10', args.cifar10, '--json'])['top1']
-    print('| model | codec | file bytes | ratio | bits a weight | top-1 % | fp32 top-1 % |')
-    print('|---|---|---|---|---|---|---|')
+    print('| model | codec | ratio | top-1 % | fp32 top-1 % |')
+    print('|---|---|---|---|---|')
     with tempfile.TemporaryDirectory() as folder:
         out = os.path.join(folder, 'model.lego')
         for model in args.models:
             full = top1(model)
             for name, options in CODECS:
                 report = run_json([args.legonet, 'compress', model, '-o', out, '--json'] + options)
-                print(f"| {os.path.basename(model)[:-5]} | {name} | {report['file_bytes']} | {report['ratio']:.1f}x "
-                      f"| {report['bits_per_weight']:.2f} | {top1(out):.2f} | {full:.2f} |", flush=True)
+                print(f"| {os.path.basename(model)[:-5]} | {name} | {report['ratio']:.1f}x | {top1(out):.2f} | {full:.2f} |", flush=True)
 
 
 main()
