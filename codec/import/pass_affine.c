@@ -100,7 +100,8 @@ static float *writable_weight(struct passes *passes, struct lego_node *node, int
         graph->tensors[tensor].data = data;
         return data;
     }
-    int32_t copy = passes_add_constant(passes, old.name, node->name, &old.shape, data);
+    int32_t copy =
+        passes_add_constant(passes, old.name, node->name, LEGO_DTYPE_FLOAT32, &old.shape, data);
     if (copy < 0) {
         *ret_status = copy;
         return NULL;
@@ -155,7 +156,8 @@ static int set_bias(struct passes *passes, struct lego_node *node, const struct 
         data[c] = (float)(before * affine->scale[c] + affine->shift[c]);
     }
     struct lego_shape shape = {.rank = 1, .dim = {(int64_t)affine->channels}};
-    int32_t value = passes_add_constant(passes, node->name, "bias", &shape, data);
+    int32_t value =
+        passes_add_constant(passes, node->name, "bias", LEGO_DTYPE_FLOAT32, &shape, data);
     if (value < 0)
         return value;
     if (node->input_count < 3) {

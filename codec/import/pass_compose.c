@@ -162,27 +162,6 @@ static struct lego_node *fusable_producer(const struct passes *passes, int32_t x
     return takes && node->activation == LEGO_ACT_NONE && node->output_count == 1 ? node : NULL;
 }
 
-/* A node of its own, where ONNX has the operator. */
-static int make_operator(struct passes *passes, struct lego_node *node, enum lego_op op, int32_t x)
-{
-    struct lego_node made = {.name = node->name,
-                             .op = op,
-                             .input_count = 1,
-                             .output_count = 1,
-                             .outputs = node->outputs,
-                             .inputs = lego_arena_calloc(passes->graph->arena, 1, sizeof(int32_t)),
-                             .attrs = node->attrs};
-    if (!made.inputs)
-        return passes_no_memory(passes);
-    made.inputs[0] = -1;
-    int32_t output = node->outputs[0];
-    passes_kill(passes, node);
-    *node = made;
-    passes->producer[output] = (int32_t)(node - passes->graph->nodes);
-    passes_set_input(passes, node, 0, x);
-    return 0;
-}
-
 static int replace(struct passes *passes, struct lego_node *node, const struct product *product,
                    int32_t x, enum lego_activation kind)
 {
@@ -193,8 +172,9 @@ static int replace(struct passes *passes, struct lego_node *node, const struct p
         passes_replace(passes, node, producer);
         node->activation = kind;
     } else {
-        int status = make_operator(passes, node,
-                                   kind == LEGO_ACT_GELU ? LEGO_OP_Gelu : LEGO_OP_HardSwish, x);
+        /* A node of its own, where ONNX has the operator. */
+        int status = passes_become(passes, node,
+                                   kind == LEGO_ACT_GELU ? LEGO_OP_Gelu : LEGO_OP_HardSwish, 1, &x);
         if (status)
             return status;
     }

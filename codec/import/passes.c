@@ -102,6 +102,30 @@ void passes_set_input(struct passes *passes, struct lego_node *node, uint32_t in
     }
 }
 
+int passes_become(struct passes *passes, struct lego_node *node, enum lego_op op,
+                  uint32_t input_count, const int32_t *inputs)
+{
+    struct lego_node made = {
+        .name = node->name,
+        .op = op,
+        .input_count = input_count,
+        .output_count = 1,
+        .outputs = node->outputs,
+        .inputs = lego_arena_calloc(passes->graph->arena, input_count, sizeof *made.inputs),
+        .attrs = node->attrs};
+    if (!made.inputs)
+        return passes_no_memory(passes);
+    int32_t output = node->outputs[0];
+    passes_kill(passes, node);
+    *node = made;
+    passes->producer[output] = (int32_t)(node - passes->graph->nodes);
+    for (uint32_t i = 0; i < input_count; i++) {
+        node->inputs[i] = -1;
+        passes_set_input(passes, node, i, inputs[i]);
+    }
+    return 0;
+}
+
 static int fill_names(struct passes *passes)
 {
     for (uint32_t i = 0; i < passes->graph->value_count; i++)
@@ -111,7 +135,7 @@ static int fill_names(struct passes *passes)
 }
 
 int32_t passes_add_constant(struct passes *passes, const char *base, const char *what,
-                            const struct lego_shape *shape, const float *data)
+                            enum lego_dtype dtype, const struct lego_shape *shape, const void *data)
 {
     struct lego_graph *graph = passes->graph;
     const char *name = lego_arena_printf(passes->scratch, "%s.%s", base, what);
@@ -119,9 +143,8 @@ int32_t passes_add_constant(struct passes *passes, const char *base, const char 
         name = lego_arena_printf(passes->scratch, "%s.%s.%u", base, what, i);
     if (!name || graph->value_count >= passes->capacity)
         return passes_no_memory(passes);
-    int32_t tensor = lego_graph_add_tensor(graph, name, LEGO_DTYPE_FLOAT32, shape);
-    int32_t value =
-        tensor < 0 ? tensor : lego_graph_add_value(graph, name, LEGO_DTYPE_FLOAT32, shape);
+    int32_t tensor = lego_graph_add_tensor(graph, name, dtype, shape);
+    int32_t value = tensor < 0 ? tensor : lego_graph_add_value(graph, name, dtype, shape);
     if (value < 0 || names_set(&passes->names, graph->values[value].name, value) != 0)
         return passes_no_memory(passes);
     graph->tensors[tensor].data = data;
@@ -160,7 +183,7 @@ static void compact(struct lego_graph *graph)
 static int run(struct passes *passes)
 {
     static int (*const order[])(struct passes *) = {
-        pass_identity, pass_affine, pass_residual, pass_compose, pass_activation,
+        pass_identity, pass_pad, pass_affine, pass_residual, pass_compose, pass_activation,
     };
     int status = fill_names(passes);
     for (size_t i = 0; !status && i < sizeof order / sizeof *order; i++) {

@@ -8,8 +8,9 @@
 #include "codec/import/source.h"
 
 /*
- * Removes what does nothing, folds BatchNormalization, scales and biases into weights, fuses
- * residual adds and activations (the fused forms of graph.h), and infers again. `source` holds
+ * Removes what does nothing, pads instead of storing paddings, folds BatchNormalization, scales and
+ * biases into weights, fuses residual adds and activations (the fused forms of graph.h), and infers
+ * again. `source` holds
  * weights that may be changed in place.
  */
 int passes_run(struct lego_graph *graph, struct import_source *source, struct lego_diag *diag);
@@ -33,6 +34,7 @@ struct passes {
 int passes_index(struct passes *passes);
 
 int pass_identity(struct passes *passes);   /* Identity, Cast to the same type, ... */
+int pass_pad(struct passes *passes);        /* Concat with constants of one number */
 int pass_affine(struct passes *passes);     /* BatchNormalization, Mul, Add into weights, bias */
 int pass_residual(struct passes *passes);   /* Add into Conv's fourth input */
 int pass_compose(struct passes *passes);    /* HardSwish, SiLU, Gelu written as their formulas */
@@ -53,9 +55,15 @@ void passes_kill(struct passes *passes, struct lego_node *node);
 /* Changes what an input of a node is; keeps the counts. */
 void passes_set_input(struct passes *passes, struct lego_node *node, uint32_t index, int32_t value);
 
-/* Adds a constant of a fresh name ("<base>.<what>"); returns its value, or an error. */
+/* The node becomes another one without attributes, whose only output is what its first one was. */
+int passes_become(struct passes *passes, struct lego_node *node, enum lego_op op,
+                  uint32_t input_count, const int32_t *inputs);
+
+/* Adds a constant of a fresh name ("<base>.<what>"); returns its value, or an error. `data` is
+ * aligned and lives as long as the graph. */
 int32_t passes_add_constant(struct passes *passes, const char *base, const char *what,
-                            const struct lego_shape *shape, const float *data);
+                            enum lego_dtype dtype, const struct lego_shape *shape,
+                            const void *data);
 
 /* A dense fp32 constant of a node's input, NULL where it is none. */
 const struct lego_tensor *passes_floats(const struct passes *passes, const struct lego_node *node,

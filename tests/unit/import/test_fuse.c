@@ -438,6 +438,37 @@ START_TEST(identity_goes)
 }
 END_TEST
 
+/* A Concat with zeros, behind `r` or on both sides. */
+static void put_padding(struct model *model, int which)
+{
+    static const float number[256];
+    float other[256] = {[255] = 1};
+    model_floats(model, "a", "2,8,4,4", number);
+    model_floats(model, "b", "2,8,4,4", which == 2 ? other : number);
+    node_begin(model, "Concat", which == 0 ? "r,b" : "a,r,b", "y");
+    node_int(model, "axis", which == 0 ? 1 : -3);
+    node_end(model);
+}
+
+START_TEST(padding_by_concat)
+{
+    /* After (0), on both sides (1); what holds another number stays (2), and sizes that are not
+     * known to fit (3). */
+    struct model model;
+    model_open(&model, 13);
+    model_input(&model, "x", LEGO_DTYPE_FLOAT32, _i == 3 ? "?,3,4,4" : "2,3,4,4");
+    model_node(&model, "Exp", "x", "r");
+    put_padding(&model, _i);
+    model_output(&model, "y");
+    struct lego_package *package = model_compare(&model);
+    ck_assert_uint_eq(count_nodes(package->graph, _i < 2 ? LEGO_OP_Pad : LEGO_OP_Concat), 1);
+    for (uint32_t i = 0; _i < 2 && i < package->graph->tensor_count; i++)
+        ck_assert_uint_le(package->graph->tensors[i].bytes, 64);
+    lego_package_destroy(package);
+    model_free(&model);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("import: passes");
@@ -457,6 +488,7 @@ int main(void)
     tcase_add_loop_test(tcase, residual_into_conv, 0, 3);
     tcase_add_loop_test(tcase, residual_stays, 0, 3);
     tcase_add_test(tcase, identity_goes);
+    tcase_add_loop_test(tcase, padding_by_concat, 0, 4);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
     int failed = srunner_ntests_failed(runner);
