@@ -452,8 +452,8 @@ static int receive(struct lego_client *client, struct lego_diag *diag)
 {
     int status = make_room(client, FIRST_IN_BYTES, diag);
     while (status == LEGO_OK) {
-        ssize_t got = recv(client->fd, client->in + client->in_bytes,
-                           client->in_capacity - client->in_bytes, 0);
+        size_t room = client->in_capacity - client->in_bytes;
+        ssize_t got = recv(client->fd, client->in + client->in_bytes, room, 0);
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
@@ -464,6 +464,8 @@ static int receive(struct lego_client *client, struct lego_diag *diag)
             return broke_errno(client, ECONNRESET, diag);
         client->in_bytes += (size_t)got;
         status = take_frames(client, diag);
+        if ((size_t)got < room) /* that was all; an end of the stream shows at the next wait */
+            break;
     }
     return status;
 }

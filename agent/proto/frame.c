@@ -2,6 +2,7 @@
 
 #include "codec/base/arith.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 
 #define LEGO_STATUS(name, value, text) \
@@ -9,40 +10,88 @@
 #include "codec/base/status.def"
 #undef LEGO_STATUS
 
-/* What malloc adds to each block, about: it counts, or many small blocks would look cheap. */
+/* What each block costs beside its bytes, about: or many small blocks would look cheap. */
 #define BLOCK_OVERHEAD_BYTES 16
 
 #define IPC_UNPACK_BASE_BYTES  ((size_t)64 << 10)
 #define IPC_UNPACK_EXTRA_BYTES ((size_t)16 << 20)
 
-struct budget {
-    ProtobufCAllocator allocator;
-    size_t left_bytes;
-    bool exceeded, out_of_memory;
+/* Of the first block, which holds a small message whole: then there is one malloc for it. */
+#define POOL_BASE_BYTES 1024u
+#define POOL_MAX_BYTES  ((size_t)8 << 10)
+#define POOL_ALIGN      16u
+
+/* A block that the first one had no room for. */
+struct pool_block {
+    _Alignas(POOL_ALIGN) struct pool_block *next;
 };
 
-static void *budget_alloc(void *context, size_t bytes)
+/* The memory of one message, which is the first thing in it: so its pool is found again. */
+struct pool {
+    struct pool_block *blocks;
+    size_t used_bytes, capacity_bytes;
+    size_t left_bytes; /* of the budget */
+    bool exceeded, out_of_memory;
+    _Alignas(POOL_ALIGN) uint8_t data[];
+};
+
+static void *pool_alloc(void *context, size_t bytes)
 {
-    struct budget *budget = context;
+    struct pool *pool = context;
     size_t cost;
-    if (!lego_add_size(bytes, BLOCK_OVERHEAD_BYTES, &cost) || cost > budget->left_bytes) {
-        budget->exceeded = true;
+    if (!lego_add_size(bytes, BLOCK_OVERHEAD_BYTES, &cost) || cost > pool->left_bytes) {
+        pool->exceeded = true;
         return NULL;
     }
-    void *block = malloc(bytes ? bytes : 1);
+    pool->left_bytes -= cost;
+    if (bytes <= pool->capacity_bytes - pool->used_bytes) {
+        void *place = pool->data + pool->used_bytes;
+        pool->used_bytes += (bytes + POOL_ALIGN - 1) & ~(size_t)(POOL_ALIGN - 1);
+        return place;
+    }
+    struct pool_block *block = malloc(sizeof(*block) + bytes);
     if (!block) {
-        budget->out_of_memory = true;
+        pool->out_of_memory = true;
         return NULL;
     }
-    budget->left_bytes -= cost;
-    return block;
+    block->next = pool->blocks;
+    pool->blocks = block;
+    return block + 1;
 }
 
-/* Memory that is given back is not credited: total work is bounded, too. */
-static void budget_free(void *context, void *block)
+/* All goes at once. Memory that is given back is not credited: total work is bounded, too. */
+static void pool_keep(void *context, void *place)
 {
     (void)context;
-    free(block);
+    (void)place;
+}
+
+static struct pool *pool_create(size_t body_bytes)
+{
+    size_t capacity =
+        lego_min_size(body_bytes, POOL_MAX_BYTES / 4) * 4 + POOL_BASE_BYTES; /* a multiple */
+    capacity = lego_min_size(capacity, POOL_MAX_BYTES) & ~(size_t)(POOL_ALIGN - 1);
+    struct pool *pool = malloc(sizeof(*pool) + capacity);
+    if (pool)
+        *pool =
+            (struct pool){.capacity_bytes = capacity, .left_bytes = ipc_unpack_budget(body_bytes)};
+    return pool;
+}
+
+static void pool_free(struct pool *pool)
+{
+    while (pool->blocks) {
+        struct pool_block *block = pool->blocks;
+        pool->blocks = block->next;
+        free(block);
+    }
+    free(pool);
+}
+
+static void free_message(void *message)
+{
+    if (message)
+        pool_free((struct pool *)((uint8_t *)message - offsetof(struct pool, data)));
 }
 
 int ipc_frame_length(const uint8_t header[IPC_FRAME_HEADER_BYTES], size_t limit_bytes,
@@ -97,26 +146,34 @@ size_t ipc_unpack_budget(size_t body_bytes)
     return budget;
 }
 
-static int unpack(const ProtobufCMessageDescriptor *descriptor, const uint8_t *body, size_t bytes,
-                  ProtobufCMessage **ret_message, struct lego_diag *diag)
+static int unpack_failure(const struct pool *pool, const ProtobufCMessageDescriptor *descriptor,
+                          size_t bytes, struct lego_diag *diag)
 {
-    struct budget budget = {.left_bytes = ipc_unpack_budget(bytes)};
-    budget.allocator =
-        (ProtobufCAllocator){.alloc = budget_alloc, .free = budget_free, .allocator_data = &budget};
-    ProtobufCMessage *message =
-        protobuf_c_message_unpack(descriptor, &budget.allocator, bytes, body);
-    if (message) {
-        *ret_message = message;
-        return LEGO_OK;
-    }
-    if (budget.out_of_memory)
+    if (pool->out_of_memory)
         return lego_fail(diag, LEGO_E_NOMEM, "no memory to unpack a message of %zu bytes", bytes);
-    if (budget.exceeded)
+    if (pool->exceeded)
         return lego_fail(diag, LEGO_E_LIMIT,
                          "a message of %zu bytes would take more than %zu bytes of memory", bytes,
                          ipc_unpack_budget(bytes));
     return lego_fail(diag, LEGO_E_FORMAT, "the frame holds no valid %s message (%zu bytes)",
                      descriptor->name, bytes);
+}
+
+static int unpack(const ProtobufCMessageDescriptor *descriptor, const uint8_t *body, size_t bytes,
+                  ProtobufCMessage **ret_message, struct lego_diag *diag)
+{
+    struct pool *pool = pool_create(bytes);
+    if (!pool)
+        return lego_fail(diag, LEGO_E_NOMEM, "no memory to unpack a message of %zu bytes", bytes);
+    ProtobufCAllocator allocator = {.alloc = pool_alloc, .free = pool_keep, .allocator_data = pool};
+    ProtobufCMessage *message = protobuf_c_message_unpack(descriptor, &allocator, bytes, body);
+    if (message && (uint8_t *)message == pool->data) {
+        *ret_message = message;
+        return LEGO_OK;
+    }
+    int status = unpack_failure(pool, descriptor, bytes, diag);
+    pool_free(pool);
+    return status;
 }
 
 int ipc_request_unpack(const uint8_t *body, size_t bytes, Legonet__Request **ret_request,
@@ -139,15 +196,14 @@ int ipc_response_unpack(const uint8_t *body, size_t bytes, Legonet__Response **r
     return status;
 }
 
-/* Blocks came from malloc, so the default allocator may free them. */
 void ipc_request_free(Legonet__Request *request)
 {
-    legonet__request__free_unpacked(request, NULL);
+    free_message(request);
 }
 
 void ipc_response_free(Legonet__Response *response)
 {
-    legonet__response__free_unpacked(response, NULL);
+    free_message(response);
 }
 
 uint64_t ipc_request_peek_id(const uint8_t *body, size_t bytes)
