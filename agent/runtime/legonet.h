@@ -102,6 +102,13 @@ int lego_session_prepare(struct lego_session *session, const struct lego_io *inp
                          struct lego_diag *diag);
 
 /*
+ * True where the session is ready for these shapes (it ran with them last, or was prepared for
+ * them) and takes about the same time for any data: no step depends on values, as loops do.
+ */
+bool lego_session_is_steady(struct lego_session *session, const struct lego_io *inputs,
+                            uint32_t input_count);
+
+/*
  * Runs the model on all its inputs, in the model's order. Each outputs[k] comes with data and bytes
  * (capacity) and leaves with dtype, shape and bytes used; data NULL: not wanted by copy, and left
  * pointing into the session until its next run. Errors: E_SHAPE and E_TYPE name the input; E_LIMIT

@@ -81,7 +81,8 @@ struct plan {
     size_t arena_bytes, shared_bytes, slot_bytes, zero_elems;
     struct weights *weights; /* of constants that were folded for this plan */
     size_t weights_bytes;
-    bool dynamic; /* some value's size depends on the data */
+    bool dynamic;   /* some value's size depends on the data */
+    bool evaluated; /* some step is the reference evaluation: its time may depend on the data */
 };
 
 /* While a plan is made. */

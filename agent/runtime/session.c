@@ -285,6 +285,16 @@ int lego_session_prepare(struct lego_session *session, const struct lego_io *inp
     return LEGO_OK;
 }
 
+bool lego_session_is_steady(struct lego_session *session, const struct lego_io *inputs,
+                            uint32_t input_count)
+{
+    const struct plan *plan = session->plan;
+
+    return plan && !plan->dynamic && !plan->evaluated &&
+           session_check_inputs(session, inputs, input_count, true, NULL) == LEGO_OK &&
+           plan_matches(plan, session->shapes);
+}
+
 static double now_us(void)
 {
     struct timespec now;

@@ -140,6 +140,7 @@ int plan_eval(struct plan_builder *b, const struct lego_node *node)
         plan_need_slot(b, eval_scratch_bytes(node->input_count, node->output_count));
         step = plan_step_add(b, node, eval_run, sizeof(struct eval_detail), values,
                              node->input_count, outputs, node->output_count);
+        b->plan->evaluated = true;
         if (step)
             *(struct eval_detail *)step->detail =
                 (struct eval_detail){.node = node, .dynamic = dynamic};

@@ -285,6 +285,7 @@ static void read_input(struct connection *connection)
         return;
     }
     connection->read_ns = clock_ns();
+    connection->was_served = false;
     if (direct > 0) {
         frame_reader_advance(&connection->reader, (size_t)got);
         return;

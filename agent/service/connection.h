@@ -58,6 +58,7 @@ struct connection {
     gid_t gid;
     uint32_t in_flight;            /* unanswered requests */
     bool is_admin;                 /* may change what is served */
+    bool was_served;               /* the host's: cleared when bytes come */
     struct peer_account *account;  /* the host's; NULL: it was refused */
     struct queue_peer *queue_peer; /* the host's, made with the first inference */
     struct frame_reader reader;

@@ -16,6 +16,7 @@ struct engine {
     struct engines *engines;
     uint32_t index;
     atomic_uint_fast64_t busy_since_ns; /* 0: idle */
+    bool has_job;                       /* under the mutex */
 };
 
 struct job_list {
@@ -123,9 +124,11 @@ static void *engine_main(void *argument)
             sleep_engine(engines);
             continue;
         }
+        engine->has_job = true;
         pthread_mutex_unlock(&engines->mutex);
         compute(engine, job);
         pthread_mutex_lock(&engines->mutex);
+        engine->has_job = false;
         atomic_store(&engines->has_finished, true);
         /* Under the mutex: who has the answer finds the job finished. */
         if (job->direct && job->frame && !atomic_load(&job->cancelled))
@@ -207,6 +210,28 @@ int engines_submit(struct engines *engines, struct inference_job *job, struct le
     if (wake)
         wake_engine(engines);
     return status;
+}
+
+/* An engine that has nothing to do and, while nothing is submitted, will have nothing; NULL. */
+static struct engine *find_idle(struct engines *engines)
+{
+    struct engine *idle = NULL;
+    pthread_mutex_lock(&engines->mutex);
+    for (uint32_t i = 0; engines->queue.jobs == 0 && !idle && i < engines->started; i++)
+        if (!engines->threads[i].has_job)
+            idle = &engines->threads[i];
+    pthread_mutex_unlock(&engines->mutex);
+    return idle;
+}
+
+bool engines_run_here(struct engines *engines, struct inference_job *job)
+{
+    struct engine *engine = find_idle(engines);
+    uint64_t now = clock_ns();
+    if (!engine || (job->deadline_ns && now >= job->deadline_ns))
+        return false;
+    job->times.queue = now - job->arrived_ns;
+    return inference_run_steady(job, job->model->sessions[engine->index]);
 }
 
 struct inference_job *

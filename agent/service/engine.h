@@ -71,6 +71,14 @@ int engines_start(const struct engines_options *options, struct engines **ret_en
  * the bound named. */
 int engines_submit(struct engines *engines, struct inference_job *job, struct lego_diag *diag);
 
+/*
+ * Computes a job on the caller's thread, in place of an idle engine, where none waits: for what
+ * takes less time than handing it over. Only the thread that submits may call it. False where no
+ * engine is idle or the session is not ready for the job: it is to be submitted. The job stays the
+ * caller's.
+ */
+bool engines_run_here(struct engines *engines, struct inference_job *job);
+
 /* Takes waiting jobs out of the queue: see queue_withdraw. They are the caller's again. */
 struct inference_job *
 engines_withdraw(struct engines *engines, struct queue_peer *peer,

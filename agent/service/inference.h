@@ -95,6 +95,10 @@ int inference_answer(const struct inference_job *job, const Inference__ModelInfe
 /* Does the job: unpacks, binds, runs, packs. Always leaves an answer, but where memory is out. */
 void inference_run(struct inference_job *job, struct lego_session *session);
 
+/* The same where the session is steady for these shapes (lego_session_is_steady); false, and
+ * nothing is done, where it is not. */
+bool inference_run_steady(struct inference_job *job, struct lego_session *session);
+
 /* Answers a job whose deadline has passed while it waited. */
 void inference_expire(struct inference_job *job);
 

@@ -11,6 +11,8 @@
 
 #define TIME_COUNT 3
 
+#define RUN_NOT_STEADY 1 /* beside the statuses */
+
 typedef Inference__ModelInferResponse__InferOutputTensor output_tensor;
 
 /* Parameters of an output that was put into shared memory. */
@@ -175,12 +177,17 @@ int inference_answer(const struct inference_job *job, const Inference__ModelInfe
     return status;
 }
 
+/* The request's frame is not kept while the model runs. */
+static void drop_body(struct inference_job *job)
+{
+    free(job->body);
+    job->body = NULL;
+}
+
 /* The request's own message, once it is known to be for this job's model. */
 static int unpack(struct inference_job *job, Legonet__Request **ret_request, struct lego_diag *diag)
 {
     int status = ipc_request_unpack(job->body, job->body_bytes, ret_request, diag);
-    free(job->body);
-    job->body = NULL;
     if (status != LEGO_OK)
         return status;
     const Legonet__Request *request = *ret_request;
@@ -191,7 +198,7 @@ static int unpack(struct inference_job *job, Legonet__Request **ret_request, str
     return LEGO_OK;
 }
 
-static int run(struct inference_job *job, struct lego_session *session,
+static int run(struct inference_job *job, struct lego_session *session, bool steady_only,
                const Inference__ModelInferRequest *request, struct lego_diag *diag)
 {
     struct inference_call call;
@@ -200,6 +207,10 @@ static int run(struct inference_job *job, struct lego_session *session,
         inference_bind(job->model->model, request, job->regions, job->max_batch, &call, diag);
     if (status != LEGO_OK)
         return status;
+    if (steady_only && !lego_session_is_steady(session, call.inputs, call.input_count)) {
+        inference_call_clear(&call);
+        return RUN_NOT_STEADY;
+    }
     uint64_t bound = clock_ns();
     status = lego_session_run(session, call.inputs, call.input_count, call.outputs,
                               call.output_count, diag);
@@ -224,17 +235,33 @@ void inference_expire(struct inference_job *job)
     job->frame = answer_error_frame(job->request_id, job->status, text, &job->frame_bytes);
 }
 
-void inference_run(struct inference_job *job, struct lego_session *session)
+static bool run_job(struct inference_job *job, struct lego_session *session, bool steady_only)
 {
     struct lego_diag diag = LEGO_DIAG_INIT;
     Legonet__Request *request = NULL;
     uint64_t start = clock_ns();
-    job->status = unpack(job, &request, &diag);
+    int status = unpack(job, &request, &diag);
     job->times.input = clock_ns() - start;
-    if (job->status == LEGO_OK)
-        job->status = run(job, session, request->model_infer, &diag);
-    if (job->status != LEGO_OK)
-        job->frame = answer_error_frame(job->request_id, job->status,
-                                        lego_diag_text(&diag, job->status), &job->frame_bytes);
+    if (!steady_only)
+        drop_body(job);
+    if (status == LEGO_OK)
+        status = run(job, session, steady_only, request->model_infer, &diag);
+    if (status < 0)
+        job->frame = answer_error_frame(job->request_id, status, lego_diag_text(&diag, status),
+                                        &job->frame_bytes);
     ipc_request_free(request);
+    if (status == RUN_NOT_STEADY)
+        return false;
+    job->status = status;
+    return true;
+}
+
+void inference_run(struct inference_job *job, struct lego_session *session)
+{
+    run_job(job, session, false);
+}
+
+bool inference_run_steady(struct inference_job *job, struct lego_session *session)
+{
+    return run_job(job, session, true);
 }

@@ -13,6 +13,7 @@
 
 #define MAX_TIMEOUT_US ((uint64_t)86400 * 1000000) /* a day: longer is as good as none */
 #define NO_DEADLINE    UINT64_MAX
+#define MAX_HERE_BYTES 4096u /* of a request that is computed on the loop */
 
 static void link_job(struct service *service, struct inference_job *job)
 {
@@ -92,6 +93,8 @@ static void answer_job(struct service *service, struct inference_job *job)
     if (atomic_load(&job->cancelled) && job->written == DIRECT_NOT)
         set_failure(job, LEGO_E_CANCELLED, "cancelled while it was computed");
     stats_add(&model->stats, job->status, &job->times, job->rows);
+    if (job->status == LEGO_OK)
+        stats_pace_add(&model->pace, job->body_bytes, &job->times);
     try_model(service, model, job->status);
     send_answer(connection, job);
     loader_release_model(service->loader, model);
@@ -293,6 +296,17 @@ static int create_job(struct service *service, struct connection *connection,
     return LEGO_OK;
 }
 
+/*
+ * Requests of a model that is known to be quick are computed here and now, while an engine is idle:
+ * to hand one over and wake two threads takes longer. Only the first of what a client has sent, so
+ * that others get their turn; and no shared memory, which can be slow to read.
+ */
+static bool may_run_here(const struct connection *connection, const struct inference_job *job)
+{
+    return !connection->was_served && connection->in_flight == 0 && !job->regions &&
+           job->body_bytes <= MAX_HERE_BYTES && stats_is_quick(&job->model->pace, job->body_bytes);
+}
+
 static int submit(struct service *service, struct connection *connection, struct inference_job *job,
                   struct lego_diag *diag)
 {
@@ -310,6 +324,7 @@ static int submit(struct service *service, struct connection *connection, struct
     job->account_bytes = job->body_bytes;
     /* All is counted before an engine can see the job. */
     uint64_t deadline_ns = job->deadline_ns;
+    bool here = may_run_here(connection, job);
     /* With more under way the loop writes many answers at once; and where the client is at its
      * bound the loop must hear of the answer, to read on. */
     if (connection->in_flight == 0 && connection->host->max_in_flight > 1)
@@ -317,6 +332,12 @@ static int submit(struct service *service, struct connection *connection, struct
     connection_begin(connection);
     model_ref(model);
     link_job(service, job);
+    if (here && engines_run_here(service->engines, job)) {
+        model->queued++;
+        connection->was_served = true;
+        finish_jobs(service, job, false); /* whoever parses the client's input pumps */
+        return LEGO_OK;
+    }
     status = engines_submit(service->engines, job, diag);
     if (status != LEGO_OK) {
         peers_finish(job->account, job->account_bytes);

@@ -3,8 +3,8 @@
  * engine.
  *
  * Made and destroyed by the loader's thread; between, the loop thread owns its state and counts,
- * and engine e alone uses sessions[e]. References are counted; the last one gone, the loader
- * destroys.
+ * and engine e alone uses sessions[e], or the loop in its place (engines_run_here). References are
+ * counted; the last one gone, the loader destroys.
  */
 #ifndef LEGO_SERVICE_MODEL_H
 #define LEGO_SERVICE_MODEL_H
@@ -67,6 +67,7 @@ struct served_model {
     uint32_t canary_credit;        /* in percent of a request */
     uint32_t queued;
     struct stats stats;
+    struct stats_pace pace;
 };
 
 /* How much memory models may take: `used_bytes` is with others already. */

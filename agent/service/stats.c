@@ -38,3 +38,22 @@ void stats_add(struct stats *stats, int status, const struct stats_times *times,
     add(&stats->infer, times->infer);
     add(&stats->output, times->output);
 }
+
+void stats_pace_add(struct stats_pace *pace, size_t bytes, const struct stats_times *times)
+{
+    uint64_t ns = times->input + times->infer + times->output;
+    if (bytes > pace->bytes)
+        *pace = (struct stats_pace){.bytes = bytes, .ns = ns};
+    else if (ns > pace->ns)
+        pace->ns += (ns - pace->ns) / 4;
+    else
+        pace->ns -= (pace->ns - ns) / 8;
+    if (pace->samples < STATS_QUICK_SAMPLES)
+        pace->samples++;
+}
+
+bool stats_is_quick(const struct stats_pace *pace, size_t bytes)
+{
+    return pace->samples == STATS_QUICK_SAMPLES && bytes <= pace->bytes &&
+           pace->ns <= STATS_QUICK_NS;
+}

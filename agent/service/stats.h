@@ -3,6 +3,7 @@
 #define LEGO_SERVICE_STATS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* Successes by their time: bucket i holds those up to 64 us * 2^i that no bucket before it holds;
@@ -32,6 +33,23 @@ struct stats {
     uint64_t executions;
     uint64_t last_inference_ms; /* since the epoch */
 };
+
+/*
+ * How long requests of a model take an engine, as a moving average that rises fast and falls
+ * slowly; of requests of up to `bytes`.
+ */
+struct stats_pace {
+    uint64_t ns;
+    size_t bytes;
+    uint32_t samples;
+};
+
+/* What is fast enough to be computed on the loop, and after how many samples that is known. */
+#define STATS_QUICK_NS      30000u
+#define STATS_QUICK_SAMPLES 16u
+
+void stats_pace_add(struct stats_pace *pace, size_t bytes, const struct stats_times *times);
+bool stats_is_quick(const struct stats_pace *pace, size_t bytes);
 
 /* Adds one request by its status (LEGO_OK, LEGO_E_*); `rows` counts only where it succeeded. */
 void stats_add(struct stats *stats, int status, const struct stats_times *times, uint64_t rows);

@@ -188,6 +188,30 @@ START_TEST(every_answer_is_right)
 }
 END_TEST
 
+/* One request at a time, which the loop computes itself as soon as it knows the model's pace: runs
+ * of one shape, so that sessions are ready for it, and changes between them. */
+START_TEST(every_answer_to_one_at_a_time_is_right)
+{
+    start(_i == 0 ? "engines: {count: 1, threads: 1}\n" : "engines: {count: 2, threads: 2}\n");
+    int fd = wire_connect(&agent);
+    for (uint32_t i = 0; i < REQUESTS; i++) {
+        size_t bytes;
+        uint32_t kind = i % 50 < 40 ? (i / 50 * MAX_ROWS) % KINDS : i % KINDS;
+        uint8_t *frame = wire_infer_frame("m", i + 1, kind, rows_of(kind), &bytes);
+        wire_send(fd, frame, bytes);
+        free(frame);
+        Legonet__Response *response = wire_receive(fd);
+        ck_assert_ptr_nonnull(response);
+        ck_assert_uint_eq(response->id, i + 1);
+        ck_assert_msg(response->status == LEGONET__STATUS__OK, "%s", response->message);
+        ck_assert(is_right(kind, &response->model_infer->raw_output_contents[0]));
+        ipc_response_free(response);
+    }
+    close(fd);
+    agent_stop(&agent);
+}
+END_TEST
+
 static void copy_file(const char *from, const char *to)
 {
     static char data[1 << 16];
@@ -267,6 +291,7 @@ int main(void)
     TCase *tests = tcase_create("load");
     tcase_set_timeout(tests, 300);
     tcase_add_loop_test(tests, every_answer_is_right, 0, 2);
+    tcase_add_loop_test(tests, every_answer_to_one_at_a_time_is_right, 0, 2);
     tcase_add_test(tests, reloads_lose_nothing);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);

@@ -171,6 +171,25 @@ START_TEST(test_outputs_by_copy_and_by_look)
 }
 END_TEST
 
+START_TEST(test_steady_where_it_ran_with_the_shapes)
+{
+    struct fixture f = open_classifier(NULL, 1);
+    struct lego_io *two = images(&f, 2), *three = images(&f, 3);
+
+    ck_assert(!lego_session_is_steady(f.session, two, 1));
+    ck_assert_int_eq(lego_session_run(f.session, two, 1, NULL, 0, &f.diag), LEGO_OK);
+    ck_assert(lego_session_is_steady(f.session, two, 1));
+    ck_assert(!lego_session_is_steady(f.session, three, 1));
+    ck_assert(!lego_session_is_steady(f.session, two, 0));
+    ck_assert_int_eq(lego_session_prepare(f.session, three, 1, NULL, 0, &f.diag), LEGO_OK);
+    ck_assert(lego_session_is_steady(f.session, three, 1));
+    ck_assert(!lego_session_is_steady(f.session, two, 1));
+    free_inputs(two, 1);
+    free_inputs(three, 1);
+    close_fixture(&f);
+}
+END_TEST
+
 /* More shapes than the cache holds, back and forth: the answers stay those of fresh sessions. */
 START_TEST(test_plan_cache)
 {
@@ -390,6 +409,7 @@ START_TEST(test_size_depends_on_data)
         ck_assert_mem_eq(output.data, want, sizeof(want));
         output.data = NULL;
     }
+    ck_assert(!lego_session_is_steady(session, &input, 1));
     lego_session_destroy(session);
     lego_model_close(model);
 }
@@ -406,6 +426,7 @@ int main(void)
     tcase_set_timeout(tests, 120);
     tcase_add_test(tests, test_wrong_inputs_are_named);
     tcase_add_test(tests, test_outputs_by_copy_and_by_look);
+    tcase_add_test(tests, test_steady_where_it_ran_with_the_shapes);
     tcase_add_test(tests, test_plan_cache);
     tcase_add_test(tests, test_a_prepared_run_allocates_nothing);
     tcase_add_test(tests, test_threads_share_a_model);
