@@ -89,8 +89,11 @@ static int add_spec(struct scan *scan, const struct model_spec *spec, bool confi
                          "there are more than %" PRIu64
                          " models: remove some or raise limits.models",
                          scan->config->max_models);
+    struct model_spec whole = *spec;
+    whole.signature_policy = (enum signature_policy)scan->config->signature_policy;
+    whole.signature_keys = scan->config->signature_keys;
     if (!grow(&catalogue->specs, catalogue->count, &catalogue->capacity, sizeof(*spec)) ||
-        model_spec_copy(&catalogue->specs[catalogue->count], spec) != LEGO_OK)
+        model_spec_copy(&catalogue->specs[catalogue->count], &whole) != LEGO_OK)
         return out_of_memory(scan);
     catalogue->count++;
     return LEGO_OK;

@@ -76,7 +76,8 @@ int config_default(struct config **ret_config, struct lego_diag *diag)
 
 static bool holds_string(const struct config_key *key)
 {
-    return key->type == CONFIG_TEXT || key->type == CONFIG_PATH || key->type == CONFIG_NAME;
+    return key->type == CONFIG_TEXT || key->type == CONFIG_PATH || key->type == CONFIG_NAME ||
+           key->type == CONFIG_KEYS;
 }
 
 static void clear_strings(void *object, const struct config_key *keys, size_t count)

@@ -34,6 +34,8 @@ struct config {
     uint64_t drain_timeout_ms, watch_delay_ms;
     char *access_users, *access_groups, *access_admin_users, *access_admin_groups;
     uint64_t quota_connections, quota_requests, quota_bytes;
+    uint64_t signature_policy; /* enum signature_policy */
+    char *signature_keys;
     char *metrics_textfile;
     uint64_t metrics_interval_ms;
     uint64_t log_level; /* enum log_level */
@@ -51,7 +53,12 @@ enum config_type {
     CONFIG_MODE, /* octal: "0660" */
     CONFIG_LOG_LEVEL,
     CONFIG_RESIDENT,
+    CONFIG_SIGNATURES,
+    CONFIG_KEYS, /* texts of public keys, as sign_public_list takes them */
 };
+
+/* What becomes of a model that is not signed by one of the keys. */
+enum signature_policy { SIGNATURES_OFF, SIGNATURES_WARN, SIGNATURES_REQUIRE };
 
 enum config_when {
     CONFIG_LIVE,    /* a reload takes it up */

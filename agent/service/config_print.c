@@ -128,6 +128,10 @@ static const char *type_text(enum config_type type)
         return "error, warning, info, debug";
     case CONFIG_RESIDENT:
         return "auto, coded, panels";
+    case CONFIG_SIGNATURES:
+        return "off, warn, require";
+    case CONFIG_KEYS:
+        return "public keys";
     }
     return "";
 }
@@ -142,6 +146,7 @@ static void print_range(FILE *out, const struct config_key *key)
     case CONFIG_TEXT:
     case CONFIG_PATH:
     case CONFIG_NAME:
+    case CONFIG_KEYS:
         fprintf(out, "%llu to %llu bytes", (unsigned long long)key->minimum,
                 (unsigned long long)key->maximum);
         break;
@@ -153,6 +158,7 @@ static void print_range(FILE *out, const struct config_key *key)
         break;
     case CONFIG_LOG_LEVEL:
     case CONFIG_RESIDENT:
+    case CONFIG_SIGNATURES:
         fputs("these words", out);
         break;
     }

@@ -4,6 +4,7 @@
 #include "agent/runtime/legonet.h"
 #include "agent/service/log.h"
 #include "codec/base/arith.h"
+#include "codec/sign/sign.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -29,6 +30,9 @@ static const struct unit residents[] = {{"auto", LEGO_RESIDENT_AUTO},
                                         {"coded", LEGO_RESIDENT_CODED},
                                         {"panels", LEGO_RESIDENT_PANELS},
                                         {NULL, 0}};
+
+static const struct unit signature_policies[] = {
+    {"off", SIGNATURES_OFF}, {"warn", SIGNATURES_WARN}, {"require", SIGNATURES_REQUIRE}, {NULL, 0}};
 
 /* A number with one of the units, spaces between them allowed. False where it is none or too large
  * for 64 bits. */
@@ -81,6 +85,7 @@ void config_value_print(FILE *out, const void *object, const struct config_key *
     case CONFIG_TEXT:
     case CONFIG_PATH:
     case CONFIG_NAME:
+    case CONFIG_KEYS:
         fputc('"', out);
         for (const char *at = *(char *const *)(const void *)field; *at; at++)
             fprintf(out, *at == '"' || *at == '\\' ? "\\%c" : "%c", *at);
@@ -91,6 +96,9 @@ void config_value_print(FILE *out, const void *object, const struct config_key *
         return;
     case CONFIG_RESIDENT:
         fputs(choice_name(residents, *(const uint64_t *)(const void *)field), out);
+        return;
+    case CONFIG_SIGNATURES:
+        fputs(choice_name(signature_policies, *(const uint64_t *)(const void *)field), out);
         return;
     case CONFIG_COUNT:
     case CONFIG_SIZE:
@@ -169,6 +177,12 @@ static int set_string(char **field, const struct config_key *key, const char *te
                          "\"%s\": \"%.64s\" is no name: letters, digits, \".\", \"_\" and \"-\", "
                          "not starting with \".\"",
                          key->key, text);
+    if (key->type == CONFIG_KEYS) {
+        int status = sign_public_list(text, NULL, NULL, diag);
+        if (status != LEGO_OK)
+            return lego_diag_prefix(diag, status == LEGO_E_FORMAT ? LEGO_E_CONFIG : status,
+                                    "\"%s\"", key->key);
+    }
     char *copy = strdup(text);
     if (!copy)
         return lego_fail(diag, LEGO_E_NOMEM, "no memory for \"%s\"", key->key);
@@ -185,6 +199,7 @@ int config_value_set(void *object, const struct config_key *key, const char *tex
     case CONFIG_TEXT:
     case CONFIG_PATH:
     case CONFIG_NAME:
+    case CONFIG_KEYS:
         return set_string(field, key, text, diag);
     case CONFIG_COUNT:
     case CONFIG_SIZE:
@@ -195,6 +210,8 @@ int config_value_set(void *object, const struct config_key *key, const char *tex
         return set_choice(field, key, log_levels, text, diag);
     case CONFIG_RESIDENT:
         return set_choice(field, key, residents, text, diag);
+    case CONFIG_SIGNATURES:
+        return set_choice(field, key, signature_policies, text, diag);
     }
     return lego_fail(diag, LEGO_E_INTERNAL, "\"%s\" has an unknown type", key->key);
 }

@@ -1,18 +1,23 @@
 #include "agent/service/model.h"
 
+#include "agent/service/log.h"
 #include "codec/base/arith.h"
+#include "codec/sign/sign.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 void model_spec_clear(struct model_spec *spec)
 {
     free(spec->name);
     free(spec->path);
+    free(spec->signature_keys);
     *spec = (struct model_spec){0};
 }
 
@@ -21,7 +26,8 @@ int model_spec_copy(struct model_spec *ret_copy, const struct model_spec *spec)
     struct model_spec copy = *spec;
     copy.name = strdup(spec->name);
     copy.path = strdup(spec->path);
-    if (!copy.name || !copy.path) {
+    copy.signature_keys = strdup(spec->signature_keys ? spec->signature_keys : "");
+    if (!copy.name || !copy.path || !copy.signature_keys) {
         model_spec_clear(&copy);
         return LEGO_E_NOMEM;
     }
@@ -63,6 +69,8 @@ bool model_is_current(const struct served_model *model, const struct model_spec 
            !memcmp(&model->spec.queue, &spec->queue, sizeof(spec->queue)) &&
            model->spec.canary_percent == spec->canary_percent &&
            model->spec.previous == spec->previous && model->spec.trial == spec->trial &&
+           model->spec.signature_policy == spec->signature_policy &&
+           !strcmp(model->spec.signature_keys, spec->signature_keys ? spec->signature_keys : "") &&
            file_identity(spec->path, &now) == LEGO_OK &&
            (same_file(&now, &model->file) || (or_rejected && same_file(&now, &model->rejected)));
 }
@@ -187,16 +195,79 @@ static int admit(struct served_model *served, uint32_t engines,
                      served->spec.path, served->peak_bytes, used, limit);
 }
 
-static int make_ready(struct served_model *served, uint32_t engines, uint32_t threads,
-                      const struct model_admission *admission, struct lego_diag *diag)
+/* Whether the policy lets a file serve, by its signature. */
+static int judge(const struct model_spec *spec, const struct sign_result *result, size_t keys,
+                 struct lego_diag *diag)
+{
+    const struct sign_id_text id = sign_id_text(result->id);
+    switch (result->verdict) {
+    case SIGN_GOOD:
+        log_info("%s: signed by key %s", spec->path, id.text);
+        return LEGO_OK;
+    case SIGN_NONE:
+        return lego_fail(diag, LEGO_E_PERMISSION, "%s: it is not signed", spec->path);
+    case SIGN_UNKNOWN:
+        return lego_fail(diag, LEGO_E_PERMISSION,
+                         "%s: signed by key %s, which is none of the %zu in signatures.keys",
+                         spec->path, id.text, keys);
+    case SIGN_BAD:
+        break;
+    }
+    return lego_fail(diag, LEGO_E_CHECKSUM,
+                     "%s: the signature by key %s does not hold: the file is not what was signed",
+                     spec->path, id.text);
+}
+
+static int check_signature(const struct model_spec *spec, int fd, struct lego_diag *diag)
+{
+    struct sign_public_key *keys = NULL;
+    struct sign_result result;
+    size_t count = 0;
+    if (spec->signature_policy == SIGNATURES_OFF)
+        return LEGO_OK;
+    int status = sign_public_list(spec->signature_keys, &keys, &count, diag);
+    if (status == LEGO_OK)
+        status = sign_verify_fd(fd, spec->path, keys, count, &result, diag);
+    free(keys);
+    if (status != LEGO_OK)
+        return status;
+    status = judge(spec, &result, count, diag);
+    if (status == LEGO_OK || spec->signature_policy == SIGNATURES_REQUIRE)
+        return status;
+    log_warning("%s", lego_diag_text(diag, status));
+    return LEGO_OK;
+}
+
+/* By one descriptor: what is checked is what is mapped. */
+static int open_model(struct served_model *served, struct lego_diag *diag)
 {
     const struct lego_model_options options = {.verify = LEGO_VERIFY_CHECKSUMS,
                                                .resident = served->spec.resident};
+    const char *path = served->spec.path;
+    struct lego_package *package = NULL;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (fd < 0)
+        return lego_fail_errno(diag, errno, "%s", path);
+    int status = lego_package_open_fd(fd, path, options.verify, &package, diag);
+    if (status == LEGO_OK)
+        status = check_signature(&served->spec, fd, diag);
+    close(fd);
+    if (status != LEGO_OK) {
+        lego_package_destroy(package);
+        return status;
+    }
+    status = lego_model_from_package(package, &options, &served->model, diag);
+    return status == LEGO_OK ? status : lego_diag_prefix(diag, status, "%s", path);
+}
+
+static int make_ready(struct served_model *served, uint32_t engines, uint32_t threads,
+                      const struct model_admission *admission, struct lego_diag *diag)
+{
     const struct lego_session_options session_options = {.threads = threads};
     int status = file_identity(served->spec.path, &served->file);
     if (status != LEGO_OK)
         return lego_fail_errno(diag, errno, "%s", served->spec.path);
-    status = lego_model_open(served->spec.path, &options, &served->model, diag);
+    status = open_model(served, diag);
     if (status == LEGO_OK)
         status = admit(served, engines, admission, diag);
     if (status != LEGO_OK)

@@ -10,6 +10,7 @@
 #define LEGO_SERVICE_MODEL_H
 
 #include "agent/runtime/legonet.h"
+#include "agent/service/config.h"
 #include "agent/service/stats.h"
 
 #include <stdatomic.h>
@@ -33,7 +34,9 @@ struct model_spec {
     struct model_queue queue;
     uint64_t canary_percent; /* of the requests that name no version; 0: it is no canary */
     uint64_t previous;       /* 1: what it replaces stays loaded, to go back to */
-    uint64_t trial;          /* requests that must not all fail after a switch; 0: no trial */
+    enum signature_policy signature_policy;
+    char *signature_keys; /* NULL: none */
+    uint64_t trial;       /* requests that must not all fail after a switch; 0: no trial */
 };
 
 int model_spec_copy(struct model_spec *ret_copy, const struct model_spec *spec);

@@ -87,6 +87,11 @@ size_t format_catalogue_bytes(const struct lego_catalogue *catalogue)
            lego_dtype_bytes(catalogue->dtype);
 }
 
+uint64_t format_checksum(const void *data, size_t bytes)
+{
+    return XXH3_64bits(data, bytes);
+}
+
 /* The checksum of the concatenation without a streaming state, which would have to be allocated:
  * the table's checksum is seeded with the header's. */
 uint64_t format_header_checksum(const struct format_header *header,

@@ -82,6 +82,9 @@ bool format_is_inline(const struct lego_tensor *tensor);
 
 size_t format_catalogue_bytes(const struct lego_catalogue *catalogue);
 
+/* Of a section's bytes. */
+uint64_t format_checksum(const void *data, size_t bytes);
+
 /* Of a header (but its last field) and the table of its section_count sections. */
 uint64_t format_header_checksum(const struct format_header *header,
                                 const struct format_section *table);

@@ -69,7 +69,7 @@ struct lego_package {
     bool squeeze;
     uint64_t file_bytes; /* of the file that was opened or written; 0 for a package in the making */
     uint64_t peak_bytes; /* what the writer says that running it takes at most; 0: not known */
-    const void *signature; /* carried, not interpreted (FORMAT.md); NULL: none */
+    const void *signature; /* codec/sign makes and checks it; NULL: none */
     size_t signature_bytes;
 };
 

@@ -6,8 +6,8 @@
 
 #include "codec/base/arena.h"
 #include "codec/base/arith.h"
+#include "codec/base/file_out.h"
 #include "codec/format/bricks.h"
-#include "codec/import/file_out.h"
 #include "codec/import/import.h"
 #include "codec/import/tensor.h"
 

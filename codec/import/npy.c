@@ -3,7 +3,7 @@
  * that is a Python dictionary, then the elements.
  */
 #include "codec/base/arith.h"
-#include "codec/import/file_out.h"
+#include "codec/base/file_out.h"
 #include "codec/import/import.h"
 #include "codec/import/source.h"
 

@@ -1,7 +1,7 @@
 /*
  * Tensors in files of their own: TensorProto (.pb).
  */
-#include "codec/import/file_out.h"
+#include "codec/base/file_out.h"
 #include "codec/import/import.h"
 #include "codec/import/tensor.h"
 #include "codec/import/wire_out.h"

@@ -27,14 +27,15 @@ may kernels-arm 'codec/(base|kernels)|kernels-arm'
 may kernels-x86 'codec/(base|kernels)|kernels-x86'
 may codec/graph 'codec/(base|kernels|graph)'
 may codec/format 'codec/(base|kernels|graph|format)'
+may codec/sign 'codec/(base|kernels|graph|format|sign)'
 may codec/import 'codec/(base|kernels|graph|format|import)'
 may codec/encode 'codec/(base|kernels|graph|format|encode)'
 may agent/runtime 'codec/(base|kernels|graph|format)|agent/runtime'
 may agent/picture 'codec/(base|graph|format)|agent/picture'
 may agent/proto 'codec/base|agent/proto'
 may agent/client 'codec/(base|graph|format)|agent/(picture|proto|client)'
-may agent/service 'codec/(base|kernels|graph|format)|agent/(runtime|picture|proto|service)'
-may agent/cli 'codec/(base|kernels|graph|format|import|encode)|agent/(runtime|picture|proto|client|cli)'
+may agent/service 'codec/(base|kernels|graph|format|sign)|agent/(runtime|picture|proto|service)'
+may agent/cli 'codec/(base|kernels|graph|format|sign|import|encode)|agent/(runtime|picture|proto|client|cli)'
 
 # only <header pattern> <folders that may include it>
 only() {
@@ -48,6 +49,7 @@ only() {
 only 'uv\.h' 'agent/service'
 only 'yaml\.h' 'agent/service'
 only 'systemd/.*' 'agent/service'
+only 'sodium\.h' 'codec/sign'
 only '(open_inference|legonet)\.pb-c\.h' 'agent/(proto|service|client)'
 
 while IFS= read -r line; do

@@ -1,4 +1,4 @@
-#include "codec/import/file_out.h"
+#include "codec/base/file_out.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,8 +1,8 @@
 /*
  * A file that appears whole or not at all: written beside its place, then renamed.
  */
-#ifndef LEGO_IMPORT_FILE_OUT_H
-#define LEGO_IMPORT_FILE_OUT_H
+#ifndef LEGO_BASE_FILE_OUT_H
+#define LEGO_BASE_FILE_OUT_H
 
 #include "codec/base/diag.h"
 
