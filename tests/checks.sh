@@ -47,6 +47,7 @@ check_arm64() {
 }
 
 check_packages() {
+    ./tests/support/dependencies.sh python
     ./tests/support/arm64-sysroot.sh build/arm64-sysroot
     local preset package
     for preset in deb deb-arm64; do

@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 ./tests/support/dependencies.sh build test
+./tests/support/dependencies.sh python || echo "the Python client is not built or not tested"
 command -v ccache >/dev/null && export CMAKE_C_COMPILER_LAUNCHER=ccache
 
 mkdir -p build

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Installs what is missing of Debian's packages, with apt (by sudo when not root). Says nothing where all is there.
-# usage: dependencies.sh build|test|checks ...
+# usage: dependencies.sh build|test|checks|python ...
 set -euo pipefail
 
 build=(gcc libc6-dev cmake ninja-build pkg-config libuv1-dev libprotobuf-c-dev protobuf-c-compiler libyaml-dev
     libsystemd-dev libjpeg-dev libpng-dev libxxhash-dev libjansson-dev libsodium-dev)
 test=(check python3)
+python=(protobuf-compiler python3 python3-protobuf python3-numpy)
 checks=(clang clang-format libclang-rt-14-dev gcc-aarch64-linux-gnu qemu-user dpkg-dev file)
 
 missing=()

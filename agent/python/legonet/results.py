@@ -1,0 +1,115 @@
+"""What the agent answers, as plain objects."""
+import dataclasses
+import json
+
+from legonet import errors, tensors
+
+
+@dataclasses.dataclass(frozen=True)
+class Class:
+    """One class of a classification, counted from 0; the label is empty where the model has none."""
+    index: int
+    score: float
+    label: str = ""
+
+
+@dataclasses.dataclass
+class Result:
+    """An inference. Arrays are read-only; an output in a region is its RegionTensor."""
+    model: str
+    version: str
+    outputs: dict
+    classes: list  # of all pictures of the batch, one after the other, best first
+    queue_ns: int = 0  # in the agent: waiting, unpacking and checking, computing; 0: unknown
+    decode_ns: int = 0
+    compute_ns: int = 0
+
+    def __getitem__(self, name):
+        return self.outputs[name]
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorInfo:
+    """A model's input or output; sizes that it leaves open are -1."""
+    name: str
+    datatype: str
+    shape: tuple
+
+
+@dataclasses.dataclass
+class Model:
+    """What a model takes and gives."""
+    name: str
+    version: str
+    inputs: list
+    outputs: list
+    labels: list  # class k is labels[k]
+    preprocess: dict  # how a picture becomes the input, see PROTOCOL.md; None: it takes no pictures
+    properties: dict
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelState:
+    """An entry of the repository: READY, LOADING or UNAVAILABLE, and why."""
+    name: str
+    version: str
+    state: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Server:
+    """The agent itself; ready once all configured models serve."""
+    name: str
+    version: str
+    extensions: tuple
+
+
+def model_from(response):
+    answer = response.model_metadata
+    properties = dict(answer.properties)
+    labels, preprocess = properties.get("labels"), properties.get("preprocess")
+
+    def infos(entries):
+        return [TensorInfo(e.name, e.datatype, tuple(e.shape)) for e in entries]
+
+    return Model(answer.name, answer.versions[0] if answer.versions else "", infos(answer.inputs),
+                 infos(answer.outputs), labels.split("\n") if labels else [],
+                 json.loads(preprocess) if preprocess else None, properties)
+
+
+def class_from(text):
+    """A Class from "value:index" or "value:index:label"."""
+    parts = text.decode("utf-8", "replace").split(":", 2)
+    try:
+        return Class(int(parts[1]), float(parts[0]), parts[2] if len(parts) > 2 else "")
+    except (ValueError, IndexError):
+        raise errors.FormatError(f"the class {text!r} cannot be read") from None
+
+
+def _place_of(output, places):
+    """Where the agent put an output: the caller's own place, None for an output that was sent."""
+    if "shared_memory_region" not in output.parameters:
+        return None
+    place = places.get(output.name)
+    if place is None:
+        raise errors.FormatError(f"output '{output.name}' was put where nobody asked for it")
+    return dataclasses.replace(place, datatype=output.datatype, shape=tuple(output.shape))
+
+
+def result_from(response, places):
+    """The Result of an inference whose outputs `places` (by name) were to be put in regions."""
+    answer = response.model_infer
+    if len(answer.raw_output_contents) != len(answer.outputs):
+        raise errors.FormatError("the agent's answer lacks the data of its outputs")
+    result = Result(answer.model_name, answer.model_version, {}, [])
+    for output, raw in zip(answer.outputs, answer.raw_output_contents):
+        place = _place_of(output, places)
+        array = place or tensors.decode(output.datatype, tuple(output.shape), raw)
+        result.outputs[output.name] = array
+        if output.datatype == "BYTES" and not result.classes:
+            result.classes = [class_from(text) for text in array.ravel()]
+    for key in ("queue_ns", "decode_ns", "compute_ns"):
+        if key in answer.parameters:
+            setattr(result, key, answer.parameters[key].int64_param)
+    return result
