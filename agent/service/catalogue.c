@@ -105,17 +105,19 @@ static int add_configured(struct scan *scan)
         const struct config_model *entry = &scan->config->models[i];
         if (scan->only && strcmp(scan->only, entry->name))
             continue;
-        struct model_spec spec = {.name = entry->name,
-                                  .version = entry->version,
-                                  .path = entry->path,
-                                  .warm_up = entry->warm_up,
-                                  .resident = (enum lego_resident)entry->resident,
-                                  .queue = {.length = entry->queue,
-                                            .priority = entry->priority,
-                                            .timeout_ms = entry->timeout_ms},
-                                  .canary_percent = entry->canary_percent,
-                                  .previous = entry->previous,
-                                  .trial = entry->trial};
+        struct model_spec spec = {
+            .name = entry->name,
+            .version = entry->version,
+            .path = entry->path,
+            .warm_up = entry->warm_up,
+            .resident = (enum lego_resident)entry->resident,
+            .queue = {.length = entry->queue,
+                      .priority = entry->priority,
+                      .timeout_ms = entry->timeout_ms},
+            .batch = {.rows = entry->batch, .delay_ms = entry->batch_delay_ms},
+            .canary_percent = entry->canary_percent,
+            .previous = entry->previous,
+            .trial = entry->trial};
         const char *slash = strrchr(entry->path, '/');
         int status = add_spec(scan, &spec, true);
         if (status == LEGO_OK && slash)
@@ -137,6 +139,7 @@ static int add_found(struct scan *scan, const char *name, uint64_t version, cons
                                     .path = path_copy,
                                     .warm_up = 1,
                                     .queue = {.priority = QUEUE_PRIORITY_DEFAULT},
+                                    .batch = {.rows = 1},
                                     .previous = 1,
                                     .trial = DEFAULT_TRIAL};
     return add_spec(scan, &spec, false);

@@ -20,6 +20,7 @@ struct config_model {
     uint64_t warm_up;
     uint64_t resident; /* enum lego_resident */
     uint64_t queue, priority, timeout_ms;
+    uint64_t batch, batch_delay_ms;
     uint64_t canary_percent, previous, trial;
 };
 

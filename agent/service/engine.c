@@ -33,6 +33,9 @@ struct engines {
      */
     int wake[2];
     uint32_t sleeping, woken; /* engines that read; bytes that are in the pipe */
+    /* Engines that have a job and wait a little for others to compute with it. */
+    pthread_cond_t more;
+    uint32_t gathering;
     struct queue queue;
     struct job_list finished;
     atomic_bool has_finished;
@@ -65,21 +68,89 @@ void inference_job_free(struct inference_job *job)
 }
 
 /* Work that nobody can use any more is not done. */
-static void compute(struct engine *engine, struct inference_job *job)
+static bool is_wanted(struct inference_job *job, uint64_t now)
 {
-    uint64_t now = clock_ns();
     job->times.queue = now - job->arrived_ns;
     if (atomic_load(&job->cancelled)) {
         job->status = LEGO_E_CANCELLED;
-        return;
+        return false;
     }
     if (job->deadline_ns && now >= job->deadline_ns) {
         inference_expire(job);
-        return;
+        return false;
     }
+    return true;
+}
+
+/* All jobs of one model, linked by `next`. */
+static void compute(struct engine *engine, struct inference_job *jobs)
+{
+    struct inference_job *wanted[MODEL_MAX_BATCH];
+    size_t count = 0;
+    uint64_t now = clock_ns();
+    for (struct inference_job *job = jobs; job; job = job->next)
+        if (is_wanted(job, now))
+            wanted[count++] = job;
+    if (count == 0)
+        return;
+    struct lego_session *session = jobs->model->sessions[engine->index];
     atomic_store(&engine->busy_since_ns, now);
-    inference_run(job, job->model->sessions[engine->index]);
+    if (count == 1)
+        inference_run(wanted[0], session);
+    else
+        inference_run_batch(wanted, count, jobs->model->spec.batch.rows, session);
     atomic_store(&engine->busy_since_ns, 0);
+}
+
+static bool is_of_model(const struct inference_job *job, void *context)
+{
+    return job->model == context;
+}
+
+/* Adds to `jobs` what waits for the same model; returns how many there are. */
+static size_t gather(struct engines *engines, struct inference_job *jobs)
+{
+    size_t count = 1;
+    struct inference_job *last = jobs;
+    for (; last->next; last = last->next)
+        count++;
+    while (count < jobs->model->spec.batch.rows) {
+        struct inference_job *job = queue_pop_match(&engines->queue, is_of_model, jobs->model);
+        if (!job)
+            break;
+        job->next = NULL;
+        last->next = job;
+        last = job;
+        count++;
+    }
+    return count;
+}
+
+/*
+ * The next job, with others of its model where those may be batched; NULL where none waits. The
+ * mutex is held. It waits for more only while nobody else wants the engine.
+ */
+static struct inference_job *take_work(struct engine *engine)
+{
+    struct engines *engines = engine->engines;
+    struct inference_job *jobs = queue_pop(&engines->queue);
+    if (!jobs)
+        return NULL;
+    engine->has_job = true;
+    jobs->next = NULL;
+    const struct model_batch *batch = &jobs->model->spec.batch;
+    uint64_t until = jobs->arrived_ns + batch->delay_ms * 1000000;
+    if (jobs->deadline_ns && jobs->deadline_ns < until)
+        until = jobs->deadline_ns;
+    const struct timespec when = {.tv_sec = (time_t)(until / 1000000000),
+                                  .tv_nsec = (long)(until % 1000000000)};
+    while (batch->rows > 1 && gather(engines, jobs) < batch->rows && engines->queue.jobs == 0 &&
+           !engines->stopping && clock_ns() < until) {
+        engines->gathering++;
+        pthread_cond_timedwait(&engines->more, &engines->mutex, &when);
+        engines->gathering--;
+    }
+    return jobs;
 }
 
 /* Waits for a byte. The mutex is held, but not while it waits. */
@@ -110,6 +181,16 @@ static void wake_engine(struct engines *engines)
     }
 }
 
+/* Hands over what is computed: true where the loop need not be told. The mutex is held: who has the
+ * answer finds the job finished. */
+static bool finish(struct engines *engines, struct inference_job *job)
+{
+    if (job->direct && job->frame && !atomic_load(&job->cancelled))
+        job->written = direct_send(job->direct, job->frame, job->frame_bytes, &job->written_bytes);
+    list_append(&engines->finished, job);
+    return job->written == DIRECT_ALL && !atomic_load(&job->direct->ended);
+}
+
 static void *engine_main(void *argument)
 {
     struct engine *engine = argument;
@@ -119,23 +200,21 @@ static void *engine_main(void *argument)
     pthread_setname_np(pthread_self(), name);
     pthread_mutex_lock(&engines->mutex);
     while (!engines->stopping) {
-        struct inference_job *job = queue_pop(&engines->queue);
-        if (!job) {
+        struct inference_job *jobs = take_work(engine);
+        if (!jobs) {
             sleep_engine(engines);
             continue;
         }
-        engine->has_job = true;
         pthread_mutex_unlock(&engines->mutex);
-        compute(engine, job);
+        compute(engine, jobs);
         pthread_mutex_lock(&engines->mutex);
         engine->has_job = false;
         atomic_store(&engines->has_finished, true);
-        /* Under the mutex: who has the answer finds the job finished. */
-        if (job->direct && job->frame && !atomic_load(&job->cancelled))
-            job->written =
-                direct_send(job->direct, job->frame, job->frame_bytes, &job->written_bytes);
-        list_append(&engines->finished, job);
-        bool told = job->written == DIRECT_ALL && !atomic_load(&job->direct->ended);
+        bool told = true;
+        for (struct inference_job *next; jobs; jobs = next) {
+            next = jobs->next;
+            told = finish(engines, jobs) && told;
+        }
         if (told || engines->loop_is_woken)
             continue;
         engines->loop_is_woken = true;
@@ -177,6 +256,11 @@ int engines_start(const struct engines_options *options, struct engines **ret_en
     engines->options = *options;
     engines->threads = threads;
     pthread_mutex_init(&engines->mutex, NULL);
+    pthread_condattr_t by_clock; /* of clock_ns: an hour that is set wrong delays nobody */
+    pthread_condattr_init(&by_clock);
+    pthread_condattr_setclock(&by_clock, CLOCK_MONOTONIC);
+    pthread_cond_init(&engines->more, &by_clock);
+    pthread_condattr_destroy(&by_clock);
     queue_init(&engines->queue);
     list_clear(&engines->finished);
     for (; engines->started < options->count; engines->started++) {
@@ -205,6 +289,8 @@ int engines_submit(struct engines *engines, struct inference_job *job, struct le
     if (status == LEGO_OK) {
         queue_push(&engines->queue, job);
         wake = claim_sleeper(engines);
+        if (engines->gathering > 0)
+            pthread_cond_broadcast(&engines->more);
     }
     pthread_mutex_unlock(&engines->mutex);
     if (wake)
@@ -272,6 +358,7 @@ struct inference_job *engines_stop(struct engines *engines)
 {
     pthread_mutex_lock(&engines->mutex);
     engines->stopping = true;
+    pthread_cond_broadcast(&engines->more);
     uint32_t asleep = 0;
     while (claim_sleeper(engines))
         asleep++;
@@ -285,6 +372,7 @@ struct inference_job *engines_stop(struct engines *engines)
     struct inference_job *rest = engines->finished.first;
     close(engines->wake[0]);
     close(engines->wake[1]);
+    pthread_cond_destroy(&engines->more);
     pthread_mutex_destroy(&engines->mutex);
     free(engines->threads);
     free(engines);

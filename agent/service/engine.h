@@ -1,7 +1,8 @@
 /*
  * The engines: threads that take inference jobs from one bounded queue (queue.h), compute, pack the
  * answer, and put the job on the list of finished ones. A job whose deadline has passed is not
- * computed.
+ * computed. Where the model is configured so (model_spec.batch), jobs for it that wait at the same
+ * time are computed in one run.
  */
 #ifndef LEGO_SERVICE_ENGINE_H
 #define LEGO_SERVICE_ENGINE_H
@@ -47,7 +48,8 @@ struct inference_job {
     struct direct *direct; /* the engine may write the answer itself; NULL: it may not */
     enum direct_result written;
     size_t written_bytes; /* DIRECT_PART */
-    uint64_t rows;        /* of the batch */
+    uint64_t rows;        /* of the request */
+    bool rides;           /* computed in a run that counts for another job */
     struct stats_times times;
 };
 

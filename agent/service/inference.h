@@ -92,12 +92,29 @@ int inference_answer(const struct inference_job *job, const Inference__ModelInfe
                      const struct inference_call *call, uint8_t **ret_frame,
                      size_t *ret_frame_bytes, struct lego_diag *diag);
 
+/* The request's own message, the caller's, once it is known to be for this job's model. */
+int inference_unpack(struct inference_job *job, Legonet__Request **ret_request,
+                     struct lego_diag *diag);
+
+/* Runs a bound request and packs its answer: the job's frame on success. */
+int inference_compute(struct inference_job *job, struct lego_session *session,
+                      const Inference__ModelInferRequest *request, struct inference_call *call,
+                      struct lego_diag *diag);
+
 /* Does the job: unpacks, binds, runs, packs. Always leaves an answer, but where memory is out. */
 void inference_run(struct inference_job *job, struct lego_session *session);
 
 /* The same where the session is steady for these shapes (lego_session_is_steady); false, and
  * nothing is done, where it is not. */
 bool inference_run_steady(struct inference_job *job, struct lego_session *session);
+
+/*
+ * Does several jobs of one model that may be batched (model_batch_check): those whose inputs are
+ * alike but for the number of rows in one run, of at most `max_rows` rows. Each is answered as
+ * alone; one that fails leaves the others as they are.
+ */
+void inference_run_batch(struct inference_job *const *jobs, size_t count, uint64_t max_rows,
+                         struct lego_session *session);
 
 /* Answers a job whose deadline has passed while it waited. */
 void inference_expire(struct inference_job *job);

@@ -184,8 +184,8 @@ static void drop_body(struct inference_job *job)
     job->body = NULL;
 }
 
-/* The request's own message, once it is known to be for this job's model. */
-static int unpack(struct inference_job *job, Legonet__Request **ret_request, struct lego_diag *diag)
+int inference_unpack(struct inference_job *job, Legonet__Request **ret_request,
+                     struct lego_diag *diag)
 {
     int status = ipc_request_unpack(job->body, job->body_bytes, ret_request, diag);
     if (status != LEGO_OK)
@@ -198,6 +198,22 @@ static int unpack(struct inference_job *job, Legonet__Request **ret_request, str
     return LEGO_OK;
 }
 
+int inference_compute(struct inference_job *job, struct lego_session *session,
+                      const Inference__ModelInferRequest *request, struct inference_call *call,
+                      struct lego_diag *diag)
+{
+    uint64_t bound = clock_ns();
+    int status = lego_session_run(session, call->inputs, call->input_count, call->outputs,
+                                  call->output_count, diag);
+    uint64_t computed = clock_ns();
+    job->times.infer = computed - bound;
+    if (status == LEGO_OK)
+        status = inference_answer(job, request, call, &job->frame, &job->frame_bytes, diag);
+    job->rows = call->rows;
+    job->times.output = clock_ns() - computed;
+    return status;
+}
+
 static int run(struct inference_job *job, struct lego_session *session, bool steady_only,
                const Inference__ModelInferRequest *request, struct lego_diag *diag)
 {
@@ -207,20 +223,11 @@ static int run(struct inference_job *job, struct lego_session *session, bool ste
         inference_bind(job->model->model, request, job->regions, job->max_batch, &call, diag);
     if (status != LEGO_OK)
         return status;
-    if (steady_only && !lego_session_is_steady(session, call.inputs, call.input_count)) {
-        inference_call_clear(&call);
-        return RUN_NOT_STEADY;
-    }
-    uint64_t bound = clock_ns();
-    status = lego_session_run(session, call.inputs, call.input_count, call.outputs,
-                              call.output_count, diag);
-    uint64_t computed = clock_ns();
-    job->times.input += bound - start;
-    job->times.infer = computed - bound;
-    if (status == LEGO_OK)
-        status = inference_answer(job, request, &call, &job->frame, &job->frame_bytes, diag);
-    job->rows = call.rows;
-    job->times.output = clock_ns() - computed;
+    job->times.input += clock_ns() - start;
+    if (steady_only && !lego_session_is_steady(session, call.inputs, call.input_count))
+        status = RUN_NOT_STEADY;
+    else
+        status = inference_compute(job, session, request, &call, diag);
     inference_call_clear(&call);
     return status;
 }
@@ -240,7 +247,7 @@ static bool run_job(struct inference_job *job, struct lego_session *session, boo
     struct lego_diag diag = LEGO_DIAG_INIT;
     Legonet__Request *request = NULL;
     uint64_t start = clock_ns();
-    int status = unpack(job, &request, &diag);
+    int status = inference_unpack(job, &request, &diag);
     job->times.input = clock_ns() - start;
     if (!steady_only)
         drop_body(job);

@@ -92,7 +92,7 @@ static void answer_job(struct service *service, struct inference_job *job)
         mark_fault(model);
     if (atomic_load(&job->cancelled) && job->written == DIRECT_NOT)
         set_failure(job, LEGO_E_CANCELLED, "cancelled while it was computed");
-    stats_add(&model->stats, job->status, &job->times, job->rows);
+    stats_add(&model->stats, job->status, &job->times, job->rows, job->rides);
     if (job->status == LEGO_OK)
         stats_pace_add(&model->pace, job->body_bytes, &job->times);
     try_model(service, model, job->status);
@@ -375,7 +375,7 @@ int jobs_submit(struct service *service, struct connection *connection, const st
     status = submit(service, connection, job, diag);
     if (status != LEGO_OK) {
         struct stats_times times = {.total = clock_ns() - job->arrived_ns};
-        stats_add(&model->stats, status, &times, 0);
+        stats_add(&model->stats, status, &times, 0, false);
         inference_job_free(job);
     }
     return status;

@@ -1,6 +1,7 @@
 #include "agent/service/model.h"
 
 #include "agent/service/log.h"
+#include "agent/service/model_batch.h"
 #include "codec/base/arith.h"
 #include "codec/sign/sign.h"
 
@@ -67,6 +68,7 @@ bool model_is_current(const struct served_model *model, const struct model_spec 
     return model_serves(model) && !strcmp(model->spec.path, spec->path) &&
            model->spec.warm_up == spec->warm_up && model->spec.resident == spec->resident &&
            !memcmp(&model->spec.queue, &spec->queue, sizeof(spec->queue)) &&
+           !memcmp(&model->spec.batch, &spec->batch, sizeof(spec->batch)) &&
            model->spec.canary_percent == spec->canary_percent &&
            model->spec.previous == spec->previous && model->spec.trial == spec->trial &&
            model->spec.signature_policy == spec->signature_policy &&
@@ -286,7 +288,9 @@ static int make_ready(struct served_model *served, uint32_t engines, uint32_t th
     status = lego_session_selftest(served->sessions[0], diag);
     if (status != LEGO_OK && status != LEGO_E_NOT_FOUND)
         return lego_diag_prefix(diag, status, "%s: self-test", served->spec.path);
-    return warm_up(served, diag);
+    if (served->spec.batch.rows > 1)
+        status = model_batch_check(served->model, served->sessions[0], diag);
+    return status == LEGO_OK || status == LEGO_E_NOT_FOUND ? warm_up(served, diag) : status;
 }
 
 int model_load(const struct model_spec *spec, uint32_t engines, uint32_t threads,

@@ -24,6 +24,14 @@ struct model_queue {
     uint64_t timeout_ms; /* the same; 0: none */
 };
 
+/* How many requests of a model may be computed in one run. */
+#define MODEL_MAX_BATCH 256
+
+struct model_batch {
+    uint64_t rows;     /* of one run, all requests together; 1: each request runs alone */
+    uint64_t delay_ms; /* how long the first waits for more */
+};
+
 /* What is to be served: from the configuration or found in the model directory. Strings owned. */
 struct model_spec {
     char *name;
@@ -32,6 +40,7 @@ struct model_spec {
     uint64_t warm_up;
     enum lego_resident resident;
     struct model_queue queue;
+    struct model_batch batch;
     uint64_t canary_percent; /* of the requests that name no version; 0: it is no canary */
     uint64_t previous;       /* 1: what it replaces stays loaded, to go back to */
     enum signature_policy signature_policy;

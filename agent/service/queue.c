@@ -37,19 +37,41 @@ void queue_remove(struct queue *queue, struct inference_job *job)
     queue->bytes -= job->body_bytes;
 }
 
+/* Takes the job, and lets the peers after its own have their turns. */
+static struct inference_job *take(struct queue *queue, unsigned priority, struct queue_lane *lane,
+                                  struct inference_job *job)
+{
+    queue_remove(queue, job);
+    if (!TAILQ_EMPTY(&lane->jobs)) {
+        TAILQ_REMOVE(&queue->turns[priority], lane, turns);
+        TAILQ_INSERT_TAIL(&queue->turns[priority], lane, turns);
+    }
+    return job;
+}
+
 struct inference_job *queue_pop(struct queue *queue)
 {
     for (unsigned i = 0; i < QUEUE_PRIORITIES; i++) {
         struct queue_lane *lane = TAILQ_FIRST(&queue->turns[i]);
-        if (!lane)
-            continue;
-        struct inference_job *job = TAILQ_FIRST(&lane->jobs);
-        queue_remove(queue, job);
-        if (!TAILQ_EMPTY(&lane->jobs)) { /* the others' turn */
-            TAILQ_REMOVE(&queue->turns[i], lane, turns);
-            TAILQ_INSERT_TAIL(&queue->turns[i], lane, turns);
+        if (lane)
+            return take(queue, i, lane, TAILQ_FIRST(&lane->jobs));
+    }
+    return NULL;
+}
+
+struct inference_job *queue_pop_match(struct queue *queue,
+                                      bool (*match)(const struct inference_job *job, void *context),
+                                      void *context)
+{
+    for (unsigned i = 0; i < QUEUE_PRIORITIES; i++) {
+        struct queue_lane *lane;
+        TAILQ_FOREACH(lane, &queue->turns[i], turns)
+        {
+            struct inference_job *job;
+            TAILQ_FOREACH(job, &lane->jobs, waiting)
+            if (match(job, context))
+                return take(queue, i, lane, job);
         }
-        return job;
     }
     return NULL;
 }

@@ -47,6 +47,11 @@ void queue_push(struct queue *queue, struct inference_job *job);
 /* Takes the job whose turn it is; NULL where none waits. */
 struct inference_job *queue_pop(struct queue *queue);
 
+/* The same among the jobs that `match` says yes to. */
+struct inference_job *queue_pop_match(struct queue *queue,
+                                      bool (*match)(const struct inference_job *job, void *context),
+                                      void *context);
+
 /* Takes a job out that is in the queue. */
 void queue_remove(struct queue *queue, struct inference_job *job);
 

@@ -10,7 +10,8 @@ static void add(struct stats_sum *sum, uint64_t ns)
     sum->ns += ns;
 }
 
-void stats_add(struct stats *stats, int status, const struct stats_times *times, uint64_t rows)
+void stats_add(struct stats *stats, int status, const struct stats_times *times, uint64_t rows,
+               bool rides)
 {
     if (status == LEGO_E_CANCELLED) {
         add(&stats->cancelled, times->total);
@@ -31,7 +32,7 @@ void stats_add(struct stats *stats, int status, const struct stats_times *times,
             break;
         }
     stats->inferences += rows;
-    stats->executions++;
+    stats->executions += !rides;
     add(&stats->success, times->total);
     add(&stats->queue, times->queue);
     add(&stats->input, times->input);

@@ -51,7 +51,9 @@ struct stats_pace {
 void stats_pace_add(struct stats_pace *pace, size_t bytes, const struct stats_times *times);
 bool stats_is_quick(const struct stats_pace *pace, size_t bytes);
 
-/* Adds one request by its status (LEGO_OK, LEGO_E_*); `rows` counts only where it succeeded. */
-void stats_add(struct stats *stats, int status, const struct stats_times *times, uint64_t rows);
+/* Adds one request by its status (LEGO_OK, LEGO_E_*); `rows` and the execution count only where it
+ * succeeded, and the execution not where another request counts it. */
+void stats_add(struct stats *stats, int status, const struct stats_times *times, uint64_t rows,
+               bool rides);
 
 #endif

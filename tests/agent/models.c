@@ -194,3 +194,19 @@ void model_pair(const char *path)
 {
     finish(model_pair_package(), path);
 }
+
+void model_mixed(const char *path)
+{
+    int32_t input;
+    struct lego_package *package = begin(&input);
+    struct lego_graph *graph = package->graph;
+    const struct lego_shape shape = graph->values[input].shape;
+    int32_t output = add_value(graph, "y", LEGO_DTYPE_FLOAT32, shape, -1);
+    int32_t node = lego_graph_add_node(graph, "softmax", LEGO_OP_Softmax, 1, 1, 1);
+    must(node, "softmax", NULL);
+    graph->nodes[node].inputs[0] = input;
+    graph->nodes[node].outputs[0] = output;
+    graph->nodes[node].attrs[0] = (struct lego_attr){.name = "axis", .type = LEGO_ATTR_INT, .i = 0};
+    must(lego_graph_add_output(graph, output), "output", NULL);
+    finish(package, path);
+}

@@ -22,6 +22,9 @@ void model_coded(const char *path, uint32_t seed);
  * time and gives large answers. */
 void model_large(const char *path, uint32_t width, uint32_t layers);
 
+/* "x" FP32 [N,16] -> Softmax over N -> "y": each row depends on all. */
+void model_mixed(const char *path);
+
 /* "a" FP32 [2] + "b" FP32 [2] -> "sum" [2]; "n" INT64 [1] -> Cast -> "m" FP32 [1]. */
 void model_pair(const char *path);
 struct lego_package *model_pair_package(void);
