@@ -210,8 +210,6 @@ int eval_reduce(const struct eval_context *c)
         status = LEGO_E_INVALID;
     if (status != LEGO_OK || !out)
         return status;
-    if (mask == 0 && lego_node_int(c->node, "noop_with_empty_axes", 0))
-        return eval_copy(c); /* no reduction at all, not even of single elements */
     struct fibre fibre;
     struct eval_odometer kept;
     int64_t strides[1][LEGO_MAX_RANK], offset = 0;

@@ -154,12 +154,11 @@ static void make_taps(const struct resize *r, int d, int64_t i, int64_t in, int6
         first = (int64_t)floor(at) - 1;
         last = first + 3;
     }
-    bool exclude = r->exclude_outside || r->antialias;
     for (int64_t k = first; k <= last; k++) {
         double distance = ((double)k - at) / stretch;
         double weight =
             r->mode == LINEAR ? fmax(0, 1 - fabs(distance)) : cubic(r->cubic_a, distance);
-        add_tap(t, k, weight, in, exclude);
+        add_tap(t, k, weight, in, r->exclude_outside);
     }
     for (size_t k = 0; k < t->count; k++)
         sum += t->weight[k];

@@ -119,12 +119,17 @@ struct infer_slice infer_slice_axis(int64_t size, int64_t start, int64_t end, in
     struct infer_slice s = {.step = step};
     start = start < 0 ? start + size : start;
     end = end < 0 ? (end < -size ? -1 : end + size) : end;
+    /* Exporters write the largest number for "to the end" backwards, too, as ONNX Runtime reads it;
+     * taken as a position it would select nothing. */
+    if (step < 0 && (end == INT64_MAX || end == INT32_MAX))
+        end = -1;
     if (step > 0) {
         start = start < 0 ? 0 : start > size ? size : start;
         end = end < 0 ? 0 : end > size ? size : end;
         s.count = end > start ? (end - start - 1) / step + 1 : 0;
     } else {
-        start = start < 0 ? -1 : start >= size ? size - 1 : start;
+        start = start < 0 ? 0 : start;
+        start = start >= size ? size - 1 : start;
         end = end < -1 ? -1 : end >= size ? size - 1 : end;
         /* -(step + 1) + 1 would overflow only for a step whose count is one anyway */
         s.count = start > end ? (step == INT64_MIN ? 1 : (start - end - 1) / -step + 1) : 0;
