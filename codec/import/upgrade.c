@@ -97,13 +97,10 @@ float draft_float(const struct import_draft *draft, const char *name, float othe
     return attr && attr->type == LEGO_ATTR_FLOAT ? attr->f : otherwise;
 }
 
-int32_t upgrade_emit(struct import_builder *builder, const struct import_draft *draft,
-                     enum lego_op op, uint32_t input_count, const int32_t *inputs,
-                     uint32_t attr_count, const struct lego_attr *attrs)
+static int emit(struct import_builder *builder, const struct import_draft *draft, enum lego_op op,
+                uint32_t input_count, const int32_t *inputs, uint32_t attr_count,
+                const struct lego_attr *attrs, int32_t output)
 {
-    int32_t output = import_make_value(builder, draft, lego_op_name(op));
-    if (output < 0)
-        return output;
     int32_t index = lego_graph_add_node(builder->graph, builder->graph->values[output].name, op,
                                         input_count, 1, attr_count);
     if (index < 0)
@@ -113,7 +110,34 @@ int32_t upgrade_emit(struct import_builder *builder, const struct import_draft *
     if (attr_count)
         memcpy(node->attrs, attrs, attr_count * sizeof *attrs);
     node->outputs[0] = output;
-    return output;
+    return 0;
+}
+
+int32_t upgrade_emit(struct import_builder *builder, const struct import_draft *draft,
+                     enum lego_op op, uint32_t input_count, const int32_t *inputs,
+                     uint32_t attr_count, const struct lego_attr *attrs)
+{
+    int32_t output = import_make_value(builder, draft, lego_op_name(op));
+    if (output < 0)
+        return output;
+    int status = emit(builder, draft, op, input_count, inputs, attr_count, attrs, output);
+    return status ? status : output;
+}
+
+int upgrade_emit_to(struct import_builder *builder, const struct import_draft *draft,
+                    enum lego_op op, uint32_t input_count, const int32_t *inputs, int32_t output)
+{
+    return emit(builder, draft, op, input_count, inputs, 0, NULL, output);
+}
+
+void upgrade_become(struct import_draft *draft, enum lego_op op, uint32_t input_count,
+                    const int32_t *inputs)
+{
+    draft->op = op;
+    draft->input_count = 0;
+    for (uint32_t i = 0; i < input_count; i++)
+        draft_set_input(draft, i, inputs[i]);
+    draft->attr_count = 0;
 }
 
 /* The element type of a draft's first input, where it is known before inference. */
@@ -215,19 +239,30 @@ int upgrade_grid_sample(struct import_builder *builder, struct import_draft *dra
 }
 
 /*
- * Up to opset 20 scale and bias have one element a group, since 21 one a channel. How many channels
- * there are, the input's shape says; so both can be the same only where groups are channels.
+ * Before opset 21 scale and bias are by group: what InstanceNormalization does with the groups as
+ * its channels.
  */
 int upgrade_group_normalization(struct import_builder *builder, struct import_draft *draft)
 {
-    const struct lego_value *input = draft->input_count == 3 && draft->inputs[0] >= 0
-                                         ? &builder->graph->values[draft->inputs[0]]
-                                         : NULL;
-    if (input && input->shape.rank > 1 && input->shape.dim[1] == draft_int(draft, "num_groups", -1))
-        return 0;
-    return upgrade_refuse(builder, draft,
-                          "scale and bias by group; convert the model to opset 21 or export the "
-                          "operator as InstanceNormalization");
+    const struct lego_shape list = {.rank = 1, .dim = {3}};
+    const int64_t grouped[] = {0, draft_int(draft, "num_groups", 1), -1};
+    struct lego_attr epsilon = {.name = "epsilon", .type = LEGO_ATTR_FLOAT};
+    epsilon.f = draft_float(draft, "epsilon", 1e-5f);
+    if (draft->input_count != 3)
+        return lego_fail(builder->diag, LEGO_E_FORMAT, "node '%s' (%s) has %u inputs, 3 are needed",
+                         draft->name, draft->type, draft->input_count);
+    int32_t x = draft->inputs[0];
+    int32_t value = import_make_constant(builder, draft, "shape", LEGO_DTYPE_INT64, &list, grouped);
+    if (value >= 0)
+        value = upgrade_emit(builder, draft, LEGO_OP_Reshape, 2, (int32_t[]){x, value}, 0, NULL);
+    if (value >= 0)
+        value = upgrade_emit(builder, draft, LEGO_OP_InstanceNormalization, 3,
+                             (int32_t[]){value, draft->inputs[1], draft->inputs[2]}, 1, &epsilon);
+    int32_t shape = value < 0 ? value : upgrade_emit(builder, draft, LEGO_OP_Shape, 1, &x, 0, NULL);
+    if (shape < 0)
+        return shape;
+    upgrade_become(draft, LEGO_OP_Reshape, 2, (int32_t[]){value, shape});
+    return 0;
 }
 
 /*

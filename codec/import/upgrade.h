@@ -34,6 +34,14 @@ int32_t upgrade_emit(struct import_builder *builder, const struct import_draft *
                      enum lego_op op, uint32_t input_count, const int32_t *inputs,
                      uint32_t attr_count, const struct lego_attr *attrs);
 
+/* The same for a value that there is already: the other outputs of a draft. */
+int upgrade_emit_to(struct import_builder *builder, const struct import_draft *draft,
+                    enum lego_op op, uint32_t input_count, const int32_t *inputs, int32_t output);
+
+/* Makes the draft a node of these inputs and without attributes; its outputs stay. */
+void upgrade_become(struct import_draft *draft, enum lego_op op, uint32_t input_count,
+                    const int32_t *inputs);
+
 #define IMPORT_UPGRADE(type, below, function) \
     int upgrade_##function(struct import_builder *builder, struct import_draft *draft);
 #define IMPORT_FOREIGN(domain, type, op, function) IMPORT_UPGRADE(type, 0, function)
