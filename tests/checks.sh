@@ -25,7 +25,7 @@ check_peers() {
             { echo "skipped: onnxruntime-node cannot be had here"; return 0; }
     fi
     build release
-    LEGONET_NODE_MODULES=$modules ctest --preset release --tests-regex export
+    LEGONET_NODE_MODULES=$modules ctest --preset release --tests-regex "export|peer"
 }
 
 check_clang() {

@@ -7,7 +7,7 @@ build=(gcc libc6-dev cmake ninja-build pkg-config libuv1-dev libprotobuf-c-dev p
     libsystemd-dev libjpeg-dev libpng-dev libxxhash-dev libjansson-dev libsodium-dev)
 test=(check python3)
 python=(protobuf-compiler python3 python3-protobuf python3-numpy)
-checks=(clang clang-format libclang-rt-14-dev gcc-aarch64-linux-gnu qemu-user dpkg-dev file)
+checks=(clang clang-format libclang-rt-14-dev gcc-aarch64-linux-gnu qemu-user dpkg-dev file python3-onnx)
 
 missing=()
 for group in "$@"; do
