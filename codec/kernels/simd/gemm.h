@@ -57,11 +57,23 @@ GEMM_INLINE void gemm_end(const struct kern_gemm_f32 *g, const uint32_t m, const
                                     gemm_load(g->add + (ptrdiff_t)i * g->add_stride, v, nv, last));
     }
     GEMM_UNROLL
+    for (uint32_t i = 0; i < m; i++)
+        for (uint32_t v = 0; v < nv; v++)
+            acc[i][v] = vec_clamp(acc[i][v], lo, hi);
+    /* A masked store is microcode on some processors. */
+    if (g->n == nv * VEC_LANES) {
+        GEMM_UNROLL
+        for (uint32_t i = 0; i < m; i++)
+            for (uint32_t v = 0; v < nv; v++)
+                vec_store(g->c + (ptrdiff_t)i * g->c_stride + v * VEC_LANES, acc[i][v]);
+        return;
+    }
+    GEMM_UNROLL
     for (uint32_t i = 0; i < m; i++) {
         float *c = g->c + (ptrdiff_t)i * g->c_stride;
         if (nv == 2)
-            vec_store(c, vec_clamp(acc[i][0], lo, hi));
-        vec_store_mask(c + (nv - 1) * VEC_LANES, vec_clamp(acc[i][nv - 1], lo, hi), last);
+            vec_store(c, acc[i][0]);
+        vec_store_mask(c + (nv - 1) * VEC_LANES, acc[i][nv - 1], last);
     }
 }
 
