@@ -190,12 +190,15 @@ static void gemm_pixels(const struct gemm_call *call, const struct gemm_part *pa
         gemm_activate(call, part, pixel, m);
 }
 
+/* Equal groups of at most mr pixels: a short last one would cost what a whole one does. */
 static void gemm_part_run(const struct gemm_call *call, const struct gemm_part *part)
 {
-    uint32_t mr = call->detail->variant->mr;
+    size_t count = part->end - part->pixel, groups = lego_div_up(count, call->detail->variant->mr);
 
-    for (size_t pixel = part->pixel; pixel < part->end; pixel += mr)
-        gemm_pixels(call, part, pixel, (uint32_t)lego_min_size(mr, part->end - pixel));
+    for (size_t i = 0; i < groups; i++) {
+        size_t first = count * i / groups, end = count * (i + 1) / groups;
+        gemm_pixels(call, part, part->pixel + first, (uint32_t)(end - first));
+    }
 }
 
 static void gemm_task(void *context, uint32_t slot, size_t item)
