@@ -148,8 +148,8 @@ static int prepare(struct job *job, struct lego_diag *diag)
         return status;
     if (job->count == 0)
         return lego_fail(diag, LEGO_E_UNSUPPORTED,
-                         "the model has no weights to compress: no Conv, ConvTranspose, Gemm or "
-                         "MatMul with a constant fp32 matrix");
+                         "the model has no weights to compress: no Conv, ConvTranspose, Gemm, "
+                         "MatMul, RNN, GRU, LSTM or Gather with a constant fp32 matrix");
     job->catalogue_count = job->settings.scope == ENCODE_SCOPE_MODEL ? 1 : job->count;
     job->layers = calloc(job->count, sizeof(*job->layers));
     job->report.layers = calloc(job->count, sizeof(*job->report.layers));

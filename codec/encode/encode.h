@@ -1,9 +1,10 @@
 /*
  * Compression: dense weights of a package's graph become bricks.
  *
- * Which weights: the dense fp32 ones of Conv, ConvTranspose, Gemm and MatMul (a matrix on the right
- * side), each tensor once, however many nodes use it. Biases, normalisation parameters, and what
- * some other operator, a subgraph or the graph's output reads too, stay dense.
+ * Which weights: the dense fp32 ones of Conv, ConvTranspose, Gemm, MatMul, RNN, GRU and LSTM, and
+ * the tables that Gather reads (weights.h), each tensor once, however many nodes use it. Biases,
+ * normalisation parameters, and what some other operator, a subgraph or the graph's output reads
+ * too, stay dense.
  *
  * Column order. ENCODE_CODEC_LEGONET cuts the paper's view, [O][I * kh * kw] (channel-major), in
  * 4x4. ENCODE_CODEC_BRICKS cuts tap-major columns, which is the order in which the runtime's panels

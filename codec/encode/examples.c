@@ -18,6 +18,7 @@ struct source {
     bool picture;
     struct image_pool *pool; /* of a picture; NULL: white noise */
     float scale, offset;     /* of what was drawn with mean 0 and variance 1 */
+    uint64_t rows;           /* of the table that these indices choose from; 0: real numbers */
 };
 
 struct encode_synthetic {
@@ -265,6 +266,46 @@ static int draw_white(uint64_t seed, size_t count, float *out)
     return LEGO_OK;
 }
 
+/* Indices, each row as likely as another. */
+static void draw_indices(const struct encode_synthetic *s, const struct source *source,
+                         uint32_t index, void *out, size_t bytes)
+{
+    const bool wide = s->package->graph->values[source->value].dtype == LEGO_DTYPE_INT64;
+    const size_t count = bytes / (wide ? sizeof(int64_t) : sizeof(int32_t));
+    struct encode_random random;
+
+    encode_random_seed(&random, 0x9b05688c2b3e6c1fu ^ (s->seed + index));
+    for (size_t i = 0; i < count; i++) {
+        const uint64_t row = encode_random_u64(&random) % source->rows;
+
+        if (wide)
+            ((int64_t *)out)[i] = (int64_t)row;
+        else
+            ((int32_t *)out)[i] = (int32_t)row;
+    }
+}
+
+/* Rows of the smallest constant table that a Gather looks an integer input up in; 0: in none. */
+static uint64_t find_rows(const struct lego_graph *graph, int32_t input)
+{
+    uint64_t rows = 0;
+
+    for (uint32_t n = 0; n < graph->node_count; n++) {
+        const struct lego_node *node = &graph->nodes[n];
+
+        if (node->op != LEGO_OP_Gather || node->inputs[1] != input || node->inputs[0] < 0 ||
+            graph->values[node->inputs[0]].tensor < 0)
+            continue;
+        const struct lego_shape *table = &graph->values[node->inputs[0]].shape;
+        const int64_t axis = lego_node_int(node, "axis", 0);
+        const int64_t size = table->dim[axis < 0 ? axis + table->rank : axis];
+
+        if (size > 0 && size <= INT32_MAX && (rows == 0 || (uint64_t)size < rows))
+            rows = (uint64_t)size;
+    }
+    return rows;
+}
+
 static int read_example(void *context, uint32_t index, uint32_t input, void *out, size_t bytes,
                         struct lego_diag *diag)
 {
@@ -273,6 +314,10 @@ static int read_example(void *context, uint32_t index, uint32_t input, void *out
     const struct lego_preprocess *p = &source->preprocess;
     int status = LEGO_E_NOMEM;
 
+    if (source->rows > 0) {
+        draw_indices(s, source, index, out, bytes);
+        return LEGO_OK;
+    }
     if (!source->picture) {
         draw_noise(s, source, &s->shapes[input], index, out, bytes / sizeof(float));
         return LEGO_OK;
@@ -302,13 +347,19 @@ static int create_source(struct encode_synthetic *s, uint32_t input, struct enco
 
     if (status != LEGO_OK)
         return status;
+    source->value = graph->inputs[input];
+    if (value->dtype == LEGO_DTYPE_INT64 || value->dtype == LEGO_DTYPE_INT32)
+        source->rows = find_rows(graph, source->value);
+    if (source->rows > 0) {
+        snprintf(s->text, sizeof(s->text), "indices below %llu", (unsigned long long)source->rows);
+        return LEGO_OK;
+    }
     if (value->dtype != LEGO_DTYPE_FLOAT32)
         return lego_fail(diag, LEGO_E_UNSUPPORTED,
                          "no examples can be made for input '%s' (%s); give real ones", value->name,
                          lego_dtype_name(value->dtype));
     if (lego_shape_elems(&s->shapes[input], &elems) != LEGO_OK)
         return lego_fail(diag, LEGO_E_SHAPE, "input '%s' is too large", value->name);
-    source->value = graph->inputs[input];
     source->scale = 1;
     const bool theirs = is_picture(s->package, input);
     if (theirs)

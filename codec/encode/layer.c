@@ -83,6 +83,8 @@ static bool describe_product(const struct lego_graph *graph, const struct lego_n
 {
     size_t elems;
 
+    if (graph->tensors[graph->values[node->inputs[1]].tensor].shape.rank != 2) /* a stack of them */
+        return false;
     if (node->op == LEGO_OP_Gemm &&
         (lego_node_float(node, "alpha", 1) != 1 || lego_node_float(node, "beta", 1) != 1 ||
          lego_node_int(node, "transA", 0)))

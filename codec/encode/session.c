@@ -29,8 +29,8 @@ static int create(struct encode_session *s, const struct lego_package *package,
         return status;
     if (s->weight_count == 0)
         return lego_fail(diag, LEGO_E_UNSUPPORTED,
-                         "the model has no weights to compress: no Conv, ConvTranspose, Gemm or "
-                         "MatMul with a constant fp32 matrix");
+                         "the model has no weights to compress: no Conv, ConvTranspose, Gemm, "
+                         "MatMul, RNN, GRU, LSTM or Gather with a constant fp32 matrix");
     s->alike = options->without & ENCODE_WITHOUT(SENSITIVITY);
     s->workers = encode_workers_create(options->threads, options->kernels);
     if (!s->workers)

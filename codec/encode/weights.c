@@ -18,17 +18,19 @@ struct finder {
     uint32_t count;
 };
 
-/* True where input `index` of the node is a weight; how it becomes a matrix. */
-static bool is_weight(const struct lego_graph *graph, const struct lego_node *node, uint32_t index,
-                      enum lego_matrix_view *ret_view, uint32_t *ret_groups)
+/* Weights that are read as they are, not multiplied by panels, are worth coding from this size on:
+ * what is smaller may well be a list of positions or of scales. */
+#define PLAIN_MIN_BYTES 4096
+
+/* Convolutions and products with a matrix on the right, which calibration knows as layers. */
+static bool is_layer_weight(const struct lego_node *node, uint32_t index,
+                            const struct lego_tensor *tensor, enum lego_matrix_view *ret_view,
+                            uint32_t *ret_groups)
 {
-    const struct lego_tensor *tensor = lego_node_constant(graph, node, index);
     const int64_t groups = lego_node_int(node, "group", 1);
 
-    if (index != 1 || !tensor || tensor->dtype != LEGO_DTYPE_FLOAT32 || !tensor->data ||
-        tensor->bytes == 0)
+    if (index != 1)
         return false;
-    *ret_groups = 1;
     switch (node->op) {
     case LEGO_OP_Conv:
     case LEGO_OP_ConvTranspose:
@@ -44,6 +46,51 @@ static bool is_weight(const struct lego_graph *graph, const struct lego_node *no
     default:
         return false;
     }
+}
+
+/*
+ * The others: recurrent weights [directions][gates * hidden][inputs], where an input is a row;
+ * tables of which Gather takes rows; products with a constant left side, or with a stack of
+ * matrices.
+ */
+static bool is_plain_weight(const struct lego_node *node, uint32_t index,
+                            const struct lego_tensor *tensor, enum lego_matrix_view *ret_view)
+{
+    const int rank = tensor->shape.rank;
+
+    if (tensor->bytes < PLAIN_MIN_BYTES || rank < 2)
+        return false;
+    switch (node->op) {
+    case LEGO_OP_RNN:
+    case LEGO_OP_GRU:
+    case LEGO_OP_LSTM:
+        *ret_view = LEGO_VIEW_OUT_LAST;
+        return (index == 1 || index == 2) && rank == 3;
+    case LEGO_OP_Gather:
+        *ret_view = LEGO_VIEW_OUT_FIRST;
+        return index == 0 && lego_node_int(node, "axis", 0) == 0;
+    case LEGO_OP_Gemm:
+        *ret_view = lego_node_int(node, "transA", 0) ? LEGO_VIEW_OUT_LAST : LEGO_VIEW_OUT_FIRST;
+        return index == 0 && rank == 2;
+    case LEGO_OP_MatMul:
+        *ret_view = index == 0 && rank == 2 ? LEGO_VIEW_OUT_FIRST : LEGO_VIEW_OUT_LAST;
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* True where input `index` of the node is a weight; how it becomes a matrix. */
+static bool is_weight(const struct lego_graph *graph, const struct lego_node *node, uint32_t index,
+                      enum lego_matrix_view *ret_view, uint32_t *ret_groups)
+{
+    const struct lego_tensor *tensor = lego_node_constant(graph, node, index);
+
+    if (!tensor || tensor->dtype != LEGO_DTYPE_FLOAT32 || !tensor->data || tensor->bytes == 0)
+        return false;
+    *ret_groups = 1;
+    return is_layer_weight(node, index, tensor, ret_view, ret_groups) ||
+           is_plain_weight(node, index, tensor, ret_view);
 }
 
 static void note_input(struct finder *finder, const struct lego_node *node, uint32_t index)

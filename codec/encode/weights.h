@@ -16,10 +16,12 @@ struct encode_weight {
 };
 
 /*
- * Lists the dense fp32 weights of Conv, ConvTranspose, Gemm (B) and MatMul (a matrix B), each
- * tensor once, in the order in which nodes first use them. What anything else reads too (a Gather
- * of an embedding that the classifier shares, a subgraph, a graph output), or what two nodes see as
- * different matrices, is not listed: it has to stay dense. `ret_weights` is malloc'ed.
+ * Lists the dense fp32 weights of Conv, ConvTranspose, Gemm and MatMul (either side), RNN, GRU and
+ * LSTM (W and R) and tables of Gather (axis 0), each tensor once, in the order in which nodes first
+ * use them; those that calibration knows no layer for (all but Conv's, Gemm's B and a matrix that
+ * is MatMul's B) from 4 KiB on. What anything else reads too (a subgraph, a graph output), or what
+ * two nodes see as different matrices, is not listed: it has to stay dense. `ret_weights` is
+ * malloc'ed.
  *
  * Errors: E_FORMAT (NaN or infinite: the diag names tensor and element), E_SHAPE, E_OVERFLOW,
  * E_NOMEM. An empty list is no error.

@@ -429,6 +429,74 @@ START_TEST(transposed_convolutions_and_groups_decode_in_place)
 }
 END_TEST
 
+/* What is no convolution and no matrix on the right: one node after the other, which no shape
+ * inference sees. */
+START_TEST(other_weights_decode_in_place)
+{
+    static const struct {
+        enum lego_op op;
+        uint32_t input, rows;
+        int rank;
+        int64_t dims[4];
+        const char *attr;
+    } cases[] = {
+        {LEGO_OP_LSTM, 1, 16, 3, {2, 40, 16}, "hidden_size"},
+        {LEGO_OP_LSTM, 2, 10, 3, {2, 80, 10}, "hidden_size"},
+        {LEGO_OP_GRU, 1, 40, 3, {1, 30, 40}, NULL},
+        {LEGO_OP_RNN, 2, 40, 3, {1, 40, 40}, NULL},
+        {LEGO_OP_Gather, 0, 100, 2, {100, 16}, NULL},
+        {LEGO_OP_Gather, 0, 100, 3, {100, 4, 4}, NULL},
+        {LEGO_OP_MatMul, 0, 30, 2, {30, 40}, NULL},
+        {LEGO_OP_MatMul, 0, 20, 3, {3, 20, 20}, NULL},
+        {LEGO_OP_MatMul, 1, 30, 3, {2, 20, 30}, NULL},
+        {LEGO_OP_Gemm, 0, 40, 2, {30, 40}, "transA"},
+        {LEGO_OP_Gemm, 0, 30, 2, {30, 40}, NULL},
+    };
+    const struct encode_options options = {.codec = ENCODE_CODEC_BRICKS,
+                                           .catalogue_entries = 8192,
+                                           .catalogue_dtype = LEGO_DTYPE_FLOAT32};
+    struct lego_package *package = model_create();
+    const int32_t w = model_constant(package, "w", 1, cases[_i].rank, cases[_i].dims);
+    const size_t bytes = model_tensor(package, "w")->bytes;
+    float *before = malloc(bytes);
+    size_t elems;
+
+    model_node(package, "n", cases[_i].op, w, cases[_i].attr, 1);
+    struct lego_node *node = &package->graph->nodes[0];
+    int32_t *inputs = lego_arena_calloc(package->graph->arena, 3, sizeof(*inputs));
+    for (uint32_t i = 0; i < 3; i++)
+        inputs[i] = i == cases[_i].input ? w : package->graph->inputs[0];
+    node->inputs = inputs;
+    node->input_count = cases[_i].op == LEGO_OP_Gather || cases[_i].op == LEGO_OP_MatMul ? 2 : 3;
+    model_finish(package);
+    memcpy(before, model_data(package, "w"), bytes);
+    encode(package, &options, NULL);
+    ck_assert_uint_eq(model_tensor(package, "w")->coded->rows, cases[_i].rows);
+    float *dense = decode(package, "w", &elems);
+    for (size_t e = 0; e < elems; e++)
+        ck_assert_float_eq(dense[e], before[e]);
+    free(dense);
+    free(before);
+    lego_package_destroy(package);
+}
+END_TEST
+
+START_TEST(tables_that_are_no_weights_stay_dense)
+{
+    /* Too small, another axis of Gather, the bias of an LSTM. */
+    const int64_t small[] = {16, 8}, large[] = {64, 64};
+    struct lego_package *package = model_create();
+    const int32_t w = model_constant(package, "w", 1, 2, _i == 0 ? small : large);
+
+    model_node(package, "n", _i == 2 ? LEGO_OP_LSTM : LEGO_OP_Gather, w, "axis", _i);
+    package->graph->nodes[0].inputs[0] = _i == 2 ? package->graph->inputs[0] : w;
+    package->graph->nodes[0].inputs[1] = _i == 2 ? w : package->graph->inputs[0];
+    model_finish(package);
+    expect_failure(package, &(struct encode_options){.codec = ENCODE_CODEC_BRICKS},
+                   LEGO_E_UNSUPPORTED, "no weights");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("encode");
@@ -450,6 +518,8 @@ int main(void)
     tcase_add_test(tests, huge_weights_need_an_fp32_catalogue);
     tcase_add_loop_test(tests, progress_counts_up_to_all_layers, 0, 2);
     tcase_add_test(tests, transposed_convolutions_and_groups_decode_in_place);
+    tcase_add_loop_test(tests, other_weights_decode_in_place, 0, 11);
+    tcase_add_loop_test(tests, tables_that_are_no_weights_stay_dense, 0, 3);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
