@@ -5,7 +5,7 @@
 set -euo pipefail
 dir=${1:?usage: arm64-sysroot.sh DIR}
 packages=(libc6-dev libgcc-12-dev linux-libc-dev libuv1-dev libprotobuf-c-dev libyaml-dev
-    libsystemd-dev libjpeg-dev libpng-dev libxxhash-dev libjansson-dev libsodium-dev check)
+    libsystemd-dev libjpeg-dev libpng-dev libxxhash-dev libjansson-dev libsodium-dev libncurses-dev zlib1g-dev check)
 
 stamp=$dir/.packages
 [ -f "$stamp" ] && [ "$(cat "$stamp")" = "${packages[*]}" ] && exit 0

@@ -80,6 +80,37 @@ expect 0 stats demo --json
 expect 0 stats
 says '^demo '
 
+# ---- top: once, as JSON, and on a terminal until q is pressed ----
+expect 0 top --json --interval 0.1
+[ "$(value 'j["ready"], j["models"][0]["name"], j["models"][0]["serves"]')" = "(True, 'demo', True)" ] || fail "top does not know the model"
+(for _ in 1 2 3 4 5 6 7 8 9 10; do "$legonet" infer --model demo "$demo/pictures/cat.png" >/dev/null; done) &
+asker=$!
+sleep 0.1
+expect 0 top --once --interval 2
+says '^demo +1 +[0-9.]+ +0.0 '
+wait "$asker"
+expect 1 top
+complains 'no terminal'
+python3 - "$legonet" <<'PY' || fail "top on a terminal"
+import os, pty, select, sys, time
+pid, terminal = pty.fork()
+if pid == 0:
+    os.environ['TERM'] = 'xterm'
+    os.execv(sys.argv[1], ['legonet', 'top', '--interval', '0.2'])
+seen, end = b'', time.time() + 60
+while time.time() < end and b'demo' not in seen:
+    if select.select([terminal], [], [], 1)[0]:
+        seen += os.read(terminal, 65536)
+os.write(terminal, b'q')
+try:
+    while time.time() < end and os.read(terminal, 65536):
+        pass
+except OSError: # the program has ended
+    pass
+status = os.waitpid(pid, 0)[1]
+sys.exit(0 if b'demo' in seen and b'REQUESTS/s' in seen and status == 0 else 1)
+PY
+
 expect 0 unload demo
 expect 1 infer --model demo "$demo/pictures/cat.png"
 complains 'unloaded'
