@@ -39,7 +39,10 @@ struct config {
     char *signature_keys;
     char *metrics_textfile;
     uint64_t metrics_interval_ms;
-    uint64_t log_level; /* enum log_level */
+    uint64_t log_level;  /* enum log_level */
+    uint64_t log_format; /* enum log_format */
+    char *capture_folder, *capture_models;
+    uint64_t capture_quota_bytes, capture_share, capture_confidence, capture_rate;
     struct config_model *models;
     size_t model_count;
 };
@@ -53,6 +56,7 @@ enum config_type {
     CONFIG_TIME, /* milliseconds: "500ms", "30s", "5min" */
     CONFIG_MODE, /* octal: "0660" */
     CONFIG_LOG_LEVEL,
+    CONFIG_LOG_FORMAT,
     CONFIG_RESIDENT,
     CONFIG_SIGNATURES,
     CONFIG_KEYS, /* texts of public keys, as sign_public_list takes them */

@@ -126,6 +126,8 @@ static const char *type_text(enum config_type type)
         return "octal mode";
     case CONFIG_LOG_LEVEL:
         return "error, warning, info, debug";
+    case CONFIG_LOG_FORMAT:
+        return "auto, text, json";
     case CONFIG_RESIDENT:
         return "auto, coded, panels";
     case CONFIG_SIGNATURES:
@@ -157,6 +159,7 @@ static void print_range(FILE *out, const struct config_key *key)
                 (unsigned long long)key->maximum, key->type == CONFIG_TIME ? " ms" : "");
         break;
     case CONFIG_LOG_LEVEL:
+    case CONFIG_LOG_FORMAT:
     case CONFIG_RESIDENT:
     case CONFIG_SIGNATURES:
         fputs("these words", out);

@@ -26,6 +26,8 @@ static const struct unit log_levels[] = {{"error", LOG_LEVEL_ERROR},
                                          {"info", LOG_LEVEL_INFO},
                                          {"debug", LOG_LEVEL_DEBUG},
                                          {NULL, 0}};
+static const struct unit log_formats[] = {
+    {"auto", LOG_FORMAT_AUTO}, {"text", LOG_FORMAT_TEXT}, {"json", LOG_FORMAT_JSON}, {NULL, 0}};
 static const struct unit residents[] = {{"auto", LEGO_RESIDENT_AUTO},
                                         {"coded", LEGO_RESIDENT_CODED},
                                         {"panels", LEGO_RESIDENT_PANELS},
@@ -93,6 +95,9 @@ void config_value_print(FILE *out, const void *object, const struct config_key *
         return;
     case CONFIG_LOG_LEVEL:
         fputs(choice_name(log_levels, *(const uint64_t *)(const void *)field), out);
+        return;
+    case CONFIG_LOG_FORMAT:
+        fputs(choice_name(log_formats, *(const uint64_t *)(const void *)field), out);
         return;
     case CONFIG_RESIDENT:
         fputs(choice_name(residents, *(const uint64_t *)(const void *)field), out);
@@ -208,6 +213,8 @@ int config_value_set(void *object, const struct config_key *key, const char *tex
         return set_number(field, key, text, diag);
     case CONFIG_LOG_LEVEL:
         return set_choice(field, key, log_levels, text, diag);
+    case CONFIG_LOG_FORMAT:
+        return set_choice(field, key, log_formats, text, diag);
     case CONFIG_RESIDENT:
         return set_choice(field, key, residents, text, diag);
     case CONFIG_SIGNATURES:

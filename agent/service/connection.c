@@ -7,6 +7,8 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -73,6 +75,22 @@ void connection_finish(struct connection *connection)
         release(connection);
 }
 
+/* Logs a record about a client, which it names by its pid. */
+__attribute__((format(printf, 4, 5))) static void log_client(const struct connection *connection,
+                                                             enum log_level level,
+                                                             const char *event, const char *format,
+                                                             ...)
+{
+    char text[512];
+    const uint32_t uid = connection->uid;
+    const struct log_subject subject = {.event = event, .pid = connection->pid, .uid = &uid};
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    log_about(level, &subject, "pid %d: %s", (int)connection->pid, text);
+}
+
 bool connection_is_idle(const struct connection *connection)
 {
     return connection->in_flight == 0 && !connection->out && connection->pending_bytes == 0 &&
@@ -90,8 +108,9 @@ void connection_send(struct connection *connection, uint8_t *data, size_t bytes)
     struct out_frame *frame = NULL;
     atomic_store(&connection->direct.has_more, true);
     if (!connection->closed && connection->out_bytes > connection->host->max_output_bytes)
-        log_warning("pid %d takes no answers: cut off with %zu bytes waiting (limits.output)",
-                    (int)connection->pid, connection->out_bytes);
+        log_client(connection, LOG_LEVEL_WARNING, "client-cut-off",
+                   "takes no answers: cut off with %zu bytes waiting (limits.output)",
+                   connection->out_bytes);
     else if (!connection->closed)
         frame = malloc(sizeof(*frame));
     if (!frame) {
@@ -129,7 +148,7 @@ void connection_resume(struct connection *connection, uint8_t *data, size_t byte
 void connection_refuse(struct connection *connection, int status, const char *text)
 {
     size_t bytes;
-    log_warning("pid %d: %s", (int)connection->pid, text);
+    log_client(connection, LOG_LEVEL_WARNING, "client-refused", "%s", text);
     uint8_t *frame = answer_error_frame(0, status, text, &bytes);
     if (frame)
         connection_send(connection, frame, bytes);
@@ -343,10 +362,11 @@ void connection_check_stall(struct connection *connection, uint64_t now_ns)
     if (!may_read(connection))
         connection->read_ns = now_ns; /* it is the agent that waits, not the client */
     if (connection->out && now_ns - connection->written_ns > stall)
-        log_warning("pid %d takes no answers: cut off (limits.stall)", (int)connection->pid);
+        log_client(connection, LOG_LEVEL_WARNING, "client-cut-off",
+                   "takes no answers: cut off (limits.stall)");
     else if (frame_reader_is_partial(&connection->reader) && now_ns - connection->read_ns > stall)
-        log_warning("pid %d stopped in the middle of a frame: cut off (limits.stall)",
-                    (int)connection->pid);
+        log_client(connection, LOG_LEVEL_WARNING, "client-cut-off",
+                   "stopped in the middle of a frame: cut off (limits.stall)");
     else
         return;
     connection_close(connection);
@@ -382,8 +402,8 @@ int connection_open(const struct connection_host *host, int fd, struct connectio
     connection->out_last = &connection->out;
     connection->reader.limit_bytes = host->max_frame_bytes;
     connection->read_ns = connection->written_ns = clock_ns();
-    log_info("pid %d, uid %u, gid %u connected", (int)peer.pid, (unsigned)peer.uid,
-             (unsigned)peer.gid);
+    log_client(connection, LOG_LEVEL_INFO, "client-connected", "uid %u, gid %u connected",
+               (unsigned)peer.uid, (unsigned)peer.gid);
     *ret_connection = connection;
     return LEGO_OK;
 }

@@ -87,7 +87,8 @@ int inference_classify(const struct lego_package *package, const char *output,
                        const struct lego_io *tensor, int64_t classes, struct lego_shape *ret_shape,
                        uint8_t **ret_data, size_t *ret_bytes, struct lego_diag *diag);
 
-/* Packs the answer into a frame. E_LIMIT where it is over job->max_frame_bytes. */
+/* Packs the answer into a frame, and keeps the inference where that is asked for. E_LIMIT where it
+ * is over job->max_frame_bytes. */
 int inference_answer(const struct inference_job *job, const Inference__ModelInferRequest *request,
                      const struct inference_call *call, uint8_t **ret_frame,
                      size_t *ret_frame_bytes, struct lego_diag *diag);

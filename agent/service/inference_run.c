@@ -2,6 +2,7 @@
 #include "agent/service/inference.h"
 
 #include "agent/service/answer.h"
+#include "agent/service/capture.h"
 #include "agent/service/clock.h"
 
 #include <inttypes.h>
@@ -152,6 +153,16 @@ static int pack(const struct inference_job *job, const Inference__ModelInferRequ
     return ipc_frame_pack(&response.base, job->max_frame_bytes, ret_frame, ret_frame_bytes, diag);
 }
 
+static void keep(const struct inference_job *job, const struct inference_call *call)
+{
+    const struct capture_about about = {.model = job->model->model,
+                                        .name = job->model->spec.name,
+                                        .version = job->model->version_text,
+                                        .queue_ns = job->times.queue,
+                                        .infer_ns = job->times.infer};
+    capture_offer(job->capture, &about, call->inputs, call->outputs);
+}
+
 int inference_answer(const struct inference_job *job, const Inference__ModelInferRequest *request,
                      const struct inference_call *call, uint8_t **ret_frame,
                      size_t *ret_frame_bytes, struct lego_diag *diag)
@@ -174,6 +185,8 @@ int inference_answer(const struct inference_job *job, const Inference__ModelInfe
     if (status == LEGO_OK)
         status = pack(job, request, &answer, count, ret_frame, ret_frame_bytes, diag);
     answer_clear(&answer, count);
+    if (status == LEGO_OK && job->capture)
+        keep(job, call);
     return status;
 }
 

@@ -44,7 +44,7 @@ static void mark_fault(struct served_model *model)
     model->faulted = true;
     free(model->reason);
     model->reason = strdup(reason);
-    log_error("model \"%s\" version %s: %s", model->spec.name, model->version_text, reason);
+    model_log(LOG_LEVEL_ERROR, model, "model-faulted", "%s", reason);
 }
 
 static void set_failure(struct inference_job *job, int status, const char *text)
@@ -287,6 +287,7 @@ static int create_job(struct service *service, struct connection *connection,
     job->model = model;
     job->max_frame_bytes = service->start->max_frame_bytes;
     job->max_batch = service->start->max_batch;
+    job->capture = service->capture;
     job->regions = region_table_ref(connection->regions);
     job->arrived_ns = clock_ns();
     job->priority = (uint32_t)(peek->priority ? peek->priority : model->spec.queue.priority);

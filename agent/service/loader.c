@@ -92,7 +92,9 @@ static int load_spec(struct load_job *job, const struct config *config,
                                                   .used_bytes = used_bytes(job)};
         status = model_load(spec, job->engines, job->threads, &admission, &model, &job->diag);
         if (status != LEGO_OK && job->keep_going && status != LEGO_E_NOMEM) {
-            log_error("%s", lego_diag_text(&job->diag, status));
+            const struct log_subject subject = {
+                .event = "model-refused", .model = spec->name, .version = spec->version};
+            log_about(LOG_LEVEL_ERROR, &subject, "%s", lego_diag_text(&job->diag, status));
             status = model_create_absent(spec, lego_diag_text(&job->diag, status), &model);
             job->diag = (struct lego_diag)LEGO_DIAG_INIT;
         }

@@ -154,13 +154,16 @@ static int run(const struct command_line *line)
             status = config_show(stdout, config, line->work == DIFF, &diag);
         config_free(config);
     } else if (status == LEGO_OK) {
+        log_open(LOG_JOURNAL_SOCKET);
         log_set_level((enum log_level)config->log_level);
+        log_set_format((enum log_format)config->log_format);
         status = service_run(&line->source, config, &diag);
     }
     if (status != LEGO_OK && line->work != RUN)
         fprintf(stderr, "%s\n", lego_diag_text(&diag, status));
     else if (status != LEGO_OK)
         log_error("%s", lego_diag_text(&diag, status));
+    log_close();
     return status == LEGO_OK ? EXIT_DONE : EXIT_FAILED;
 }
 

@@ -1,5 +1,6 @@
 #include "agent/service/metrics.h"
 
+#include "agent/service/capture.h"
 #include "agent/service/log.h"
 #include "agent/service/service.h"
 
@@ -49,6 +50,17 @@ static void print_service(FILE *out, const struct service *service)
                 (double)engines_longest_ns(service->engines) * 1e-9);
 }
 
+static void print_capture(FILE *out, struct capture *capture)
+{
+    const struct capture_counts counts = capture_count(capture);
+    print_head(out, "capture_records_total", "counter", "Inferences that were kept.");
+    fprintf(out, "legonet_capture_records_total %llu\n", (unsigned long long)counts.written);
+    print_head(out, "capture_dropped_total", "counter",
+               "Inferences that were to be kept and could not be.");
+    fprintf(out, "legonet_capture_dropped_total %llu\n", (unsigned long long)counts.dropped);
+    print_gauge(out, "capture_bytes", "What the folder of captures holds.", (double)counts.bytes);
+}
+
 static void print_histogram(FILE *out, const struct served_model *m)
 {
     uint64_t below = 0;
@@ -94,6 +106,8 @@ int metrics_text(const struct service *service, char **ret_text, struct lego_dia
     if (!out)
         return lego_fail(diag, LEGO_E_NOMEM, "no memory for the metrics");
     print_service(out, service);
+    if (service->capture)
+        print_capture(out, service->capture);
     print_models(out, &service->registry.set);
     if (fclose(out) != 0) {
         free(text);

@@ -1,6 +1,5 @@
 #include "agent/service/model.h"
 
-#include "agent/service/log.h"
 #include "agent/service/model_batch.h"
 #include "codec/base/arith.h"
 #include "codec/sign/sign.h"
@@ -8,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +34,20 @@ int model_spec_copy(struct model_spec *ret_copy, const struct model_spec *spec)
     }
     *ret_copy = copy;
     return LEGO_OK;
+}
+
+void model_log(enum log_level level, const struct served_model *model, const char *event,
+               const char *format, ...)
+{
+    char text[1024];
+    const struct log_subject subject = {
+        .event = event, .model = model->spec.name, .version = model->spec.version};
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    log_about(level, &subject, "model \"%s\" version %s: %s", model->spec.name, model->version_text,
+              text);
 }
 
 static int file_identity(const char *path, struct model_file *ret_file)
@@ -198,13 +212,15 @@ static int admit(struct served_model *served, uint32_t engines,
 }
 
 /* Whether the policy lets a file serve, by its signature. */
-static int judge(const struct model_spec *spec, const struct sign_result *result, size_t keys,
+static int judge(const struct served_model *served, const struct sign_result *result, size_t keys,
                  struct lego_diag *diag)
 {
+    const struct model_spec *spec = &served->spec;
     const struct sign_id_text id = sign_id_text(result->id);
     switch (result->verdict) {
     case SIGN_GOOD:
-        log_info("%s: signed by key %s", spec->path, id.text);
+        model_log(LOG_LEVEL_INFO, served, "signature-good", "%s: signed by key %s", spec->path,
+                  id.text);
         return LEGO_OK;
     case SIGN_NONE:
         return lego_fail(diag, LEGO_E_PERMISSION, "%s: it is not signed", spec->path);
@@ -220,8 +236,9 @@ static int judge(const struct model_spec *spec, const struct sign_result *result
                      spec->path, id.text);
 }
 
-static int check_signature(const struct model_spec *spec, int fd, struct lego_diag *diag)
+static int check_signature(const struct served_model *served, int fd, struct lego_diag *diag)
 {
+    const struct model_spec *spec = &served->spec;
     struct sign_public_key *keys = NULL;
     struct sign_result result;
     size_t count = 0;
@@ -233,10 +250,10 @@ static int check_signature(const struct model_spec *spec, int fd, struct lego_di
     free(keys);
     if (status != LEGO_OK)
         return status;
-    status = judge(spec, &result, count, diag);
+    status = judge(served, &result, count, diag);
     if (status == LEGO_OK || spec->signature_policy == SIGNATURES_REQUIRE)
         return status;
-    log_warning("%s", lego_diag_text(diag, status));
+    model_log(LOG_LEVEL_WARNING, served, "signature-missing", "%s", lego_diag_text(diag, status));
     return LEGO_OK;
 }
 
@@ -252,7 +269,7 @@ static int open_model(struct served_model *served, struct lego_diag *diag)
         return lego_fail_errno(diag, errno, "%s", path);
     int status = lego_package_open_fd(fd, path, options.verify, &package, diag);
     if (status == LEGO_OK)
-        status = check_signature(&served->spec, fd, diag);
+        status = check_signature(served, fd, diag);
     close(fd);
     if (status != LEGO_OK) {
         lego_package_destroy(package);

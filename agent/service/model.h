@@ -11,6 +11,7 @@
 
 #include "agent/runtime/legonet.h"
 #include "agent/service/config.h"
+#include "agent/service/log.h"
 #include "agent/service/stats.h"
 
 #include <stdatomic.h>
@@ -81,6 +82,10 @@ struct served_model {
     struct stats stats;
     struct stats_pace pace;
 };
+
+/* Logs a record about a model, which it names. */
+void model_log(enum log_level level, const struct served_model *model, const char *event,
+               const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 /* How much memory models may take: `used_bytes` is with others already. */
 struct model_admission {

@@ -119,6 +119,7 @@ static void take_configuration(struct service *service, struct load_job *job)
     service->config = job->new_config;
     job->new_config = NULL;
     log_set_level((enum log_level)service->config->log_level);
+    log_set_format((enum log_format)service->config->log_format);
     watch_set(service->watch, service->source->path, job->catalogue.folders,
               job->catalogue.folder_count, service->config->watch_delay_ms);
 }
@@ -129,8 +130,7 @@ static void log_new_models(const struct load_job *job)
         const struct served_model *model = job->set.items[i];
         bool old = model_set_find(&job->old, model->spec.name, model->spec.version) == model;
         if (!old && model_serves(model))
-            log_info("model \"%s\" version %s serves from %s", model->spec.name,
-                     model->version_text, model->spec.path);
+            model_log(LOG_LEVEL_INFO, model, "model-loaded", "serves from %s", model->spec.path);
     }
 }
 
@@ -144,7 +144,7 @@ static void fail_overwritten(const struct load_job *job)
     model->faulted = true;
     free(model->reason);
     model->reason = strdup(reason);
-    log_error("model \"%s\" version %s: %s", model->spec.name, model->version_text, reason);
+    model_log(LOG_LEVEL_ERROR, model, "model-faulted", "%s", reason);
 }
 
 static void finish_all(struct service *service, struct load_job *job)
@@ -162,13 +162,16 @@ static void finish_all(struct service *service, struct load_job *job)
         return;
     } else {
         const char *reason = lego_diag_text(&job->diag, job->status);
-        log_error("reload failed, all stays as it was: %s", reason);
+        const struct log_subject subject = {
+            .event = "reload-failed", .model = job->failed.name, .version = job->failed.version};
+        log_about(LOG_LEVEL_ERROR, &subject, "reload failed, all stays as it was: %s", reason);
         fail_overwritten(job);
         registry_note_failure(&service->registry, &job->failed, reason);
     }
     service->first_load_done = true;
     describe(service, state, sizeof(state));
-    log_info("%s: %s", first ? "ready" : "reloaded", state);
+    const struct log_subject subject = {.event = first ? "ready" : "reloaded"};
+    log_about(LOG_LEVEL_INFO, &subject, "%s: %s", first ? "ready" : "reloaded", state);
     if (service->draining)
         return;
     if (first)
@@ -241,6 +244,8 @@ static void finish_one(struct service *service, struct load_job *job)
 {
     static const char *const words[] = {
         [LOAD_ONE] = "load", [LOAD_DROP] = "unload", [LOAD_BACK] = "rollback"};
+    static const char *const events[] = {
+        [LOAD_ONE] = "load-asked", [LOAD_DROP] = "unload-asked", [LOAD_BACK] = "rolled-back"};
     int status = job->status;
     if (status == LEGO_OK && job->kind == LOAD_BACK) {
         status = roll_back(service, job);
@@ -255,7 +260,8 @@ static void finish_one(struct service *service, struct load_job *job)
         fail_overwritten(job);
     }
     const char *text = lego_diag_text(&job->diag, status);
-    log_write(job->asker ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, "%s of \"%s\", %s: %s",
+    const struct log_subject subject = {.event = events[job->kind], .model = job->name};
+    log_about(job->asker ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, &subject, "%s of \"%s\", %s: %s",
               words[job->kind], job->name, job->reason, status == LEGO_OK ? "done" : text);
     answer_one(service, job, status, text);
 }

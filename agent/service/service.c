@@ -1,6 +1,7 @@
 /* Start, stop, signals and time. */
 #include "agent/service/service.h"
 
+#include "agent/service/capture.h"
 #include "agent/service/clock.h"
 #include "agent/service/log.h"
 #include "agent/service/metrics.h"
@@ -263,7 +264,9 @@ static int set_up(struct service *service, struct lego_diag *diag)
                                             .max_bytes = config->max_queue_bytes,
                                             .done = wake_jobs,
                                             .context = service};
-    status = engines_start(&options, &service->engines, diag);
+    status = capture_start(config, &service->capture, diag);
+    if (status == LEGO_OK)
+        status = engines_start(&options, &service->engines, diag);
     if (status == LEGO_OK)
         status = loader_start(wake_loads, service, &service->loader, diag);
     service->registry.loader = service->loader;
@@ -313,6 +316,7 @@ static void tear_down(struct service *service)
         leave_if_busy(service);
         drop_jobs(service, engines_stop(service->engines));
     }
+    capture_stop(service->capture);
     reload_clear(service);
     if (service->watch)
         watch_destroy(service->watch);
@@ -346,6 +350,7 @@ int service_run(const struct config_source *source, struct config *config, struc
     service->listener = (struct listener){.fd = -1, .lock_fd = -1};
     service->jobs_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of its write */
     int status = service->jobs_fd < 0 ? lego_fail_errno(diag, errno, "cannot set up the event loop")
                                       : LEGO_OK;
     if (status == LEGO_OK)

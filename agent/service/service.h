@@ -38,6 +38,7 @@ struct service {
     uv_timer_t expiry;
     uint64_t expiry_ns; /* when it is due */
 
+    struct capture *capture; /* NULL: nothing is kept */
     struct loader *loader;
     uv_async_t load_done;
     struct load_job *load_running, *load_queue;

@@ -49,6 +49,8 @@ only() {
 only 'uv\.h' 'agent/service'
 only 'yaml\.h' 'agent/service'
 only 'systemd/.*' 'agent/service'
+only 'curses\.h' 'agent/cli'
+only 'zlib\.h' 'agent/service'
 only 'sodium\.h' 'codec/sign'
 only '(open_inference|legonet)\.pb-c\.h' 'agent/(proto|service|client)'
 
