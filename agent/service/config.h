@@ -31,6 +31,7 @@ struct config {
     uint64_t engine_count, engine_threads, engine_stall_ms;
     uint64_t max_connections, max_frame_bytes, max_in_flight, max_output_bytes, client_stall_ms;
     uint64_t max_queue, max_model_queue, max_queue_bytes, max_batch, max_models, max_model_bytes;
+    uint64_t loading_priority; /* enum background_priority */
     uint64_t max_regions, max_region_bytes;
     uint64_t drain_timeout_ms, watch_delay_ms;
     char *access_users, *access_groups, *access_admin_users, *access_admin_groups;
@@ -59,6 +60,7 @@ enum config_type {
     CONFIG_LOG_FORMAT,
     CONFIG_RESIDENT,
     CONFIG_SIGNATURES,
+    CONFIG_PRIORITY,
     CONFIG_KEYS, /* texts of public keys, as sign_public_list takes them */
 };
 

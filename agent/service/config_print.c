@@ -132,6 +132,8 @@ static const char *type_text(enum config_type type)
         return "auto, coded, panels";
     case CONFIG_SIGNATURES:
         return "off, warn, require";
+    case CONFIG_PRIORITY:
+        return "idle, low, normal";
     case CONFIG_KEYS:
         return "public keys";
     }
@@ -162,6 +164,7 @@ static void print_range(FILE *out, const struct config_key *key)
     case CONFIG_LOG_FORMAT:
     case CONFIG_RESIDENT:
     case CONFIG_SIGNATURES:
+    case CONFIG_PRIORITY:
         fputs("these words", out);
         break;
     }

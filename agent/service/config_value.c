@@ -2,6 +2,7 @@
 #include "agent/service/config.h"
 
 #include "agent/runtime/legonet.h"
+#include "agent/service/background.h"
 #include "agent/service/log.h"
 #include "codec/base/arith.h"
 #include "codec/sign/sign.h"
@@ -35,6 +36,9 @@ static const struct unit residents[] = {{"auto", LEGO_RESIDENT_AUTO},
 
 static const struct unit signature_policies[] = {
     {"off", SIGNATURES_OFF}, {"warn", SIGNATURES_WARN}, {"require", SIGNATURES_REQUIRE}, {NULL, 0}};
+
+static const struct unit priorities[] = {
+    {"idle", BACKGROUND_IDLE}, {"low", BACKGROUND_LOW}, {"normal", BACKGROUND_NORMAL}, {NULL, 0}};
 
 /* A number with one of the units, spaces between them allowed. False where it is none or too large
  * for 64 bits. */
@@ -104,6 +108,9 @@ void config_value_print(FILE *out, const void *object, const struct config_key *
         return;
     case CONFIG_SIGNATURES:
         fputs(choice_name(signature_policies, *(const uint64_t *)(const void *)field), out);
+        return;
+    case CONFIG_PRIORITY:
+        fputs(choice_name(priorities, *(const uint64_t *)(const void *)field), out);
         return;
     case CONFIG_COUNT:
     case CONFIG_SIZE:
@@ -219,6 +226,8 @@ int config_value_set(void *object, const struct config_key *key, const char *tex
         return set_choice(field, key, residents, text, diag);
     case CONFIG_SIGNATURES:
         return set_choice(field, key, signature_policies, text, diag);
+    case CONFIG_PRIORITY:
+        return set_choice(field, key, priorities, text, diag);
     }
     return lego_fail(diag, LEGO_E_INTERNAL, "\"%s\" has an unknown type", key->key);
 }

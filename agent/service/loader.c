@@ -8,10 +8,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
-
-#define LOADER_NICE 10
 
 struct loader {
     pthread_t thread;
@@ -88,9 +85,12 @@ static int load_spec(struct load_job *job, const struct config *config,
     struct served_model *model = reuse(job, spec);
     int status = LEGO_OK;
     if (!model) {
-        const struct model_admission admission = {.limit_bytes = config->max_model_bytes,
-                                                  .used_bytes = used_bytes(job)};
-        status = model_load(spec, job->engines, job->threads, &admission, &model, &job->diag);
+        const struct model_loading loading = {
+            .engines = job->engines,
+            .threads = job->threads,
+            .admission = {.limit_bytes = config->max_model_bytes, .used_bytes = used_bytes(job)},
+            .priority = (enum background_priority)config->loading_priority};
+        status = model_load(spec, &loading, &model, &job->diag);
         if (status != LEGO_OK && job->keep_going && status != LEGO_E_NOMEM) {
             const struct log_subject subject = {
                 .event = "model-refused", .model = spec->name, .version = spec->version};
@@ -154,10 +154,6 @@ static void *loader_main(void *argument)
 {
     struct loader *loader = argument;
     pthread_setname_np(pthread_self(), "lego-loader");
-    /* On Linux this is the thread's alone: loading gives way to inference. The shipped unit's
-     * filter of system calls does not let it, which is worth more there. */
-    if (setpriority(PRIO_PROCESS, (id_t)gettid(), LOADER_NICE) != 0)
-        log_debug("the loader keeps the priority of the others: %s", strerror(errno));
     pthread_mutex_lock(&loader->mutex);
     for (;;) {
         struct load_job *job = loader->todo;

@@ -169,7 +169,8 @@ static int warm_up_inputs(const struct lego_model *model, struct lego_io **ret_i
     return LEGO_OK;
 }
 
-static int warm_up(struct served_model *served, struct lego_diag *diag)
+/* Runs in `trial`; the engines' sessions are made ready for the same. */
+static int warm_up(struct served_model *served, struct lego_session *trial, struct lego_diag *diag)
 {
     struct lego_model *model = served->model;
     if (served->spec.warm_up == 0)
@@ -183,12 +184,12 @@ static int warm_up(struct served_model *served, struct lego_diag *diag)
     struct lego_io *outputs = calloc(output_count ? output_count : 1, sizeof(*outputs));
     if (!outputs)
         status = lego_fail(diag, LEGO_E_NOMEM, "no memory to warm up");
+    for (uint64_t n = 0; status == LEGO_OK && n < served->spec.warm_up; n++) {
+        memset(outputs, 0, output_count * sizeof(*outputs));
+        status = lego_session_run(trial, inputs, input_count, outputs, output_count, diag);
+    }
     for (uint32_t e = 0; status == LEGO_OK && e < served->session_count; e++)
-        for (uint64_t n = 0; status == LEGO_OK && n < served->spec.warm_up; n++) {
-            memset(outputs, 0, output_count * sizeof(*outputs));
-            status = lego_session_run(served->sessions[e], inputs, input_count, outputs,
-                                      output_count, diag);
-        }
+        status = lego_session_prepare(served->sessions[e], inputs, input_count, NULL, 0, diag);
     free(outputs);
     free_inputs(inputs, input_count);
     return status == LEGO_OK ? status : lego_diag_prefix(diag, status, "warming up");
@@ -279,46 +280,91 @@ static int open_model(struct served_model *served, struct lego_diag *diag)
     return status == LEGO_OK ? status : lego_diag_prefix(diag, status, "%s", path);
 }
 
-static int make_ready(struct served_model *served, uint32_t engines, uint32_t threads,
-                      const struct model_admission *admission, struct lego_diag *diag)
+/* What is done in the background for a model, in two parts. */
+struct errand {
+    struct served_model *served;
+    const struct model_loading *loading;
+    int status;
+    struct lego_diag *diag;
+};
+
+static void open_and_verify(void *context)
 {
-    const struct lego_session_options session_options = {.threads = threads};
-    int status = file_identity(served->spec.path, &served->file);
+    struct errand *errand = context;
+    struct served_model *served = errand->served;
+    errand->status = file_identity(served->spec.path, &served->file);
+    if (errand->status != LEGO_OK)
+        errand->status = lego_fail_errno(errand->diag, errno, "%s", served->spec.path);
+    if (errand->status == LEGO_OK)
+        errand->status = open_model(served, errand->diag);
+    if (errand->status == LEGO_OK)
+        errand->status =
+            admit(served, errand->loading->engines, &errand->loading->admission, errand->diag);
+}
+
+/* Self-test, trial of batches, warm-up: in a session of one thread, for others would be made here
+ * and be as slow for ever. */
+static void try_out(void *context)
+{
+    struct errand *errand = context;
+    struct served_model *served = errand->served;
+    struct lego_diag *diag = errand->diag;
+    const struct lego_session_options options = {.threads = 1};
+    struct lego_session *trial;
+    int status = lego_session_create(served->model, &options, &trial, diag);
+    errand->status = status;
     if (status != LEGO_OK)
-        return lego_fail_errno(diag, errno, "%s", served->spec.path);
-    status = open_model(served, diag);
+        return;
+    status = lego_session_selftest(trial, diag);
+    if (status == LEGO_E_NOT_FOUND)
+        status = LEGO_OK;
+    else if (status != LEGO_OK)
+        status = lego_diag_prefix(diag, status, "%s: self-test", served->spec.path);
+    if (status == LEGO_OK && served->spec.batch.rows > 1)
+        status = model_batch_check(served->model, trial, diag);
     if (status == LEGO_OK)
-        status = admit(served, engines, admission, diag);
-    if (status != LEGO_OK)
-        return status;
-    served->sessions = calloc(engines, sizeof(*served->sessions));
+        status = warm_up(served, trial, diag);
+    lego_session_destroy(trial);
+    errand->status = status;
+}
+
+static int create_sessions(struct served_model *served, const struct model_loading *loading,
+                           struct lego_diag *diag)
+{
+    const struct lego_session_options options = {.threads = loading->threads};
+    int status = LEGO_OK;
+    served->sessions = calloc(loading->engines, sizeof(*served->sessions));
     if (!served->sessions)
-        return lego_fail(diag, LEGO_E_NOMEM, "no memory for %u sessions", engines);
-    while (status == LEGO_OK && served->session_count < engines) {
-        status = lego_session_create(served->model, &session_options,
+        return lego_fail(diag, LEGO_E_NOMEM, "no memory for %u sessions", loading->engines);
+    while (status == LEGO_OK && served->session_count < loading->engines) {
+        status = lego_session_create(served->model, &options,
                                      &served->sessions[served->session_count], diag);
         if (status == LEGO_OK)
             served->session_count++;
     }
-    if (status != LEGO_OK)
-        return status;
-    status = lego_session_selftest(served->sessions[0], diag);
-    if (status != LEGO_OK && status != LEGO_E_NOT_FOUND)
-        return lego_diag_prefix(diag, status, "%s: self-test", served->spec.path);
-    if (served->spec.batch.rows > 1)
-        status = model_batch_check(served->model, served->sessions[0], diag);
-    return status == LEGO_OK || status == LEGO_E_NOT_FOUND ? warm_up(served, diag) : status;
+    return status;
 }
 
-int model_load(const struct model_spec *spec, uint32_t engines, uint32_t threads,
-               const struct model_admission *admission, struct served_model **ret_model,
-               struct lego_diag *diag)
+static int make_ready(struct served_model *served, const struct model_loading *loading,
+                      struct lego_diag *diag)
+{
+    struct errand errand = {.served = served, .loading = loading, .diag = diag};
+    background_run(loading->priority, open_and_verify, &errand);
+    if (errand.status == LEGO_OK)
+        errand.status = create_sessions(served, loading, diag);
+    if (errand.status == LEGO_OK)
+        background_run(loading->priority, try_out, &errand);
+    return errand.status;
+}
+
+int model_load(const struct model_spec *spec, const struct model_loading *loading,
+               struct served_model **ret_model, struct lego_diag *diag)
 {
     struct served_model *model;
     int status = create(spec, &model);
     if (status != LEGO_OK)
         return lego_fail(diag, status, "no memory for model \"%s\"", spec->name);
-    status = make_ready(model, engines, threads, admission, diag);
+    status = make_ready(model, loading, diag);
     if (status != LEGO_OK) {
         model_destroy(model);
         return lego_diag_prefix(diag, status, "model \"%s\" version %" PRIu64, spec->name,

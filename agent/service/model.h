@@ -10,6 +10,7 @@
 #define LEGO_SERVICE_MODEL_H
 
 #include "agent/runtime/legonet.h"
+#include "agent/service/background.h"
 #include "agent/service/config.h"
 #include "agent/service/log.h"
 #include "agent/service/stats.h"
@@ -93,15 +94,21 @@ struct model_admission {
     uint64_t used_bytes;
 };
 
+/* How models are loaded: alike for all of a job. */
+struct model_loading {
+    uint32_t engines, threads;
+    struct model_admission admission;
+    enum background_priority priority;
+};
+
 /*
- * Opens, verifies (checksums), makes a session of `threads` threads for each of `engines`,
- * self-tests and warms up. On success one reference is the caller's. The diag names the model and
- * the file. Errors: E_LIMIT where it is not admitted, else as lego_model_open, lego_session_create,
- * lego_session_selftest.
+ * Opens, verifies (checksums), self-tests and warms up, at that priority, and makes a session of
+ * `threads` threads for each of `engines`, at this thread's own. On success one reference is the
+ * caller's. The diag names the model and the file. Errors: E_LIMIT where it is not admitted, else
+ * as lego_model_open, lego_session_create, lego_session_selftest.
  */
-int model_load(const struct model_spec *spec, uint32_t engines, uint32_t threads,
-               const struct model_admission *admission, struct served_model **ret_model,
-               struct lego_diag *diag);
+int model_load(const struct model_spec *spec, const struct model_loading *loading,
+               struct served_model **ret_model, struct lego_diag *diag);
 
 /* One that does not serve, with the reason (NULL for none). LEGO_E_NOMEM. */
 int model_create_absent(const struct model_spec *spec, const char *reason,

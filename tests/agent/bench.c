@@ -1,9 +1,11 @@
 /*
  * Prints, for one trivial model: the round trip of one request at a time (median, 99th percentile),
  * the same for bare bytes over a socket pair, requests a second of several pipelining clients, how
- * evenly busy clients are served, and memory with many idle ones.
+ * evenly busy clients are served, memory with many idle ones, and what one model notices of another
+ * that is loaded.
  * usage: agent_bench [REQUESTS [CLIENTS]]
  */
+#include "tests/agent/bench_isolation.h"
 #include "tests/agent/harness.h"
 #include "tests/agent/models.h"
 
@@ -242,6 +244,23 @@ START_TEST(figures)
 }
 END_TEST
 
+/* 4 layers of 2,500 x 2,500. */
+START_TEST(isolation)
+{
+    static const char *const priorities[] = {"idle", "low", "normal"};
+    char extra[128];
+    snprintf(extra, sizeof(extra), "engines: {count: 1, threads: 1}\nloading: {priority: %s}\n",
+             priorities[_i]);
+    printf("loading.priority: %s\n", priorities[_i]);
+    agent_prepare(&agent, extra);
+    model_large(agent_model(&agent, "a.lego"), 256, 2);
+    model_large(agent_model(&agent, "b.lego"), 2500, 4);
+    agent_start(&agent, true);
+    bench_isolation(&agent);
+    agent_stop(&agent);
+}
+END_TEST
+
 /* The harness reports by Check, so this is a test in form. */
 int main(int argc, char **argv)
 {
@@ -255,6 +274,7 @@ int main(int argc, char **argv)
     TCase *bench = tcase_create("bench");
     tcase_set_timeout(bench, 600);
     tcase_add_test(bench, figures);
+    tcase_add_loop_test(bench, isolation, 0, 3);
     suite_add_tcase(suite, bench);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_SILENT);
