@@ -81,9 +81,9 @@ static void plan_reuse(struct plan *plan)
                 step->outputs[i] >= 0 ? &plan->values[step->outputs[i]] : NULL;
             if (!value || value->reuse < 0 || !value_may_reuse(plan, step->outputs[i], s))
                 continue;
-            struct plan_value *root = &plan->values[plan_root(plan, value->reuse, NULL)];
-            root->last_step = value->last_step;
-            value->alias = value->reuse;
+            /* The root itself: chains of reuse would have to be walked again for each value. */
+            value->alias = plan_root(plan, value->reuse, &value->alias_offset);
+            plan->values[value->alias].last_step = value->last_step;
         }
     }
 }

@@ -249,6 +249,24 @@ static int give_outputs(const struct iteration *it, struct lego_arena *arena,
     return status;
 }
 
+/* True where the body hands its condition on, or has a constant for it that is true: only the
+ * number of trips ends such a loop. */
+static bool never_stops(const struct lego_graph *body)
+{
+    int32_t value = body->outputs[0];
+    for (uint32_t n = body->node_count; n-- > 0;) {
+        const struct lego_node *node = &body->nodes[n];
+        if (node->op == LEGO_OP_Identity && node->outputs[0] == value)
+            value = node->inputs[0];
+    }
+    if (value == body->inputs[1])
+        return true;
+    int32_t tensor = value < 0 ? -1 : body->values[value].tensor;
+    return tensor >= 0 && body->tensors[tensor].dtype == LEGO_DTYPE_BOOL &&
+           body->tensors[tensor].bytes == 1 && body->tensors[tensor].data &&
+           *(const uint8_t *)body->tensors[tensor].data;
+}
+
 static int run_loop(struct iteration *it)
 {
     int64_t trips = INT64_MAX, running = 1;
@@ -257,6 +275,9 @@ static int run_loop(struct iteration *it)
         status = scalar_input(it->c, 0, LEGO_DTYPE_INT64, &trips);
     if (status == LEGO_OK && eval_in(it->c, 1))
         status = scalar_input(it->c, 1, LEGO_DTYPE_BOOL, &running);
+    if (status == LEGO_OK && running && trips > (int64_t)FLOW_MAX_STEPS &&
+        never_stops(it->flow.body))
+        return eval_fail(it->c, LEGO_E_LIMIT, "a loop of more than %u steps", FLOW_MAX_STEPS);
     for (int64_t i = 0; status == LEGO_OK && running && i < trips; i++) {
         uint8_t yes = 1;
         it->inputs[0] = (struct lego_array){.dtype = LEGO_DTYPE_INT64, .data = &i};

@@ -397,6 +397,7 @@ END_TEST
 /* Loops without end, of more and more memory or of none: both end with a sentence. */
 START_TEST(loop_without_end)
 {
+    static const int64_t doublings = 64;
     float x[] = {1};
     struct lego_array inputs[] = {vector(x, 1)}, output;
     struct lego_diag diag = LEGO_DIAG_INIT;
@@ -415,7 +416,8 @@ START_TEST(loop_without_end)
     model_output(&body, _i ? "next" : "list");
     model_open(&model, 13);
     model_input(&model, "x", LEGO_DTYPE_FLOAT32, "1");
-    node_begin(&model, "Loop", ",,x", "y");
+    model_ints(&model, "doublings", "", &doublings);
+    node_begin(&model, "Loop", _i ? "doublings,,x" : ",,x", "y");
     node_graph(&model, "body", &body);
     node_end(&model);
     model_output(&model, "y");
