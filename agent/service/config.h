@@ -130,9 +130,10 @@ void config_value_print(FILE *out, const void *object, const struct config_key *
 /* A configuration as YAML: every key, or those that differ from the defaults. LEGO_E_NOMEM. */
 int config_show(FILE *out, const struct config *config, bool only_changes, struct lego_diag *diag);
 
-/* The shipped legonetd.yaml and REFERENCE.md. */
+/* The shipped legonetd.yaml, REFERENCE.md and legonetd.yaml(5). */
 void config_print_yaml(FILE *out);
 void config_print_reference(FILE *out);
+void config_print_manual(FILE *out);
 
 /* Between the modules of the parser: config_value.c. Sets one key's field (of `object`) from its
  * text; the message names the key and the legal values, without a place. */
@@ -144,6 +145,8 @@ void config_model_clear(struct config_model *model);
 /* The nearest of `keys` in `section` to a misspelt name, NULL where none is near. */
 const char *config_suggest(const struct config_key *keys, size_t count, const char *section,
                            const char *name);
+const char *config_type_text(enum config_type type);
+void config_range_print(FILE *out, const struct config_key *key);
 bool config_name_is_valid(const char *name);
 
 #endif

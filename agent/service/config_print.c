@@ -107,7 +107,7 @@ int config_show(FILE *out, const struct config *config, bool only_changes, struc
     return LEGO_OK;
 }
 
-static const char *type_text(enum config_type type)
+const char *config_type_text(enum config_type type)
 {
     switch (type) {
     case CONFIG_TEXT:
@@ -140,7 +140,7 @@ static const char *type_text(enum config_type type)
     return "";
 }
 
-static void print_range(FILE *out, const struct config_key *key)
+void config_range_print(FILE *out, const struct config_key *key)
 {
     switch (key->type) {
     case CONFIG_MODE:
@@ -173,8 +173,8 @@ static void print_range(FILE *out, const struct config_key *key)
 static void print_row(FILE *out, const struct config_key *key)
 {
     fprintf(out, "| `%s%s%s` | %s | ", key->section, *key->section ? "." : "", key->key,
-            type_text(key->type));
-    print_range(out, key);
+            config_type_text(key->type));
+    config_range_print(out, key);
     if (!key->fallback)
         fputs(" | required", out);
     else if (!*key->fallback)

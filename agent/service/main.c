@@ -21,6 +21,7 @@ enum option_id {
     OPTION_MODELS,
     OPTION_PRINT_CONFIG,
     OPTION_PRINT_REFERENCE,
+    OPTION_PRINT_MANUAL,
 };
 
 static const struct option options[] = {
@@ -33,6 +34,7 @@ static const struct option options[] = {
     {"diff-config", no_argument, NULL, OPTION_DIFF},
     {"print-config", no_argument, NULL, OPTION_PRINT_CONFIG},
     {"print-reference", no_argument, NULL, OPTION_PRINT_REFERENCE},
+    {"print-manual", no_argument, NULL, OPTION_PRINT_MANUAL},
     {"help", no_argument, NULL, OPTION_HELP},
     {"version", no_argument, NULL, OPTION_VERSION},
     {NULL, 0, NULL, 0},
@@ -54,6 +56,7 @@ static const char help[] =
     "      --diff-config      the same for what differs from the built-in defaults\n"
     "      --print-config     prints the built-in configuration, every key explained\n"
     "      --print-reference  prints the reference of all keys as Markdown\n"
+    "      --print-manual     prints the manual page of the configuration\n"
     "  -h, --help             prints this\n"
     "  -V, --version          prints the version\n"
     "\n"
@@ -109,6 +112,9 @@ static int parse_option(struct command_line *line, int option)
         return EXIT_DONE;
     case OPTION_PRINT_REFERENCE:
         config_print_reference(stdout);
+        return EXIT_DONE;
+    case OPTION_PRINT_MANUAL:
+        config_print_manual(stdout);
         return EXIT_DONE;
     case OPTION_HELP:
         fputs(help, stdout);

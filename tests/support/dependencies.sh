@@ -5,7 +5,7 @@ set -euo pipefail
 
 build=(gcc libc6-dev cmake ninja-build pkg-config libuv1-dev libprotobuf-c-dev protobuf-c-compiler libyaml-dev
     libsystemd-dev libjpeg-dev libpng-dev libxxhash-dev libjansson-dev libsodium-dev libncurses-dev zlib1g-dev)
-test=(check python3)
+test=(check python3 mandoc)
 python=(protobuf-compiler python3 python3-protobuf python3-numpy)
 checks=(clang clang-format libclang-rt-14-dev gcc-aarch64-linux-gnu qemu-user dpkg-dev file python3-onnx)
 

@@ -204,6 +204,7 @@ START_TEST(shipped_files_are_what_is_printed)
 {
     assert_printed(config_print_yaml, LEGO_CONFIG_DIR "/legonetd.yaml");
     assert_printed(config_print_reference, LEGO_CONFIG_DIR "/REFERENCE.md");
+    assert_printed(config_print_manual, LEGO_MAN_DIR "/legonetd.yaml.5");
 }
 END_TEST
 
