@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Boots Debian 12 with its own kernel and systemd in a virtual machine, installs the package there and runs guest.sh.
 # Needs root (for the image's owners), mmdebstrap, qemu-system-x86 and, once, Debian's archive; the machine's disk is
-# kept in CACHE. With /dev/kvm it takes about two minutes, without it ten.
+# kept in CACHE. Emulated it takes some minutes; LEGO_MACHINE_ACCELERATOR=kvm is faster.
 # usage: machine.sh PACKAGE.deb SOURCE-DIR CACHE
 set -euo pipefail
 [ -e "$1" ] || { echo "skipped: there is no package $1 (cmake --preset deb, then cpack -G DEB)"; exit 77; }
@@ -59,9 +59,8 @@ dpkg-deb -x "$package" "$work/files"
 cp "$source/agent/demo/pictures/cat.png" "$source/tests/systemd/guest.sh" "$work/data/"
 mke2fs -q -t ext4 -d "$work/data" "$work/data.img" 64M
 
-accelerator=tcg cpu=max
-[ -w /dev/kvm ] && accelerator=kvm cpu=host
-timeout 1500 qemu-system-x86_64 -accel $accelerator -cpu $cpu -m 1024 -smp 2 -nodefaults -no-reboot -display none \
+accelerator=${LEGO_MACHINE_ACCELERATOR:-tcg} # kvm is not usable wherever it is there: nested, say
+timeout 1500 qemu-system-x86_64 -accel "$accelerator" -cpu max -m 1024 -smp 2 -nodefaults -no-reboot -display none \
     -kernel "$cache/kernel" -initrd "$cache/initrd" -append "root=/dev/vda rw console=ttyS0 quiet loglevel=3" \
     -drive "file=$cache/disk,format=raw,if=virtio,snapshot=on" -drive "file=$work/data.img,format=raw,if=virtio,readonly=on" \
     -serial "file:$work/console" 2>"$work/qemu" || true
