@@ -15,6 +15,7 @@
 
 #define TOP_OF_PICTURES 5
 #define TOP_NOT_GIVEN   UINT64_MAX
+#define MAX_TRIES       3
 #define MAX_INPUTS      64
 #define SHOWN_ELEMS     8
 
@@ -291,6 +292,19 @@ static int infer(const struct infer_options *options, const struct cli_list *fil
     return status;
 }
 
+/* An agent that stops for another to take its place closes idle connections, ours before its
+ * request has come, say; the socket stays where systemd holds it. Asking again does no harm. */
+static int infer_again(const struct infer_options *options, const struct cli_list *files,
+                       struct lego_diag *diag, int *ret_code)
+{
+    int status = LEGO_E_CLOSED;
+    for (int tries = 0; status == LEGO_E_CLOSED && tries < MAX_TRIES; tries++) {
+        *diag = (struct lego_diag)LEGO_DIAG_INIT;
+        status = infer(options, files, diag, ret_code);
+    }
+    return status;
+}
+
 int cmd_infer(int argc, char **argv)
 {
     struct infer_options options = {.top = TOP_NOT_GIVEN};
@@ -302,7 +316,7 @@ int cmd_infer(int argc, char **argv)
     if (!options.model) {
         code = cli_usage(&SPEC, "--model NAME is required");
     } else {
-        int status = infer(&options, &positional, &diag, &code);
+        int status = infer_again(&options, &positional, &diag, &code);
         if (status != LEGO_OK)
             code = cli_fail_diag(SPEC.command, status, &diag);
     }
