@@ -5,5 +5,6 @@
 #include "codec/kernels/kernels.h"
 
 void kern_init_neon(struct kern_table *table);
+void kern_init_dotprod(struct kern_table *table);
 
 #endif

@@ -25,4 +25,6 @@ void kern_init_arm(struct kern_table *table, uint32_t cpu)
     table->cpu = cpu & kern_cpu_detect_arm();
     if (table->cpu & KERN_CPU_NEON)
         kern_init_neon(table);
+    if ((table->cpu & KERN_CPU_NEON) && (table->cpu & KERN_CPU_DOTPROD))
+        kern_init_dotprod(table);
 }

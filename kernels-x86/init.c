@@ -34,4 +34,6 @@ void kern_init_x86(struct kern_table *table, uint32_t cpu)
         kern_init_avx2(table);
     if (table->cpu & KERN_CPU_AVX512)
         kern_init_avx512(table);
+    if ((table->cpu & KERN_CPU_AVX512) && (table->cpu & KERN_CPU_VNNI))
+        kern_init_vnni(table);
 }

@@ -146,6 +146,53 @@ struct kern_gemm_f32 {
 typedef void (*kern_gemm_f32_fn)(const struct kern_gemm_f32 *args);
 
 /*
+ * Indirect GEMM of one output block in integers: for i < m (1..mr), j < n (1..nr):
+ *   sum(i,j) = start[j] + sum over tap t < taps, channel k < channels of
+ *              a[t * mr + i][k] * element(t, k, j), in 32 bits
+ *   c[i][j] = min(max(sum(i,j) * scale[j] + bias[j] + add[i][j], lo), hi), each step rounded (no
+ *   FMA)
+ * where element(t, k, j) = panel[((t * channels + k) / kg * nr + j) * kg + k % kg].
+ *
+ * Activations are 0 to 127 and weights -64 to 64: the products of two pairs, or of four single
+ * ones, then fit 16 bits, where machines without a dot product add them up; one sum of
+ * KERN_S8_MAX_DEPTH products and a start of that many fit 32 bits. a[t * mr + i] with i >= m must
+ * be a readable pointer (repeat the last row).
+ */
+#define KERN_U7_MAX       127
+#define KERN_S8_MAX       64
+#define KERN_S8_MAX_DEPTH 131072
+
+struct kern_gemm_s8 {
+    uint32_t m, n;
+    uint32_t taps, channels;   /* channels: a multiple of kg; padding is 0 in the panel */
+    const uint8_t *const *a;   /* [taps][mr] pointers to `channels` bytes */
+    const int8_t *panel;       /* [taps * channels / kg][nr][kg], 64-byte aligned */
+    const int32_t *start;      /* [n] */
+    const float *scale, *bias; /* [n] */
+    float *c;                  /* [m], row i at c + i * c_stride */
+    ptrdiff_t c_stride;        /* elements */
+    const float *add; /* residual, row i at add + i * add_stride; NULL: none; may be c itself */
+    ptrdiff_t add_stride;
+    float lo, hi; /* clamp; -INFINITY and INFINITY for none. NaN passes through. */
+};
+
+/* The smallest and the greatest of x[0..n), n >= 1; two NaN where one is infinite or NaN. */
+typedef void (*kern_range_f32_fn)(size_t n, const float *x, float ret_range[2]);
+
+/*
+ * out[r * out_stride + c] = min(max(the integer nearest to x[r * channels + c] * inverse, half to
+ * even, -zero), 127 - zero) + zero, c < channels, and 0 from there to out_stride. x is finite.
+ */
+struct kern_quantize_u7 {
+    size_t rows, channels;
+    const float *x;
+    float inverse; /* finite */
+    int32_t zero;  /* 0 to 127 */
+    uint8_t *out;
+    size_t out_stride; /* >= channels */
+};
+
+/*
  * GEMM in one order of sums, for whoever needs the same bits everywhere: for i < m, j < n
  *   acc(i,j) = accumulate ? c[i][j] : 0
  *   acc(i,j) = acc(i,j) + a[k][i] * b[k][j] for k = 0, 1, ... depth - 1 in turn, the product
@@ -274,6 +321,12 @@ struct kern_gemm_variant {
     uint32_t mr, nr; /* nr divides LEGO's tile of 32 rows */
 };
 
+struct kern_gemm_s8_variant {
+    void (*run)(const struct kern_gemm_s8 *args);
+    uint32_t mr, nr, kg;
+};
+
+typedef void (*kern_quantize_u7_fn)(const struct kern_quantize_u7 *args);
 typedef void (*kern_brick_decode_fn)(const struct kern_brick_decode *args);
 typedef void (*kern_brick_gemv_f32_fn)(const struct kern_brick_gemv_f32 *args);
 typedef void (*kern_trellis_decode_fn)(const struct kern_trellis_decode *args);

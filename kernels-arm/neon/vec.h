@@ -198,6 +198,29 @@ VEC_INLINE vec vec_scale2(vec x, vec n)
     return VEC_EACH(vec_scale2_half, x, n);
 }
 
+/* The smaller and the greater one of two numbers. */
+VEC_INLINE vec vec_least(vec a, vec b)
+{
+    return vec_min(a, b);
+}
+
+VEC_INLINE vec vec_most(vec a, vec b)
+{
+    return vec_max(a, b);
+}
+
+/* Four vectors of integers from 0 to 127 as bytes. */
+VEC_INLINE void vec_store_bytes(uint8_t *out, const vec v[4])
+{
+    for (size_t i = 0; i < 4; i += 2) {
+        uint16x8_t low = vcombine_u16(vmovn_u32(vcvtq_u32_f32(v[i].val[0])),
+                                      vmovn_u32(vcvtq_u32_f32(v[i].val[1])));
+        uint16x8_t high = vcombine_u16(vmovn_u32(vcvtq_u32_f32(v[i + 1].val[0])),
+                                       vmovn_u32(vcvtq_u32_f32(v[i + 1].val[1])));
+        vst1q_u8(out + i * VEC_LANES, vcombine_u8(vmovn_u16(low), vmovn_u16(high)));
+    }
+}
+
 VEC_INLINE float vec_sum(vec x)
 {
     return vaddvq_f32(vaddq_f32(x.val[0], x.val[1]));

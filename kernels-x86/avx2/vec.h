@@ -15,6 +15,7 @@ enum { VEC_LANES = 8, VEC_REGISTERS = 16 };
 
 typedef __m256 vec;
 typedef __m256i vec_mask;
+typedef __m256i ivec; /* of VEC_LANES 32-bit integers, or of bytes */
 
 #define VEC_INLINE static inline __attribute__((always_inline))
 
@@ -159,6 +160,53 @@ VEC_INLINE vec vec_scale2(vec x, vec n)
     __m256i a = _mm256_slli_epi32(_mm256_add_epi32(half, one), 23);
     __m256i b = _mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(i, half), one), 23);
     return _mm256_mul_ps(_mm256_mul_ps(x, _mm256_castsi256_ps(a)), _mm256_castsi256_ps(b));
+}
+
+/* The smaller and the greater one of two numbers; of NaN either. */
+VEC_INLINE vec vec_least(vec a, vec b)
+{
+    return _mm256_min_ps(a, b);
+}
+
+VEC_INLINE vec vec_most(vec a, vec b)
+{
+    return _mm256_max_ps(a, b);
+}
+
+VEC_INLINE ivec ivec_set1(int32_t x)
+{
+    return _mm256_set1_epi32(x);
+}
+
+VEC_INLINE ivec ivec_load(const void *x)
+{
+    return _mm256_loadu_si256((const __m256i *)x);
+}
+
+VEC_INLINE ivec ivec_add(ivec a, ivec b)
+{
+    return _mm256_add_epi32(a, b);
+}
+
+VEC_INLINE ivec ivec_load_mask(const int32_t *x, vec_mask mask)
+{
+    return _mm256_maskload_epi32(x, mask);
+}
+
+VEC_INLINE vec vec_from_ints(ivec x)
+{
+    return _mm256_cvtepi32_ps(x);
+}
+
+/* Four vectors of integers from 0 to 127 as bytes. */
+VEC_INLINE void vec_store_bytes(uint8_t *out, const vec v[4])
+{
+    __m256i a = _mm256_packs_epi32(_mm256_cvtps_epi32(v[0]), _mm256_cvtps_epi32(v[1]));
+    __m256i b = _mm256_packs_epi32(_mm256_cvtps_epi32(v[2]), _mm256_cvtps_epi32(v[3]));
+    __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+
+    _mm256_storeu_si256((__m256i *)out,
+                        _mm256_permutevar8x32_epi32(_mm256_packus_epi16(a, b), order));
 }
 
 VEC_INLINE float vec_sum(vec x)

@@ -15,6 +15,7 @@ enum { VEC_LANES = 16, VEC_REGISTERS = 32 };
 
 typedef __m512 vec;
 typedef __mmask16 vec_mask;
+typedef __m512i ivec; /* of VEC_LANES 32-bit integers, or of bytes */
 
 #define VEC_INLINE static inline __attribute__((always_inline))
 
@@ -152,6 +153,50 @@ VEC_INLINE vec vec_round(vec x)
 VEC_INLINE vec vec_scale2(vec x, vec n)
 {
     return _mm512_scalef_ps(x, n);
+}
+
+/* The smaller and the greater one of two numbers; of NaN either. */
+VEC_INLINE vec vec_least(vec a, vec b)
+{
+    return _mm512_min_ps(a, b);
+}
+
+VEC_INLINE vec vec_most(vec a, vec b)
+{
+    return _mm512_max_ps(a, b);
+}
+
+VEC_INLINE ivec ivec_set1(int32_t x)
+{
+    return _mm512_set1_epi32(x);
+}
+
+VEC_INLINE ivec ivec_load(const void *x)
+{
+    return _mm512_loadu_si512(x);
+}
+
+VEC_INLINE ivec ivec_add(ivec a, ivec b)
+{
+    return _mm512_add_epi32(a, b);
+}
+
+VEC_INLINE ivec ivec_load_mask(const int32_t *x, vec_mask mask)
+{
+    return _mm512_maskz_loadu_epi32(mask, x);
+}
+
+VEC_INLINE vec vec_from_ints(ivec x)
+{
+    return _mm512_cvtepi32_ps(x);
+}
+
+/* Four vectors of integers from 0 to 127 as bytes. */
+VEC_INLINE void vec_store_bytes(uint8_t *out, const vec v[4])
+{
+    for (size_t i = 0; i < 4; i++)
+        _mm_storeu_si128((__m128i *)(out + i * VEC_LANES),
+                         _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v[i])));
 }
 
 VEC_INLINE float vec_sum(vec x)
