@@ -17,7 +17,7 @@
 struct bench_options {
     uint64_t threads, runs;
     struct cli_list shapes;
-    const char *resident;
+    const char *resident, *compute;
     bool layers, json;
 };
 
@@ -47,6 +47,7 @@ static const struct cli_option OPTIONS[] = {
      .value = "NAME=1,3,224,224",
      .help = "the shape of an input; otherwise open dimensions are 1; may be repeated"},
     CLI_RESIDENT(struct bench_options),
+    CLI_COMPUTE(struct bench_options),
     {.name = "layers",
      .type = CLI_FLAG,
      OPTION(layers),
@@ -76,6 +77,7 @@ struct bench {
     struct bench_options options;
     uint32_t threads;
     enum lego_resident resident;
+    enum lego_compute compute;
     struct lego_model *model;
     struct lego_session *session;
     struct lego_io *inputs, *outputs;
@@ -227,7 +229,7 @@ static int measure(struct bench *bench, const char *path, struct lego_diag *diag
 {
     struct lego_session_options options = {.threads = bench->threads};
     double start = now_us();
-    int status = cli_model_open(path, bench->resident, &bench->model, diag);
+    int status = cli_model_open(path, bench->resident, bench->compute, &bench->model, diag);
     if (status == LEGO_OK)
         status = lego_session_create(bench->model, &options, &bench->session, diag);
     bench->load_us = now_us() - start;
@@ -380,10 +382,12 @@ int cmd_bench(int argc, char **argv)
     int code = cli_parse(&SPEC, argc, argv, &bench.options, &positional);
     if (code != CLI_GO_ON)
         return code;
-    if (!cli_resident(bench.options.resident, &bench.resident)) {
+    const bool resident = cli_resident(bench.options.resident, &bench.resident);
+    if (!resident || !cli_compute(bench.options.compute, &bench.compute)) {
         cli_options_clear(&SPEC, &bench.options);
         cli_list_clear(&positional);
-        return cli_usage(&SPEC, "--resident is auto, coded or panels");
+        return cli_usage(&SPEC, resident ? "--compute is auto, fp32 or int8"
+                                         : "--resident is auto, coded or panels");
     }
     bench.threads = bench.options.threads ? (uint32_t)bench.options.threads : cli_cores();
     int status = measure(&bench, positional.items[0], &diag);

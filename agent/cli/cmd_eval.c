@@ -7,7 +7,7 @@
 #include "agent/cli/output.h"
 
 struct eval_options {
-    const char *cifar10, *images, *inputs, *labels, *against, *preprocess;
+    const char *cifar10, *images, *inputs, *labels, *against, *preprocess, *compute;
     uint64_t limit, threads;
     bool json;
 };
@@ -47,6 +47,7 @@ static const struct cli_option OPTIONS[] = {
      OPTION(preprocess),
      .value = "FILE",
      .help = "how a picture becomes the input, instead of what the model says"},
+    CLI_COMPUTE(struct eval_options),
     {.name = "limit",
      .letter = 'n',
      .type = CLI_UINT,
@@ -132,12 +133,15 @@ static int run(const struct eval_options *options, const char *path,
                                          .threads = (uint32_t)options->threads};
     struct lego_model *model = NULL, *reference = NULL;
     struct dataset *dataset = NULL;
+    enum lego_compute compute = LEGO_COMPUTE_AUTO;
     int status = open_dataset(options, &dataset, diag);
 
+    cli_compute(options->compute, &compute);
     if (status == LEGO_OK)
-        status = cli_model_open(path, LEGO_RESIDENT_AUTO, &model, diag);
+        status = cli_model_open(path, LEGO_RESIDENT_AUTO, compute, &model, diag);
     if (status == LEGO_OK && options->against)
-        status = cli_model_open(options->against, LEGO_RESIDENT_AUTO, &reference, diag);
+        status = cli_model_open(options->against, LEGO_RESIDENT_AUTO, LEGO_COMPUTE_AUTO, &reference,
+                                diag);
     if (status == LEGO_OK)
         status = evaluate_model(model, reference, dataset, &how, ret_evaluation, diag);
     lego_model_close(reference);
@@ -148,6 +152,10 @@ static int run(const struct eval_options *options, const char *path,
 
 static int check_usage(const struct eval_options *options)
 {
+    enum lego_compute compute;
+
+    if (!cli_compute(options->compute, &compute))
+        return cli_usage(&SPEC, "--compute is auto, fp32 or int8");
     if (!!options->cifar10 + !!options->images + !!options->inputs != 1)
         return cli_usage(&SPEC, "give one of --cifar10 FILE, --images DIR and --inputs DIR");
     if (options->labels && !options->images)

@@ -42,10 +42,23 @@ bool cli_resident(const char *word, enum lego_resident *ret_resident)
     return false;
 }
 
-int cli_model_open(const char *path, enum lego_resident resident, struct lego_model **ret_model,
-                   struct lego_diag *diag)
+bool cli_compute(const char *word, enum lego_compute *ret_compute)
 {
-    const struct lego_model_options options = {.resident = resident};
+    static const char *const words[] = {
+        [LEGO_COMPUTE_AUTO] = "auto", [LEGO_COMPUTE_FP32] = "fp32", [LEGO_COMPUTE_INT8] = "int8"};
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        if (strcmp(word, words[i]) != 0)
+            continue;
+        *ret_compute = (enum lego_compute)i;
+        return true;
+    }
+    return false;
+}
+
+int cli_model_open(const char *path, enum lego_resident resident, enum lego_compute compute,
+                   struct lego_model **ret_model, struct lego_diag *diag)
+{
+    const struct lego_model_options options = {.resident = resident, .compute = compute};
     struct lego_package *package = NULL;
     int status;
 

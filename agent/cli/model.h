@@ -13,8 +13,8 @@
  * Opens a model by the ending of its name: `.onnx` is imported, `.lego` is mapped. Where it brings
  * no preprocessing but one lies beside it (NAME.preprocess.json), that one is taken.
  */
-int cli_model_open(const char *path, enum lego_resident resident, struct lego_model **ret_model,
-                   struct lego_diag *diag);
+int cli_model_open(const char *path, enum lego_resident resident, enum lego_compute compute,
+                   struct lego_model **ret_model, struct lego_diag *diag);
 
 /* The option --resident, read into a `const char *resident` of the command's struct. */
 #define CLI_RESIDENT(options_)                                                                    \
@@ -27,6 +27,18 @@ int cli_model_open(const char *path, enum lego_resident resident, struct lego_mo
 
 /* Its word's meaning; false where it is none of the three. */
 bool cli_resident(const char *word, enum lego_resident *ret_resident);
+
+/* The option --compute, read into a `const char *compute` of the command's struct. */
+#define CLI_COMPUTE(options_)                                                                      \
+    {                                                                                              \
+        .name = "compute", .type = CLI_STRING, .offset = offsetof(options_, compute),              \
+        .value = "WHAT", .otherwise = "auto",                                                      \
+        .help = "numbers of convolutions and matrix products: fp32, int8 (all that can, weights\n" \
+                "in memory as a byte each), or auto: each layer as the file says",                 \
+    }
+
+/* Its word's meaning; false where it is none of the three. */
+bool cli_compute(const char *word, enum lego_compute *ret_compute);
 
 /*
  * The preprocessing to use: `path` where it is not NULL, else the model's own. E_NOT_FOUND where

@@ -30,12 +30,21 @@ enum lego_resident {
     LEGO_RESIDENT_PANELS = 2, /* decoded once at load: fastest, as large as the fp32 weights */
 };
 
+/* In which numbers convolutions and matrix products with constant weights compute. */
+enum lego_compute {
+    LEGO_COMPUTE_AUTO = 0, /* each layer as the file says: fp32 where it says nothing */
+    LEGO_COMPUTE_FP32 = 1,
+    LEGO_COMPUTE_INT8 = 2, /* all layers that can: products and sums of integers, an activation to 7
+                              bits, a weight to 7 bits; panels of a byte a weight stay in memory */
+};
+
 /* What all entropy-coded weights of a model may take as fp32 for AUTO to keep them so. */
 #define LEGO_RESIDENT_AUTO_BYTES ((size_t)32 << 20)
 
 struct lego_model_options {
     enum lego_verify verify; /* of the file's bulk sections */
     enum lego_resident resident;
+    enum lego_compute compute;
     const char *cpu;   /* kernel mask as LEGO_CPU; NULL: the environment's LEGO_CPU, else all */
     size_t plan_cache; /* plans kept for different input shapes; 0: 8 */
 };

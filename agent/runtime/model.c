@@ -23,6 +23,11 @@ static void model_free(struct lego_model *model)
         model->weights = weights->next;
         weights_destroy(weights);
     }
+    while (model->integers) {
+        struct weights_s8 *integers = model->integers;
+        model->integers = integers->next;
+        weights_s8_destroy(integers);
+    }
     while (model->dense) {
         struct model_dense *dense = model->dense;
         model->dense = dense->next;
@@ -93,6 +98,7 @@ int lego_model_from_package(struct lego_package *package, const struct lego_mode
     pthread_mutex_init(&model->lock, NULL);
     model->package = package;
     model->resident = options->resident;
+    model->compute = options->compute;
     model->entropy_panels = model_entropy_fits(package->graph);
     model->plan_cache = options->plan_cache ? options->plan_cache : MODEL_PLAN_CACHE;
     status = model_guard(model, diag);
@@ -228,6 +234,29 @@ int model_weights(struct lego_model *model, const struct lego_tensor *tensor,
             return status;
         weights->next = model->weights;
         model->weights = weights;
+        model->resident_bytes += weights->bytes;
+    }
+    *ret_weights = weights;
+    return LEGO_OK;
+}
+
+int model_weights_s8(struct lego_model *model, const struct lego_tensor *tensor,
+                     enum lego_matrix_view view, const struct weights_s8 **ret_weights,
+                     struct lego_diag *diag)
+{
+    const void *source = tensor->coded ? (const void *)tensor->coded : tensor->data;
+    struct weights_s8 *weights = model->integers;
+    int status;
+
+    while (weights && (weights->source != source || weights->view != view))
+        weights = weights->next;
+    if (!weights) {
+        status = weights_s8_make(&model->kernels, tensor, view, &model->catalogues, &weights, diag);
+        if (status)
+            return status;
+        weights->source = source;
+        weights->next = model->integers;
+        model->integers = weights;
         model->resident_bytes += weights->bytes;
     }
     *ret_weights = weights;

@@ -7,6 +7,7 @@
 #include "agent/runtime/fault_guard.h"
 #include "agent/runtime/legonet.h"
 #include "agent/runtime/weights.h"
+#include "agent/runtime/weights_s8.h"
 #include "codec/kernels/kernels.h"
 
 #include <pthread.h>
@@ -28,12 +29,14 @@ struct lego_model {
     struct kern_table kernels;
     char cpu[64];
     enum lego_resident resident;
+    enum lego_compute compute;
     bool entropy_panels; /* AUTO: entropy-coded weights are few enough to stay decoded */
     size_t plan_cache;
     struct fault_region *guard;
     struct weights_catalogues catalogues;
     pthread_mutex_t lock;    /* of what follows */
     struct weights *weights; /* prepared so far, shared by all plans */
+    struct weights_s8 *integers;
     struct model_dense *dense;
     struct plan *plans; /* most recently used first */
     size_t resident_bytes;
@@ -46,6 +49,11 @@ struct lego_model {
 int model_weights(struct lego_model *model, const struct lego_tensor *tensor,
                   const struct weights_key *key, const struct weights **ret_weights,
                   struct lego_diag *diag);
+
+/* The same as integers, for the view in which the node uses them. */
+int model_weights_s8(struct lego_model *model, const struct lego_tensor *tensor,
+                     enum lego_matrix_view view, const struct weights_s8 **ret_weights,
+                     struct lego_diag *diag);
 
 /* A dense copy of a coded constant, made by the first who asks. The model's lock is held. */
 int model_dense(struct lego_model *model, const struct lego_tensor *tensor, const void **ret_data,

@@ -50,6 +50,7 @@ int32_t plan_value_add(struct plan_builder *b, enum lego_dtype dtype,
         .shape = *shape,
         .layout = shape->rank >= 3 ? layout : PLAN_PLAIN,
         .alias = -1,
+        .quantized = -1,
         .reuse = -1,
     };
     size_t elems = 0;

@@ -2,7 +2,7 @@
  * Convolution: decides which way a Conv goes (depthwise, Winograd's, or the implicit GEMM over
  * pixels, windows or rows of the kernel) and sets it up.
  */
-#include "agent/runtime/step_gemm.h"
+#include "agent/runtime/step_gemm_s8.h"
 #include "agent/runtime/step_winograd.h"
 
 /* Below this many input channels a whole row of the kernel is one run of the GEMM's k. */
@@ -57,6 +57,36 @@ static bool conv_is_ours(const struct plan_builder *b, const struct lego_node *n
                        ret_window);
 }
 
+/* Input, residual and output of the product, all channels-last. */
+static int conv_values(struct plan_builder *b, const struct lego_node *node, int32_t *ret_a,
+                       int32_t *ret_add, int32_t *ret_out)
+{
+    int32_t a = plan_operand(b, node->inputs[0], PLAN_CHANNELS_LAST);
+    int32_t add = a < 0 ? -1 : conv_add(b, node), out;
+
+    if (a < 0 || add < -1)
+        return a < 0 ? a : add;
+    out = plan_output(b, node->outputs[0], PLAN_CHANNELS_LAST);
+    if (out < 0)
+        return out;
+    *ret_a = a;
+    *ret_add = add;
+    *ret_out = out;
+    return LEGO_OK;
+}
+
+/* The product in integers. */
+static int conv_s8(struct plan_builder *b, const struct lego_node *node, struct gemm_detail *detail)
+{
+    int32_t a, add, out;
+    int status = conv_values(b, node, &a, &add, &out);
+
+    if (status)
+        return status;
+    detail->source = window_is_pointwise(&detail->window) ? GEMM_ROWS : GEMM_WINDOW;
+    return gemm_s8_step(b, node, detail, LEGO_VIEW_OUT_FIRST, a, add, out);
+}
+
 static enum gemm_source conv_source(const struct window *w, const struct weights *weights)
 {
     if (window_is_pointwise(w))
@@ -84,6 +114,10 @@ int plan_conv(struct plan_builder *b, const struct lego_node *node)
     if (status)
         return status;
     detail.pixels = window_pixels(&detail.window);
+    detail.out_stride = rows;
+    if (gemm_s8_takes(b, lego_node_constant(b->graph, node, 1), key.groups, detail.window.channels,
+                      (size_t)detail.window.kernel_height * detail.window.kernel_width))
+        return conv_s8(b, node, &detail);
     key.whole = winograd_wins(&b->model->kernels, &detail.window, key.groups, rows);
     detail.variant = key.whole ? winograd_variant(&b->model->kernels, &detail.window, rows)
                                : gemm_choose(&b->model->kernels, rows / key.groups, detail.pixels);
@@ -93,14 +127,9 @@ int plan_conv(struct plan_builder *b, const struct lego_node *node)
         return status;
     detail.source = conv_source(&detail.window, detail.weights);
     detail.a_stride = detail.window.channels;
-    detail.out_stride = rows;
-    a = plan_operand(b, node->inputs[0], PLAN_CHANNELS_LAST);
-    add = a < 0 ? -1 : conv_add(b, node);
-    if (a < 0 || add < -1)
-        return a < 0 ? a : add;
-    out = plan_output(b, node->outputs[0], PLAN_CHANNELS_LAST);
-    if (out < 0)
-        return out;
+    status = conv_values(b, node, &a, &add, &out);
+    if (status)
+        return status;
     return key.whole ? winograd_step(b, node, &detail, a, add, out)
                      : gemm_step(b, node, detail, a, add, out);
 }

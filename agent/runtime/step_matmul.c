@@ -2,7 +2,7 @@
  * Gemm and MatMul: constant right sides (dense or coded) go through panels; two computed operands
  * are packed while running.
  */
-#include "agent/runtime/step_gemm.h"
+#include "agent/runtime/step_gemm_s8.h"
 
 #include "codec/base/arith.h"
 
@@ -26,12 +26,13 @@ static int matmul_constant(struct plan_builder *b, const struct lego_node *node,
     int64_t n = shape->dim[view == LEGO_VIEW_OUT_FIRST ? 0 : 1];
     int64_t k = shape->dim[view == LEGO_VIEW_OUT_FIRST ? 1 : 0];
     struct weights_key key = {.view = view, .groups = 1};
+    bool integers = gemm_s8_takes(b, lego_node_constant(b->graph, node, 1), 1, (size_t)k, 1);
     int32_t a, out;
     int status;
 
     detail.variant = gemm_choose(&b->model->kernels, (uint32_t)n, detail.pixels);
     key.nr = detail.variant->nr;
-    status = plan_weights(b, node, 1, key, &detail.weights);
+    status = integers ? LEGO_OK : plan_weights(b, node, 1, key, &detail.weights);
     if (status)
         return status;
     detail.source = GEMM_ROWS;
@@ -39,7 +40,10 @@ static int matmul_constant(struct plan_builder *b, const struct lego_node *node,
     detail.out_stride = (ptrdiff_t)n;
     a = plan_operand(b, node->inputs[0], PLAN_PLAIN);
     out = a < 0 ? a : plan_output(b, node->outputs[0], PLAN_PLAIN);
-    return out < 0 ? out : gemm_step(b, node, detail, a, add, out);
+    if (out < 0)
+        return out;
+    return integers ? gemm_s8_step(b, node, &detail, view, a, add, out)
+                    : gemm_step(b, node, detail, a, add, out);
 }
 
 /*

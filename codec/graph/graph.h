@@ -84,6 +84,7 @@ struct lego_tensor {
     size_t bytes;            /* elements * element size */
     const void *data; /* dense, little-endian, row-major, aligned to the element; NULL if coded */
     const struct lego_coded *coded; /* the bricks, NULL if dense */
+    bool integer; /* weights of a product that computes in integers (FORMAT.md, section 8b) */
 };
 
 enum lego_attr_type {

@@ -441,10 +441,17 @@ static void check_threads(struct lego_model *model, const struct lego_io *inputs
 void check_build(build_fn build, const void *argument, const struct lego_shape *shapes,
                  uint64_t seed, double tolerance, const char *what)
 {
+    check_build_compute(build, argument, shapes, seed, tolerance, LEGO_COMPUTE_AUTO, what);
+}
+
+void check_build_compute(build_fn build, const void *argument, const struct lego_shape *shapes,
+                         uint64_t seed, double tolerance, enum lego_compute compute,
+                         const char *what)
+{
     const enum lego_resident residents[2] = {LEGO_RESIDENT_CODED, LEGO_RESIDENT_PANELS};
 
     for (int i = 0; i < 2; i++) {
-        struct lego_model_options options = {.resident = residents[i]};
+        struct lego_model_options options = {.resident = residents[i], .compute = compute};
         struct random random = {seed};
         struct lego_diag diag = LEGO_DIAG_INIT;
         struct lego_package *package = build(&random, argument);

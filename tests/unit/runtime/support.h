@@ -71,4 +71,9 @@ typedef struct lego_package *(*build_fn)(struct random *random, const void *argu
 void check_build(build_fn build, const void *argument, const struct lego_shape *shapes,
                  uint64_t seed, double tolerance, const char *what);
 
+/* The same in the numbers of `compute`. */
+void check_build_compute(build_fn build, const void *argument, const struct lego_shape *shapes,
+                         uint64_t seed, double tolerance, enum lego_compute compute,
+                         const char *what);
+
 #endif

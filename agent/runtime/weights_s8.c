@@ -1,0 +1,165 @@
+#include "agent/runtime/weights_s8.h"
+
+#include "codec/base/arith.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Rows of a block while they are still floats, and the middle and end of a byte's range. */
+enum { PACK_NR = 8, MIDDLE = 64, LARGEST = 63, ALIGN = 64 };
+
+/* What it takes to bring one row over. */
+struct packing {
+    const struct kern_table *kernels;
+    struct weights_s8 *weights;
+    float *rows;    /* [PACK_NR][taps * channels] */
+    uint8_t *bytes; /* [taps * channels] */
+};
+
+/* 64-byte aligned and zeroed, NULL where it does not fit. */
+static void *zeroed(size_t count, size_t size)
+{
+    size_t bytes;
+    void *memory;
+
+    if (!lego_mul_size(count, size, &bytes) || !lego_align_up(bytes, ALIGN, &bytes))
+        return NULL;
+    bytes = bytes ? bytes : ALIGN;
+    memory = aligned_alloc(ALIGN, bytes);
+    return memory ? memset(memory, 0, bytes) : NULL;
+}
+
+/* Integers of a row to their places. */
+static void pack_bytes(const struct packing *p, uint32_t row)
+{
+    struct weights_s8 *weights = p->weights;
+    const struct kern_gemm_s8_variant *v = &p->kernels->gemm_s8;
+    int8_t *panel = weights->panels + row / v->nr * weights->block_bytes + row % v->nr * v->kg;
+    const uint8_t *from = p->bytes;
+    int32_t sum = 0;
+
+    for (uint32_t tap = 0; tap < weights->taps; tap++) {
+        for (uint32_t c = 0; c < weights->channels; c += v->kg, panel += (size_t)v->nr * v->kg) {
+            uint32_t count = (uint32_t)lego_min_size(v->kg, weights->channels - c);
+            for (uint32_t i = 0; i < count; i++) {
+                panel[i] = (int8_t)(*from++ - MIDDLE);
+                sum += panel[i];
+            }
+        }
+    }
+    weights->sum[row] = sum;
+}
+
+/* Rows [row, row + count) from a block of an fp32 panel. */
+static void pack_block(const struct packing *p, uint32_t row, uint32_t count, const float *block)
+{
+    struct weights_s8 *weights = p->weights;
+    size_t depth = (size_t)weights->taps * weights->channels;
+
+    p->kernels->transpose_f32(depth, count, block, PACK_NR, p->rows, depth);
+    for (uint32_t i = 0; i < count; i++) {
+        struct kern_quantize_u7 q = {.rows = 1,
+                                     .channels = depth,
+                                     .x = p->rows + i * depth,
+                                     .zero = MIDDLE,
+                                     .out = p->bytes,
+                                     .out_stride = depth};
+        float range[2], largest;
+        p->kernels->range_f32(depth, q.x, range);
+        largest = range[1] > -range[0] ? range[1] : -range[0];
+        q.inverse = (float)(LARGEST / (double)largest);
+        if (isinf(q.inverse)) /* so small that it counts as nothing */
+            largest = q.inverse = 0.0f;
+        weights->scale[row + i] = largest / LARGEST;
+        if (isnan(largest))
+            memset(p->bytes, MIDDLE, depth);
+        else
+            p->kernels->quantize_u7(&q);
+        pack_bytes(p, row + i);
+    }
+}
+
+static void pack_tile(const struct packing *p, const struct weights *from, uint32_t tile,
+                      float *decoded)
+{
+    const float *panel = decoded;
+
+    if (from->panels)
+        panel = from->panels + (size_t)tile * from->tile_blocks * from->block_elems;
+    else
+        weights_decode(p->kernels, from, tile, 1, from->splits, decoded);
+    for (uint32_t b = 0; b < from->tile_blocks; b++) {
+        uint32_t row, count = weights_block_rows(from, tile * from->tile_blocks + b, &row);
+        if (count)
+            pack_block(p, row, count, panel + b * from->block_elems);
+    }
+}
+
+static int pack(const struct kern_table *kernels, const struct weights *from,
+                struct weights_s8 *weights)
+{
+    const struct kern_gemm_s8_variant *v = &kernels->gemm_s8;
+    size_t depth = (size_t)weights->taps * weights->channels;
+    size_t blocks = lego_div_up(weights->rows, v->nr);
+    struct packing p = {.kernels = kernels, .weights = weights};
+    float *decoded = from->panels ? NULL : zeroed(weights_tile_elems(from), sizeof(float));
+    int status = LEGO_OK;
+
+    weights->block_bytes = (size_t)weights->taps * weights->padded * v->nr;
+    weights->panels = zeroed(blocks, weights->block_bytes);
+    weights->scale = zeroed(weights->rows, sizeof(float));
+    weights->sum = zeroed(weights->rows, sizeof(int32_t));
+    p.rows = zeroed(depth, PACK_NR * sizeof(float));
+    p.bytes = zeroed(depth, 1);
+    if (!weights->panels || !weights->scale || !weights->sum || !p.rows || !p.bytes ||
+        (!from->panels && !decoded))
+        status = LEGO_E_NOMEM;
+    for (uint32_t tile = 0; !status && tile < from->tile_count; tile++)
+        pack_tile(&p, from, tile, decoded);
+    weights->bytes = blocks * weights->block_bytes + weights->rows * 2 * sizeof(float);
+    free(p.rows);
+    free(p.bytes);
+    free(decoded);
+    return status;
+}
+
+int weights_s8_make(const struct kern_table *kernels, const struct lego_tensor *tensor,
+                    enum lego_matrix_view view, const struct weights_catalogues *catalogues,
+                    struct weights_s8 **ret_weights, struct lego_diag *diag)
+{
+    struct weights_key key = {.view = view, .groups = 1, .nr = PACK_NR, .whole = true};
+    struct weights_s8 *weights;
+    struct weights *from;
+    int status = weights_make(kernels, tensor, &key, catalogues, false, &from, diag);
+
+    if (status)
+        return status;
+    weights = calloc(1, sizeof(*weights));
+    if (weights) {
+        uint32_t kg = kernels->gemm_s8.kg;
+        weights->view = view;
+        weights->rows = from->rows;
+        weights->channels = from->channels;
+        weights->taps = from->taps;
+        weights->padded = (from->channels + kg - 1) / kg * kg;
+    }
+    status = weights ? pack(kernels, from, weights) : LEGO_E_NOMEM;
+    weights_destroy(from);
+    if (status) {
+        weights_s8_destroy(weights);
+        return lego_fail(diag, status, "weights '%s' as integers", tensor->name);
+    }
+    *ret_weights = weights;
+    return LEGO_OK;
+}
+
+void weights_s8_destroy(struct weights_s8 *weights)
+{
+    if (!weights)
+        return;
+    free(weights->panels);
+    free(weights->scale);
+    free(weights->sum);
+    free(weights);
+}
