@@ -3,6 +3,7 @@
 #include "codec/base/arith.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@ struct frame {
     struct frame *next;
     uint8_t *data;
     size_t bytes, sent;
+    int fd; /* goes with the first byte, ours; -1: none */
 };
 
 struct completed {
@@ -90,13 +92,20 @@ static void append_result(struct lego_client *client, struct lego_client_result 
     client->completed_end = &completed->next;
 }
 
+static void frame_free(struct frame *frame)
+{
+    if (frame->fd >= 0)
+        close(frame->fd);
+    free(frame->data);
+    free(frame);
+}
+
 static void drop_buffers(struct lego_client *client)
 {
     while (client->out_first) {
         struct frame *frame = client->out_first;
         client->out_first = frame->next;
-        free(frame->data);
-        free(frame);
+        frame_free(frame);
     }
     client->out_end = &client->out_first;
     free(client->in);
@@ -288,8 +297,8 @@ static int flush(struct lego_client *client, struct lego_diag *diag)
 {
     while (client->out_first) {
         struct frame *frame = client->out_first;
-        ssize_t sent =
-            send(client->fd, frame->data + frame->sent, frame->bytes - frame->sent, MSG_NOSIGNAL);
+        ssize_t sent = connection_send(client->fd, frame->data + frame->sent,
+                                       frame->bytes - frame->sent, frame->sent ? -1 : frame->fd);
         if (sent < 0 && errno == EINTR)
             continue;
         if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
@@ -302,15 +311,14 @@ static int flush(struct lego_client *client, struct lego_diag *diag)
         client->out_first = frame->next;
         if (!client->out_first)
             client->out_end = &client->out_first;
-        free(frame->data);
-        free(frame);
+        frame_free(frame);
     }
     return LEGO_OK;
 }
 
-/* Packs and queues a request; its answer will be expected. */
-static int enqueue(struct lego_client *client, Legonet__Request *request, enum waiter waiter,
-                   struct lego_diag *diag)
+/* Packs and queues a request, with a copy of `fd`; its answer will be expected. */
+static int enqueue(struct lego_client *client, Legonet__Request *request, int fd,
+                   enum waiter waiter, struct lego_diag *diag)
 {
     if (client->fd < 0)
         return lego_fail(diag, LEGO_E_CLOSED, "%s: disconnected", client->path);
@@ -321,11 +329,17 @@ static int enqueue(struct lego_client *client, Legonet__Request *request, enum w
     struct frame *frame = calloc(1, sizeof(*frame));
     if (!frame)
         return lego_fail(diag, LEGO_E_NOMEM, "out of memory");
+    frame->fd = -1;
     request->id = client->last_id + 1;
     int status =
         ipc_frame_pack(&request->base, client->max_frame_bytes, &frame->data, &frame->bytes, diag);
+    if (status == LEGO_OK && fd >= 0) {
+        frame->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+        if (frame->fd < 0)
+            status = lego_fail_errno(diag, errno, "file descriptor %d", fd);
+    }
     if (status != LEGO_OK) {
-        free(frame);
+        frame_free(frame);
         return status;
     }
     client->last_id = request->id;
@@ -509,7 +523,7 @@ int lego_client_wait(struct lego_client *client, int timeout_ms, struct lego_dia
 int connection_submit(struct lego_client *client, Legonet__Request *request, uint64_t *ret_id,
                       struct lego_diag *diag)
 {
-    int status = enqueue(client, request, WAITER_NEXT, diag);
+    int status = enqueue(client, request, -1, WAITER_NEXT, diag);
     if (status != LEGO_OK)
         return status;
     uint64_t id = request->id;
@@ -521,7 +535,7 @@ int connection_submit(struct lego_client *client, Legonet__Request *request, uin
 
 int connection_notify(struct lego_client *client, Legonet__Request *request, struct lego_diag *diag)
 {
-    int status = enqueue(client, request, WAITER_NOBODY, diag);
+    int status = enqueue(client, request, -1, WAITER_NOBODY, diag);
     return status == LEGO_OK ? flush(client, diag) : status;
 }
 
@@ -547,8 +561,14 @@ static void abandon(struct lego_client *client, uint64_t id)
 int connection_call(struct lego_client *client, Legonet__Request *request,
                     Legonet__Response **ret_response, struct lego_diag *diag)
 {
+    return connection_call_fd(client, request, -1, ret_response, diag);
+}
+
+int connection_call_fd(struct lego_client *client, Legonet__Request *request, int fd,
+                       Legonet__Response **ret_response, struct lego_diag *diag)
+{
     int64_t deadline = deadline_after(client->timeout_ms);
-    int status = enqueue(client, request, WAITER_CALL, diag);
+    int status = enqueue(client, request, fd, WAITER_CALL, diag);
     if (status != LEGO_OK)
         return status;
     status = flush(client, diag);

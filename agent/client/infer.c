@@ -1,4 +1,5 @@
 #include "agent/client/connection.h"
+#include "agent/client/frames.h"
 #include "agent/client/schedule.h"
 
 #include "codec/base/arith.h"
@@ -220,6 +221,7 @@ struct request {
     Inference__ModelInferRequest__InferRequestedOutputTensor__ParametersEntry *top_list[1];
     Inference__InferParameter top;
     struct schedule_parameters schedule;
+    struct frame_messages frames;
 };
 
 static void request_clear(struct request *request)
@@ -229,6 +231,7 @@ static void request_clear(struct request *request)
     free(request->outputs);
     free(request->output_list);
     free(request->raw);
+    frames_clear(&request->frames);
 }
 
 static int check_input(const struct lego_client_tensor *tensor, struct lego_diag *diag)
@@ -315,6 +318,9 @@ static int build(struct lego_client *client, const struct lego_client_request *f
     int status = set_inputs(request, from, diag);
     if (status == LEGO_OK)
         set_outputs(request, from);
+    if (status == LEGO_OK)
+        status =
+            frames_set(&request->frames, from->frames, from->frame_count, &request->envelope, diag);
     schedule_apply(client, &request->schedule, &request->infer);
     return status;
 }

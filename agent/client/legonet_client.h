@@ -75,6 +75,60 @@ struct lego_client_tensor {
     size_t bytes;
 };
 
+/* Where a plane of a frame lies. */
+struct lego_client_plane {
+    uint64_t offset; /* bytes from the frame's first */
+    uint64_t stride; /* bytes from row to row; 0: rows without gaps */
+};
+
+struct lego_client_rectangle {
+    uint32_t x, y, width, height;
+};
+
+/* The agent's formats: V4L2's numbers, which are four characters. */
+#define LEGO_CLIENT_FOURCC(a, b, c, d) \
+    ((uint32_t)(a) | (uint32_t)(b) << 8 | (uint32_t)(c) << 16 | (uint32_t)(d) << 24)
+#define LEGO_CLIENT_RGB24 LEGO_CLIENT_FOURCC('R', 'G', 'B', '3')
+#define LEGO_CLIENT_BGR24 LEGO_CLIENT_FOURCC('B', 'G', 'R', '3')
+#define LEGO_CLIENT_RGBA  LEGO_CLIENT_FOURCC('A', 'B', '2', '4') /* R, G, B, A in memory */
+#define LEGO_CLIENT_GREY  LEGO_CLIENT_FOURCC('G', 'R', 'E', 'Y')
+#define LEGO_CLIENT_NV12  LEGO_CLIENT_FOURCC('N', 'V', '1', '2')
+#define LEGO_CLIENT_NV21  LEGO_CLIENT_FOURCC('N', 'V', '2', '1')
+#define LEGO_CLIENT_I420  LEGO_CLIENT_FOURCC('Y', 'U', '1', '2')
+#define LEGO_CLIENT_YUYV  LEGO_CLIENT_FOURCC('Y', 'U', 'Y', 'V')
+#define LEGO_CLIENT_MJPEG LEGO_CLIENT_FOURCC('M', 'J', 'P', 'G')
+
+enum lego_client_resize {
+    LEGO_CLIENT_RESIZE_MODEL = 0, /* as the model says */
+    LEGO_CLIENT_RESIZE_STRETCH = 1,
+    LEGO_CLIENT_RESIZE_FIT_SHORTEST = 2, /* the shorter side fits, the middle is cut out */
+    LEGO_CLIENT_RESIZE_FIT_LONGEST = 3,  /* the longer side fits, upper left, the rest is padded */
+    LEGO_CLIENT_RESIZE_LETTERBOX = 4,    /* the same, in the middle */
+};
+
+enum lego_client_filter {
+    LEGO_CLIENT_FILTER_MODEL = 0,    /* as the model was trained: smooth, whatever the scale */
+    LEGO_CLIENT_FILTER_BILINEAR = 1, /* the nearest 2x2 pixels: fast, aliases where it shrinks */
+    LEGO_CLIENT_FILTER_AREA = 2,     /* the mean of what shrinks into a pixel */
+};
+
+/* A frame as a camera or a decoder leaves it, which the agent resizes and converts. */
+struct lego_client_frame {
+    uint32_t fourcc, width, height; /* of MJPEG the size may be 0: as the picture says */
+    const char *region;             /* a registered region, or NULL: `data` */
+    uint64_t offset, byte_size;     /* of the frame in its region; byte_size 0: up to its end */
+    const void *data;               /* sent along; borrowed for the call */
+    size_t bytes;
+    uint32_t plane_count; /* 0: planes one after the other without gaps; else the format's */
+    struct lego_client_plane planes[3];
+    struct lego_client_rectangle crop; /* all 0: the whole frame */
+    uint32_t rotation;                 /* degrees clockwise, after the crop: 0, 90, 180, 270 */
+    enum lego_client_resize resize;
+    enum lego_client_filter filter;
+    bool bt709, full_range; /* of luma and chroma; else BT.601, limited */
+    const char *input;      /* of the model; NULL: the one that takes pictures */
+};
+
 struct lego_client_request {
     const char *model;
     const char *version;                     /* NULL or "": the highest that serves */
@@ -84,6 +138,8 @@ struct lego_client_request {
     uint32_t output_count;
     uint32_t top; /* > 0: the `top` best classes of outputs[0] (which must be named) instead of
                      its numbers */
+    const struct lego_client_frame *frames; /* in place of an input: its batch, in order */
+    uint32_t frame_count;
 };
 
 struct lego_client_class {
@@ -208,6 +264,21 @@ int lego_client_submit_picture(struct lego_client *client, const struct lego_cli
 int lego_client_infer_file(struct lego_client *client, const struct lego_client_model *model,
                            const char *path, uint32_t top, struct lego_client_result **ret_result,
                            struct lego_diag *diag);
+
+/* ---- Shared memory ---- */
+
+/*
+ * Shares memory with the agent under a name (1 to 128 bytes) of this connection: a memfd, sealed
+ * with F_SEAL_SHRINK, or a dma-buf. `bytes` 0: all of it. The descriptor stays the caller's and is
+ * not needed afterwards. Regions end with the connection: register them again after
+ * lego_client_reconnect. E_UNSUPPORTED, E_PERMISSION, E_INVALID, E_EXISTS, E_LIMIT.
+ */
+int lego_client_region_register(struct lego_client *client, const char *name, int fd,
+                                uint64_t bytes, bool writable, struct lego_diag *diag);
+
+/* `name` NULL: all. Requests that are under way keep the memory. E_NOT_FOUND. */
+int lego_client_region_unregister(struct lego_client *client, const char *name,
+                                  struct lego_diag *diag);
 
 /* ---- The agent ---- */
 

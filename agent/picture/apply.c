@@ -1,16 +1,9 @@
-#include "agent/picture/picture.h"
+#include "agent/picture/layout.h"
 #include "agent/picture/resize.h"
 
 #include "codec/base/arith.h"
 
 #include <stdlib.h>
-
-/* Where the resized picture and the model's input overlap, in one axis. */
-struct span {
-    uint32_t resized;     /* size of the whole resized picture */
-    uint32_t from, count; /* of the resized picture */
-    uint32_t to;          /* position in the input */
-};
 
 size_t preprocess_elems(const struct lego_preprocess *preprocess)
 {
@@ -66,28 +59,30 @@ static uint32_t round_ratio(uint32_t size, uint32_t numerator, uint32_t denomina
     return rounded == 0 ? 1 : (uint32_t)rounded;
 }
 
-static void place(const struct lego_preprocess *p, const struct lego_picture *picture,
-                  struct span *ret_x, struct span *ret_y)
+void preprocess_place(const struct lego_preprocess *p, uint32_t picture_width,
+                      uint32_t picture_height, bool corner, struct span *ret_x, struct span *ret_y)
 {
     uint32_t width = p->width, height = p->height;
 
     if (p->resize == LEGO_RESIZE_SHORTEST) {
         uint32_t side =
             p->resize_side ? p->resize_side : (p->width < p->height ? p->width : p->height);
-        bool upright = picture->width <= picture->height;
-        uint32_t shorter = upright ? picture->width : picture->height;
-        uint32_t longer = upright ? picture->height : picture->width;
+        bool upright = picture_width <= picture_height;
+        uint32_t shorter = upright ? picture_width : picture_height;
+        uint32_t longer = upright ? picture_height : picture_width;
         uint32_t scaled = (uint32_t)((uint64_t)side * longer / shorter);
         width = upright ? side : scaled;
         height = upright ? scaled : side;
     } else if (p->resize == LEGO_RESIZE_LETTERBOX) {
-        if ((uint64_t)p->width * picture->height <= (uint64_t)p->height * picture->width)
-            height = round_ratio(picture->height, p->width, picture->width);
+        if ((uint64_t)p->width * picture_height <= (uint64_t)p->height * picture_width)
+            height = round_ratio(picture_height, p->width, picture_width);
         else
-            width = round_ratio(picture->width, p->height, picture->height);
+            width = round_ratio(picture_width, p->height, picture_height);
     }
     *ret_x = centre(width, p->width);
     *ret_y = centre(height, p->height);
+    if (corner)
+        ret_x->to = ret_y->to = 0;
 }
 
 /* PIL's conversion to "L": ITU-R 601 luma in 16-bit fixed point. */
@@ -125,7 +120,7 @@ static float normalise(const struct lego_preprocess *p, float x, uint32_t channe
     return (x * p->scale - p->mean[channel]) / p->std[channel];
 }
 
-static void fill_padding(const struct lego_preprocess *p, float *out)
+void preprocess_fill_padding(const struct lego_preprocess *p, float *out)
 {
     size_t channel_step, pixel_step, pixels = (size_t)p->width * p->height;
     strides(p, &channel_step, &pixel_step);
@@ -157,8 +152,9 @@ static void store(const struct lego_preprocess *p, const struct lego_picture *re
     }
 }
 
-int preprocess_apply(const struct lego_preprocess *preprocess, const struct lego_picture *picture,
-                     float *out, size_t elems, struct lego_diag *diag)
+int preprocess_apply_placed(const struct lego_preprocess *preprocess,
+                            const struct lego_picture *picture, bool corner, float *out,
+                            size_t elems, struct lego_diag *diag)
 {
     int status = check(preprocess, picture, elems, diag);
     if (status != LEGO_OK)
@@ -172,15 +168,21 @@ int preprocess_apply(const struct lego_preprocess *preprocess, const struct lego
         picture = &grey;
     }
     struct span x, y;
-    place(preprocess, picture, &x, &y);
+    preprocess_place(preprocess, picture->width, picture->height, corner, &x, &y);
     struct resize_window window = {x.from, y.from, x.count, y.count};
     status = resize_picture(picture, x.resized, y.resized, &window, &resized, diag);
     if (status == LEGO_OK) {
         if (x.count < preprocess->width || y.count < preprocess->height)
-            fill_padding(preprocess, out);
+            preprocess_fill_padding(preprocess, out);
         store(preprocess, &resized, x.to, y.to, out);
     }
     picture_clear(&resized);
     picture_clear(&grey);
     return status;
+}
+
+int preprocess_apply(const struct lego_preprocess *preprocess, const struct lego_picture *picture,
+                     float *out, size_t elems, struct lego_diag *diag)
+{
+    return preprocess_apply_placed(preprocess, picture, false, out, elems, diag);
 }

@@ -59,9 +59,10 @@ static int answer_server(struct control *control, const Legonet__Request *reques
     static char name[] = "legonet", version[] = LEGO_VERSION;
     static char classification[] = "classification", repository[] = "model_repository",
                 statistics[] = "statistics", schedule[] = "schedule_policy",
-                parameters[] = "parameters", shared_memory[] = "shared_memory_fd";
-    static char *extensions[] = {classification, repository, statistics,
-                                 schedule,       parameters, shared_memory};
+                parameters[] = "parameters", shared_memory[] = "shared_memory_fd",
+                pictures[] = "pictures";
+    static char *extensions[] = {classification, repository,    statistics, schedule,
+                                 parameters,     shared_memory, pictures};
     (void)request;
     Inference__ServerMetadataResponse *result =
         lego_arena_calloc(control->arena, 1, sizeof(*result));

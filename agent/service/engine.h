@@ -36,6 +36,7 @@ struct inference_job {
     size_t account_bytes;
     uint8_t *body; /* the request's frame, owned; freed as soon as it is unpacked */
     size_t body_bytes;
+    bool pictures;                /* to be prepared: however few its bytes, that may take long */
     struct capture *capture;      /* keeps it where it succeeds; NULL: nothing is kept */
     struct region_table *regions; /* of the client when the request came: a reference */
     size_t max_frame_bytes;       /* of the answer */

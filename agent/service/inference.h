@@ -5,6 +5,7 @@
 #ifndef LEGO_SERVICE_INFERENCE_H
 #define LEGO_SERVICE_INFERENCE_H
 
+#include "agent/picture/frame.h"
 #include "agent/proto/frame.h"
 #include "agent/runtime/legonet.h"
 #include "agent/service/engine.h"
@@ -36,6 +37,8 @@ struct inference_call {
     struct inference_wanted *wanted;
     uint32_t wanted_count;
     uint64_t rows;
+    struct picture_map *maps; /* [map_count] where the rows of a batch of pictures come from */
+    uint32_t map_count;
 };
 
 /* The value of a parameter of that kind; false, NULL: it is of another. */
@@ -64,10 +67,19 @@ int inference_place_store(const struct inference_place *place, const char *tenso
                           size_t bytes, struct lego_diag *diag);
 
 /*
- * Checks the request against the model's inputs and outputs and binds it. E_NOT_FOUND, E_INVALID,
- * E_TYPE, E_SHAPE, E_LIMIT, E_UNSUPPORTED or E_NOMEM: the sentence names the tensor.
+ * Makes the request's pictures the rows of their input. What is wrong with a picture is named as
+ * pictures[i].field. E_INVALID, E_NOT_FOUND, E_UNSUPPORTED, E_LIMIT, E_FORMAT, E_NOMEM.
  */
-int inference_bind(const struct lego_model *model, const Inference__ModelInferRequest *request,
+int inference_bind_pictures(const struct lego_model *model, const Legonet__Request *request,
+                            const struct region_table *regions, uint64_t max_batch,
+                            struct inference_call *call, struct lego_diag *diag);
+
+/*
+ * Checks the request (a model_infer) against the model's inputs and outputs and binds it.
+ * E_NOT_FOUND, E_INVALID, E_TYPE, E_SHAPE, E_LIMIT, E_UNSUPPORTED or E_NOMEM: the sentence names
+ * the tensor.
+ */
+int inference_bind(const struct lego_model *model, const Legonet__Request *request,
                    const struct region_table *regions, uint64_t max_batch,
                    struct inference_call *ret_call, struct lego_diag *diag);
 void inference_call_clear(struct inference_call *call);
@@ -89,7 +101,7 @@ int inference_classify(const struct lego_package *package, const char *output,
 
 /* Packs the answer into a frame, and keeps the inference where that is asked for. E_LIMIT where it
  * is over job->max_frame_bytes. */
-int inference_answer(const struct inference_job *job, const Inference__ModelInferRequest *request,
+int inference_answer(const struct inference_job *job, const Legonet__Request *request,
                      const struct inference_call *call, uint8_t **ret_frame,
                      size_t *ret_frame_bytes, struct lego_diag *diag);
 
@@ -99,7 +111,7 @@ int inference_unpack(struct inference_job *job, Legonet__Request **ret_request,
 
 /* Runs a bound request and packs its answer: the job's frame on success. */
 int inference_compute(struct inference_job *job, struct lego_session *session,
-                      const Inference__ModelInferRequest *request, struct inference_call *call,
+                      const Legonet__Request *request, struct inference_call *call,
                       struct lego_diag *diag);
 
 /* Does the job: unpacks, binds, runs, packs. Always leaves an answer, but where memory is out. */

@@ -45,8 +45,8 @@ static void open_entry(struct entry *entry, struct inference_job *job)
     entry->job = job;
     int status = inference_unpack(job, &entry->request, &diag);
     if (status == LEGO_OK)
-        status = inference_bind(job->model->model, entry->request->model_infer, job->regions,
-                                job->max_batch, &entry->call, &diag);
+        status = inference_bind(job->model->model, entry->request, job->regions, job->max_batch,
+                                &entry->call, &diag);
     job->times.input = clock_ns() - start;
     entry->open = status == LEGO_OK;
     if (!entry->open)
@@ -168,7 +168,7 @@ static void answer_group(const struct group *group, const struct lego_io *output
         from += entry->call.rows;
         entry->job->times.infer = ns;
         entry->job->rides = i > 0;
-        entry->job->status = inference_answer(entry->job, entry->request->model_infer, &entry->call,
+        entry->job->status = inference_answer(entry->job, entry->request, &entry->call,
                                               &entry->job->frame, &entry->job->frame_bytes, &diag);
         if (entry->job->status != LEGO_OK)
             fail(entry->job, entry->job->status, &diag);
@@ -180,8 +180,7 @@ static void answer_group(const struct group *group, const struct lego_io *output
 static void run_alone(struct entry *entry, struct lego_session *session)
 {
     struct lego_diag diag = LEGO_DIAG_INIT;
-    int status =
-        inference_compute(entry->job, session, entry->request->model_infer, &entry->call, &diag);
+    int status = inference_compute(entry->job, session, entry->request, &entry->call, &diag);
     if (status == LEGO_OK)
         entry->job->status = status;
     else

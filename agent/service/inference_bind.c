@@ -123,6 +123,7 @@ static int bind_data(const input_tensor *tensor, const struct inference_place *p
 /* What a request's inputs are bound with. */
 struct binding {
     const struct lego_model *model;
+    const Legonet__Request *envelope;
     const Inference__ModelInferRequest *request;
     const struct region_table *regions;
     uint64_t max_batch;
@@ -192,6 +193,10 @@ static int bind_inputs(struct binding *binding, struct inference_call *call, str
         if (status != LEGO_OK)
             return status;
     }
+    int pictured = inference_bind_pictures(binding->model, binding->envelope, binding->regions,
+                                           binding->max_batch, call, diag);
+    if (pictured != LEGO_OK)
+        return pictured;
     for (uint32_t i = 0; i < call->input_count; i++)
         if (call->inputs[i].dtype == LEGO_DTYPE_UNKNOWN)
             return lego_fail(diag, LEGO_E_INVALID, "input \"%s\" is missing",
@@ -256,12 +261,15 @@ static int bind_outputs(const struct binding *binding, struct inference_call *ca
     return LEGO_OK;
 }
 
-int inference_bind(const struct lego_model *model, const Inference__ModelInferRequest *request,
+int inference_bind(const struct lego_model *model, const Legonet__Request *request,
                    const struct region_table *regions, uint64_t max_batch,
                    struct inference_call *ret_call, struct lego_diag *diag)
 {
-    struct binding binding = {
-        .model = model, .request = request, .regions = regions, .max_batch = max_batch};
+    struct binding binding = {.model = model,
+                              .envelope = request,
+                              .request = request->model_infer,
+                              .regions = regions,
+                              .max_batch = max_batch};
     struct inference_call call = {.input_count = lego_model_input_count(model),
                                   .output_count = lego_model_output_count(model)};
     call.inputs = calloc(call.input_count + 1u, sizeof(*call.inputs));
@@ -291,5 +299,6 @@ void inference_call_clear(struct inference_call *call)
     free(call->owned);
     free(call->outputs);
     free(call->wanted);
+    free(call->maps);
     *call = (struct inference_call){0};
 }

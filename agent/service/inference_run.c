@@ -163,7 +163,7 @@ static void keep(const struct inference_job *job, const struct inference_call *c
     capture_offer(job->capture, &about, call->inputs, call->outputs);
 }
 
-int inference_answer(const struct inference_job *job, const Inference__ModelInferRequest *request,
+int inference_answer(const struct inference_job *job, const Legonet__Request *request,
                      const struct inference_call *call, uint8_t **ret_frame,
                      size_t *ret_frame_bytes, struct lego_diag *diag)
 {
@@ -183,7 +183,7 @@ int inference_answer(const struct inference_job *job, const Inference__ModelInfe
     for (uint32_t i = 0; status == LEGO_OK && i < count; i++)
         status = fill_tensor(job, call, i, &answer, diag);
     if (status == LEGO_OK)
-        status = pack(job, request, &answer, count, ret_frame, ret_frame_bytes, diag);
+        status = pack(job, request->model_infer, &answer, count, ret_frame, ret_frame_bytes, diag);
     answer_clear(&answer, count);
     if (status == LEGO_OK && job->capture)
         keep(job, call);
@@ -212,7 +212,7 @@ int inference_unpack(struct inference_job *job, Legonet__Request **ret_request,
 }
 
 int inference_compute(struct inference_job *job, struct lego_session *session,
-                      const Inference__ModelInferRequest *request, struct inference_call *call,
+                      const Legonet__Request *request, struct inference_call *call,
                       struct lego_diag *diag)
 {
     uint64_t bound = clock_ns();
@@ -228,7 +228,7 @@ int inference_compute(struct inference_job *job, struct lego_session *session,
 }
 
 static int run(struct inference_job *job, struct lego_session *session, bool steady_only,
-               const Inference__ModelInferRequest *request, struct lego_diag *diag)
+               const Legonet__Request *request, struct lego_diag *diag)
 {
     struct inference_call call;
     uint64_t start = clock_ns();
@@ -265,7 +265,7 @@ static bool run_job(struct inference_job *job, struct lego_session *session, boo
     if (!steady_only)
         drop_body(job);
     if (status == LEGO_OK)
-        status = run(job, session, steady_only, request->model_infer, &diag);
+        status = run(job, session, steady_only, request, &diag);
     if (status < 0)
         job->frame = answer_error_frame(job->request_id, status, lego_diag_text(&diag, status),
                                         &job->frame_bytes);

@@ -289,6 +289,7 @@ static int create_job(struct service *service, struct connection *connection,
     job->max_batch = service->start->max_batch;
     job->capture = service->capture;
     job->regions = region_table_ref(connection->regions);
+    job->pictures = peek->pictures;
     job->arrived_ns = clock_ns();
     job->priority = (uint32_t)(peek->priority ? peek->priority : model->spec.queue.priority);
     job->deadline_ns = deadline_of(job, peek);
@@ -300,12 +301,13 @@ static int create_job(struct service *service, struct connection *connection,
 /*
  * Requests of a model that is known to be quick are computed here and now, while an engine is idle:
  * to hand one over and wake two threads takes longer. Only the first of what a client has sent, so
- * that others get their turn; and no shared memory, which can be slow to read.
+ * that others get their turn; and no shared memory, which can be slow to read, and no pictures.
  */
 static bool may_run_here(const struct connection *connection, const struct inference_job *job)
 {
     return !connection->was_served && connection->in_flight == 0 && !job->regions &&
-           job->body_bytes <= MAX_HERE_BYTES && stats_is_quick(&job->model->pace, job->body_bytes);
+           !job->pictures && job->body_bytes <= MAX_HERE_BYTES &&
+           stats_is_quick(&job->model->pace, job->body_bytes);
 }
 
 static int submit(struct service *service, struct connection *connection, struct inference_job *job,

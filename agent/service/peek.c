@@ -165,6 +165,7 @@ static bool peek_infer(const uint8_t *body, size_t bytes, struct peek *peek)
 
 int peek_request(const uint8_t *body, size_t bytes, struct peek *ret_peek)
 {
+    enum { PICTURES = 2 };
     struct cursor cursor = {body, body + bytes};
     *ret_peek = (struct peek){0};
     while (cursor.next < cursor.end) {
@@ -173,6 +174,8 @@ int peek_request(const uint8_t *body, size_t bytes, struct peek *ret_peek)
             return LEGO_E_FORMAT;
         if (field.number == 1 && field.wire == WIRE_VARINT)
             ret_peek->id = field.varint;
+        if (field.number == PICTURES && field.wire == WIRE_BYTES)
+            ret_peek->pictures = true;
         if (field.number < 8 || field.wire != WIRE_BYTES)
             continue;
         ret_peek->call = field.number > UINT32_MAX ? UINT32_MAX : (uint32_t)field.number;

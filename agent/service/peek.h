@@ -5,6 +5,7 @@
 #ifndef LEGO_SERVICE_PEEK_H
 #define LEGO_SERVICE_PEEK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,6 +14,7 @@
 struct peek {
     uint64_t id;
     uint32_t call; /* the number of the last field from 8 on, as in Request; 0: none */
+    bool pictures; /* there are some */
     /* Of a model_infer, "" where they do not fit: no model has such a name. */
     char model[PEEK_NAME_BYTES];
     char version[PEEK_NAME_BYTES];

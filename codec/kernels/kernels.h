@@ -360,6 +360,40 @@ typedef void (*kern_colsum_f32_fn)(size_t rows, size_t columns, const float *x, 
                                    float *sums);
 
 /*
+ * Pictures, resized by weighted sums of rows, then of columns, then brought to the model's input.
+ * Weights are fixed-point numbers of 14 fractional bits, none negative, the sum of an output's at
+ * most 1. What lies between the passes has 7 fractional bits: 0 to 255 * 128.
+ */
+#define KERN_RESIZE_WEIGHT_BITS 14
+#define KERN_RESIZE_VALUE_BITS  7
+#define KERN_RESIZE_TAPS        16 /* the columns' taps come in multiples of this */
+
+/* out[x] = sum over t < taps of weights[t] * rows[t * stride + x], rounded to nearest, x < n. */
+typedef void (*kern_resize_rows_u8_fn)(size_t n, uint32_t taps, const int16_t *weights,
+                                       const uint8_t *rows, size_t stride, int16_t *out);
+
+/*
+ * out[i] = sum over t < taps of weights[i * taps + t] * x[first[i] + t], rounded to nearest, i < n.
+ * taps is a multiple of KERN_RESIZE_TAPS: weights are filled up with zeros, and x is readable so
+ * far.
+ */
+typedef void (*kern_resize_columns_i16_fn)(size_t n, uint32_t taps, const int16_t *weights,
+                                           const uint32_t *first, const int16_t *x, int16_t *out);
+
+/*
+ * y = min(max(offset[c] + sum over k < 3 of matrix[c][k] * x[k][i] / 128, 0), 255)
+ * out[c][i] = y * scale[c] + shift[c], i < n, c < channels.
+ */
+struct kern_colour_f32 {
+    size_t n;
+    uint32_t channels;   /* 1 or 3 */
+    const int16_t *x[3]; /* the same row may be given more than once */
+    float matrix[3][3], offset[3], scale[3], shift[3];
+    float *out[3];
+};
+typedef void (*kern_colour_f32_fn)(const struct kern_colour_f32 *colour);
+
+/*
  * The table. `isa` of each entry ("c", "avx2", "neon", ...) is kept beside it for benches and logs.
  */
 struct kern_table {

@@ -210,3 +210,36 @@ void model_mixed(const char *path)
     must(lego_graph_add_output(graph, output), "output", NULL);
     finish(package, path);
 }
+
+struct lego_preprocess model_echo_preprocess(void)
+{
+    return (struct lego_preprocess){.present = true,
+                                    .channels = 3,
+                                    .width = ECHO_WIDTH,
+                                    .height = ECHO_HEIGHT,
+                                    .scale = 1.0f / 255,
+                                    .std = {1, 1, 1, 1},
+                                    .resize = LEGO_RESIZE_LETTERBOX,
+                                    .pad_value = 51};
+}
+
+void model_echo(const char *path)
+{
+    struct lego_package *package;
+    must(lego_package_create(&package), "package", NULL);
+    struct lego_graph *graph = package->graph;
+    int32_t symbol = lego_graph_add_symbol(graph, "N");
+    must(symbol, "symbol", NULL);
+    struct lego_shape shape = {.rank = 4,
+                               .dim = {-1 - (int64_t)symbol, 3, ECHO_HEIGHT, ECHO_WIDTH}};
+    int32_t x = add_value(graph, "x", LEGO_DTYPE_FLOAT32, shape, -1);
+    int32_t y = add_value(graph, "y", LEGO_DTYPE_FLOAT32, shape, -1);
+    int32_t node = lego_graph_add_node(graph, "relu", LEGO_OP_Relu, 1, 1, 0);
+    must(node, "relu", NULL);
+    graph->nodes[node].inputs[0] = x;
+    graph->nodes[node].outputs[0] = y;
+    must(lego_graph_add_input(graph, x), "x", NULL);
+    must(lego_graph_add_output(graph, y), "y", NULL);
+    package->preprocess = model_echo_preprocess();
+    finish(package, path);
+}

@@ -29,4 +29,12 @@ void model_mixed(const char *path);
 void model_pair(const char *path);
 struct lego_package *model_pair_package(void);
 
+/* "x" FP32 [N,3,ECHO_HEIGHT,ECHO_WIDTH] of RGB pictures, x / 255, letterboxed -> Relu -> "y", the
+ * same numbers. */
+#define ECHO_WIDTH  24
+#define ECHO_HEIGHT 16
+#define ECHO_ELEMS  ((size_t)3 * ECHO_WIDTH * ECHO_HEIGHT)
+struct lego_preprocess model_echo_preprocess(void);
+void model_echo(const char *path);
+
 #endif

@@ -29,11 +29,11 @@ static void take_request(const uint8_t *body, size_t bytes)
     ipc_request_peek_id(body, bytes);
     if (ipc_request_unpack(body, bytes, &request, &diag) != LEGO_OK)
         return;
-    if (peeked != LEGO_OK || peek.id != request->id)
+    if (peeked != LEGO_OK || peek.id != request->id || peek.pictures != (request->n_pictures > 0))
         abort();
     if (request->call_case == LEGONET__REQUEST__CALL_MODEL_INFER) {
         struct inference_call call;
-        if (inference_bind(get_model(), request->model_infer, NULL, 8, &call, &diag) == LEGO_OK)
+        if (inference_bind(get_model(), request, NULL, 8, &call, &diag) == LEGO_OK)
             inference_call_clear(&call);
         else if (!diag.text[0])
             abort(); /* every refusal has its sentence */
