@@ -1,5 +1,6 @@
 #include "agent/client/connection.h"
 #include "agent/client/frames.h"
+#include "agent/client/places.h"
 #include "agent/client/schedule.h"
 
 #include "codec/base/arith.h"
@@ -59,6 +60,10 @@ static int decode_output(const Inference__ModelInferResponse__InferOutputTensor 
     size_t elems = 0, bytes = 0;
     bool text = strcmp(output->datatype, "BYTES") == 0;
 
+    if (places_get_output(output, &tensor)) {
+        tensor.data = NULL;
+        text = false;
+    }
     tensor.dtype = text ? LEGO_DTYPE_UNKNOWN : lego_dtype_from_name(output->datatype);
     if (!text && tensor.dtype == LEGO_DTYPE_UNKNOWN)
         return lego_fail(diag, LEGO_E_FORMAT, "output '%.128s' has an unknown datatype",
@@ -71,10 +76,10 @@ static int decode_output(const Inference__ModelInferResponse__InferOutputTensor 
         tensor.shape.dim[d] = output->shape[d];
     if (lego_shape_elems(&tensor.shape, &elems) != LEGO_OK ||
         (!text &&
-         (!lego_mul_size(elems, lego_dtype_bytes(tensor.dtype), &bytes) || bytes != raw->len)))
+         (!lego_mul_size(elems, lego_dtype_bytes(tensor.dtype), &bytes) || bytes != tensor.bytes)))
         return lego_fail(diag, LEGO_E_FORMAT,
                          "output '%.128s' has %zu bytes, not what its shape says", output->name,
-                         raw->len);
+                         tensor.bytes);
     *ret_tensor = tensor;
     return LEGO_OK;
 }
@@ -217,9 +222,8 @@ struct request {
     Inference__ModelInferRequest__InferInputTensor *inputs, **input_list;
     Inference__ModelInferRequest__InferRequestedOutputTensor *outputs, **output_list;
     ProtobufCBinaryData *raw;
-    Inference__ModelInferRequest__InferRequestedOutputTensor__ParametersEntry top_entry;
-    Inference__ModelInferRequest__InferRequestedOutputTensor__ParametersEntry *top_list[1];
-    Inference__InferParameter top;
+    struct input_parameters *input_parameters;
+    struct output_parameters *output_parameters;
     struct schedule_parameters schedule;
     struct frame_messages frames;
 };
@@ -231,6 +235,8 @@ static void request_clear(struct request *request)
     free(request->outputs);
     free(request->output_list);
     free(request->raw);
+    free(request->input_parameters);
+    free(request->output_parameters);
     frames_clear(&request->frames);
 }
 
@@ -249,6 +255,7 @@ static int check_input(const struct lego_client_tensor *tensor, struct lego_diag
 static int set_inputs(struct request *request, const struct lego_client_request *from,
                       struct lego_diag *diag)
 {
+    size_t raw_count = 0;
     for (uint32_t i = 0; i < from->input_count; i++) {
         const struct lego_client_tensor *tensor = &from->inputs[i];
         int status = check_input(tensor, diag);
@@ -260,10 +267,14 @@ static int set_inputs(struct request *request, const struct lego_client_request 
         request->inputs[i].n_shape = (size_t)tensor->shape.rank;
         request->inputs[i].shape = (int64_t *)tensor->shape.dim;
         request->input_list[i] = &request->inputs[i];
-        request->raw[i] =
-            (ProtobufCBinaryData){.len = tensor->bytes, .data = (uint8_t *)tensor->data};
+        if (tensor->region)
+            places_set_input(&request->input_parameters[i], tensor, &request->inputs[i]);
+        else
+            request->raw[raw_count++] =
+                (ProtobufCBinaryData){.len = tensor->bytes, .data = (uint8_t *)tensor->data};
     }
-    request->infer.n_inputs = request->infer.n_raw_input_contents = from->input_count;
+    request->infer.n_inputs = from->input_count;
+    request->infer.n_raw_input_contents = raw_count;
     request->infer.inputs = request->input_list;
     request->infer.raw_input_contents = request->raw;
     return LEGO_OK;
@@ -274,22 +285,12 @@ static void set_outputs(struct request *request, const struct lego_client_reques
     for (uint32_t i = 0; i < from->output_count; i++) {
         inference__model_infer_request__infer_requested_output_tensor__init(&request->outputs[i]);
         request->outputs[i].name = (char *)from->outputs[i];
+        places_set_output(&request->output_parameters[i], from->places ? &from->places[i] : NULL,
+                          i == 0 ? from->top : 0, &request->outputs[i]);
         request->output_list[i] = &request->outputs[i];
     }
     request->infer.n_outputs = from->output_count;
     request->infer.outputs = request->output_list;
-    if (from->top == 0)
-        return;
-    inference__infer_parameter__init(&request->top);
-    request->top.parameter_choice_case = INFERENCE__INFER_PARAMETER__PARAMETER_CHOICE_INT64_PARAM;
-    request->top.int64_param = from->top;
-    inference__model_infer_request__infer_requested_output_tensor__parameters_entry__init(
-        &request->top_entry);
-    request->top_entry.key = (char *)"classification";
-    request->top_entry.value = &request->top;
-    request->top_list[0] = &request->top_entry;
-    request->outputs[0].n_parameters = 1;
-    request->outputs[0].parameters = request->top_list;
 }
 
 /* `request` is to be cleared, also on failure. */
@@ -312,8 +313,12 @@ static int build(struct lego_client *client, const struct lego_client_request *f
     request->raw = calloc((size_t)from->input_count + 1, sizeof(*request->raw));
     request->outputs = calloc((size_t)from->output_count + 1, sizeof(*request->outputs));
     request->output_list = calloc((size_t)from->output_count + 1, sizeof(*request->output_list));
-    if (!request->inputs || !request->input_list || !request->raw || !request->outputs ||
-        !request->output_list)
+    request->input_parameters =
+        calloc((size_t)from->input_count + 1, sizeof(*request->input_parameters));
+    request->output_parameters =
+        calloc((size_t)from->output_count + 1, sizeof(*request->output_parameters));
+    if (!request->input_parameters || !request->output_parameters || !request->inputs ||
+        !request->input_list || !request->raw || !request->outputs || !request->output_list)
         return lego_fail(diag, LEGO_E_NOMEM, "out of memory");
     int status = set_inputs(request, from, diag);
     if (status == LEGO_OK)

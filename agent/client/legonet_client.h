@@ -73,6 +73,14 @@ struct lego_client_tensor {
     struct lego_shape shape;
     const void *data;
     size_t bytes;
+    const char *region; /* a registered region where the data lie at `offset`, instead of `data` */
+    uint64_t offset;
+};
+
+/* Where in a registered region, which must be writable, an output is to be put. */
+struct lego_client_place {
+    const char *region;     /* NULL: in the answer */
+    uint64_t offset, bytes; /* bytes: the room that there is; 0: up to the region's end */
 };
 
 /* Where a plane of a frame lies. */
@@ -136,6 +144,7 @@ struct lego_client_request {
     uint32_t input_count;
     const char *const *outputs; /* names of those wanted; none: all */
     uint32_t output_count;
+    const struct lego_client_place *places; /* one for each of `outputs`; NULL: in the answer */
     uint32_t top; /* > 0: the `top` best classes of outputs[0] (which must be named) instead of
                      its numbers */
     const struct lego_client_frame *frames; /* in place of an input: its batch, in order */

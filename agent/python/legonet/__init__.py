@@ -11,9 +11,10 @@ Whatever the agent refuses is an exception of legonet.errors with the agent's se
 from legonet.aio import AsyncClient
 from legonet.client import DEFAULT_SOCKET, Client, Reply
 from legonet.errors import Error
+from legonet.frames import Frame
 from legonet.regions import Region, RegionTensor
 from legonet.results import Class, Model, ModelState, Result, Server, TensorInfo
 from legonet.tensors import Tensor
 
-__all__ = ["AsyncClient", "Class", "Client", "DEFAULT_SOCKET", "Error", "Model", "ModelState", "Region",
+__all__ = ["AsyncClient", "Class", "Client", "DEFAULT_SOCKET", "Error", "Frame", "Model", "ModelState", "Region",
            "RegionTensor", "Reply", "Result", "Server", "Tensor", "TensorInfo", "errors"]

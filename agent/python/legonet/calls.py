@@ -74,13 +74,15 @@ def _add_schedule(infer, priority, deadline, stream):
         infer.parameters["stream"].string_param = stream
 
 
-def infer(model, inputs, *, version="", outputs=None, top=0, priority=0, deadline=None, stream=""):
+def infer(model, inputs=None, *, frames=(), version="", outputs=None, top=0, priority=0, deadline=None, stream=""):
     """The call of Calls.infer."""
     if not model:
         raise errors.InvalidError("a request needs the name of a model")
     call = _call("model_infer", model_name=model, model_version=version)
     message = call.request.model_infer
-    _add_inputs(message, inputs)
+    _add_inputs(message, inputs or {})
+    for frame in frames:
+        frame.fill(call.request.pictures.add())
     places = _add_outputs(message, outputs, top)
     _add_schedule(message, priority, deadline, stream)
     call.convert = lambda response: results.result_from(response, places)
@@ -108,9 +110,10 @@ class Calls:
     def _ask(self, call):
         raise NotImplementedError
 
-    def infer(self, model, inputs, **options):
+    def infer(self, model, inputs=None, **options):
         """A Result. `inputs`: a dict from names to arrays, Tensors, or RegionTensors.
 
+        frames    Frames in place of the input that takes pictures: its batch, in order
         version   the model's; empty: the highest that serves
         outputs   names of those wanted (none: all), or a dict from names to RegionTensors (None: in the answer)
         top       the best classes of the first of `outputs`, which must be named, instead of its numbers

@@ -260,7 +260,7 @@ class Client(Connection, calls.Calls):
     def _ask(self, call):
         return self.submit_call(call).result(self.timeout)
 
-    def submit(self, model, inputs, **options):
+    def submit(self, model, inputs=None, **options):
         """Queues an inference (see infer) and returns its Reply without waiting."""
         return self.submit_call(calls.infer(model, inputs, **options))
 
