@@ -7,16 +7,26 @@
 #include <stdio.h>
 #include <string.h>
 
-int cli_print_json(const char *command, json_t *root)
+static int print_json(const char *command, json_t *root, size_t flags)
 {
     if (!root)
         return cli_fail(command, "out of memory");
-    int failed = json_dumpf(root, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(15));
+    int failed = json_dumpf(root, stdout, flags | JSON_REAL_PRECISION(15));
     json_decref(root);
     if (failed)
         return cli_fail(command, "cannot write the JSON to standard output");
     putchar('\n');
     return cli_finish(command, CLI_DONE);
+}
+
+int cli_print_json(const char *command, json_t *root)
+{
+    return print_json(command, root, JSON_INDENT(1));
+}
+
+int cli_print_json_line(const char *command, json_t *root)
+{
+    return print_json(command, root, JSON_COMPACT);
 }
 
 int cli_finish(const char *command, int code)

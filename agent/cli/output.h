@@ -12,6 +12,9 @@
  */
 int cli_print_json(const char *command, json_t *root);
 
+/* The same on one line. */
+int cli_print_json_line(const char *command, json_t *root);
+
 /*
  * Flushes stdout, so that a full disk or a closed pipe is noticed. Returns `code`, or CLI_FAILED
  * with the reason printed.

@@ -1,0 +1,121 @@
+/* What legonet infer prints. */
+#include "agent/cli/element.h"
+#include "agent/cli/infer.h"
+#include "agent/cli/output.h"
+
+#include <stdio.h>
+
+#define SHOWN_ELEMS 8
+
+static json_t *class_json(const struct lego_client_class *class)
+{
+    return json_pack("{s:I, s:o, s:s}", "index", (json_int_t) class->index, "score",
+                     cli_json_real(class->score), "label", class->label);
+}
+
+static json_t *element_json(enum lego_dtype dtype, const void *data, size_t index)
+{
+    double value = element_value(dtype, data, index);
+    if (dtype == LEGO_DTYPE_INT64 || dtype == LEGO_DTYPE_UINT64)
+        return json_integer(((const int64_t *)data)[index]);
+    if (dtype == LEGO_DTYPE_FLOAT32 || dtype == LEGO_DTYPE_FLOAT64 || dtype == LEGO_DTYPE_FLOAT16 ||
+        dtype == LEGO_DTYPE_BFLOAT16)
+        return cli_json_real(value);
+    return json_integer((json_int_t)value);
+}
+
+static json_t *output_json(const struct lego_client_tensor *tensor)
+{
+    json_t *shape = json_array(), *data = json_array();
+    size_t elems = 0;
+    for (int d = 0; d < tensor->shape.rank; d++)
+        json_array_append_new(shape, json_integer(tensor->shape.dim[d]));
+    if (lego_shape_elems(&tensor->shape, &elems) == LEGO_OK) {
+        for (size_t i = 0; i < elems; i++)
+            json_array_append_new(data, element_json(tensor->dtype, tensor->data, i));
+    }
+    return json_pack("{s:s, s:s, s:o, s:o}", "name", tensor->name, "datatype",
+                     lego_dtype_name(tensor->dtype), "shape", shape, "data", data);
+}
+
+/* All that came, a new reference; NULL when out of memory. */
+static json_t *result_json(const struct lego_client_result *result, bool classes, double us)
+{
+    json_t *list = json_array();
+    if (classes) {
+        for (uint32_t i = 0; i < result->class_count; i++)
+            json_array_append_new(list, class_json(&result->classes[i]));
+    } else {
+        for (uint32_t i = 0; i < result->output_count; i++)
+            json_array_append_new(list, output_json(&result->outputs[i]));
+    }
+    return json_pack("{s:s, s:s, s:f, s:f, s:f, s:f, s:o}", "model", result->model, "version",
+                     result->version, "us", us, "queue_us", (double)result->queue_ns * 1e-3,
+                     "decode_us", (double)result->decode_ns * 1e-3, "compute_us",
+                     (double)result->compute_ns * 1e-3, classes ? "classes" : "outputs", list);
+}
+
+static void print_tensor(const struct lego_client_tensor *tensor)
+{
+    char shape[256];
+    size_t elems = 0;
+    printf("%s %s %s:", tensor->name, lego_dtype_name(tensor->dtype),
+           lego_shape_format(&tensor->shape, NULL, shape, sizeof(shape)));
+    if (lego_shape_elems(&tensor->shape, &elems) != LEGO_OK)
+        elems = 0;
+    for (size_t i = 0; i < elems && i < SHOWN_ELEMS; i++)
+        printf(" %.6g", element_value(tensor->dtype, tensor->data, i));
+    printf(elems > SHOWN_ELEMS ? " ...\n" : "\n");
+}
+
+static int print_text(const struct lego_client_result *result, bool classes, double us)
+{
+    for (uint32_t i = 0; classes && i < result->class_count; i++)
+        printf("%10.6f  %5u  %s\n", (double)result->classes[i].score, result->classes[i].index,
+               result->classes[i].label);
+    for (uint32_t i = 0; !classes && i < result->output_count; i++)
+        print_tensor(&result->outputs[i]);
+    printf("%s version %s: %.2f ms (in the agent: queue %.3f, decode %.3f, compute %.3f)\n",
+           result->model, result->version, us * 1e-3, (double)result->queue_ns * 1e-6,
+           (double)result->decode_ns * 1e-6, (double)result->compute_ns * 1e-6);
+    return cli_finish(INFER_COMMAND, CLI_DONE);
+}
+
+int infer_print(const struct lego_client_result *result, bool classes, bool json, double us)
+{
+    return json ? cli_print_json(INFER_COMMAND, result_json(result, classes, us))
+                : print_text(result, classes, us);
+}
+
+static int print_json_line(const char *path, uint64_t frame,
+                           const struct lego_client_result *result, bool classes, double us)
+{
+    json_t *json = result_json(result, classes, us), *line = json_object();
+    bool bad = !json || !line || json_object_set_new(line, "source", json_string(path)) != 0 ||
+               (frame && json_object_set_new(line, "frame", json_integer((json_int_t)frame))) ||
+               json_object_update(line, json) != 0;
+    json_decref(json);
+    if (bad) {
+        json_decref(line);
+        line = NULL;
+    }
+    return cli_print_json_line(INFER_COMMAND, line);
+}
+
+int infer_print_line(const char *path, uint64_t frame, const struct lego_client_result *result,
+                     bool classes, bool json, double us)
+{
+    if (json)
+        return print_json_line(path, frame, result, classes, us);
+    printf("%s", path);
+    if (frame)
+        printf(" %llu", (unsigned long long)frame);
+    printf(": %.2f ms", us * 1e-3);
+    for (uint32_t i = 0; classes && i < result->class_count; i++)
+        printf("%s %s (%u) %.3f", i ? "," : ":", result->classes[i].label, result->classes[i].index,
+               (double)result->classes[i].score);
+    printf("\n");
+    for (uint32_t i = 0; !classes && i < result->output_count; i++)
+        print_tensor(&result->outputs[i]);
+    return cli_finish(INFER_COMMAND, CLI_DONE);
+}
