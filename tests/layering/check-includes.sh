@@ -37,6 +37,8 @@ may agent/client 'codec/(base|graph|format)|agent/(picture|proto|client)'
 may agent/service 'codec/(base|kernels|graph|format|sign)|agent/(runtime|picture|proto|service)'
 may agent/cli 'codec/(base|kernels|graph|format|sign|import|encode)|agent/(runtime|picture|proto|client|cli)'
 
+may agent/examples 'codec/(base|kernels|graph|format)|agent/(runtime|picture|client|examples)'
+
 # only <header pattern> <folders that may include it>
 only() {
     local line
