@@ -20,7 +20,7 @@
 #define NO_LOSS_SYNTHETIC 3.0
 
 struct compress_options {
-    const char *output, *codec, *brick, *scope, *scales, *type, *labels, *preprocess;
+    const char *output, *codec, *brick, *scope, *scales, *type, *labels, *preprocess, *postprocess;
     const char *size, *calibrate, *eval, *report, *without;
     uint64_t entries, iterations, seed, threads;
     double ratio, bits, max_drop;
@@ -164,6 +164,12 @@ static const struct cli_option OPTIONS[] = {
      OPTION(preprocess),
      .value = "FILE",
      .help = "how a picture becomes the input; else IN.preprocess.json beside the model"},
+    {.name = "postprocess",
+     .type = CLI_STRING,
+     OPTION(postprocess),
+     .value = "FILE",
+     .help = "what the outputs mean: classes, boxes, text; else IN.postprocess.json beside the\n"
+             "model"},
     {.name = "without",
      .type = CLI_STRING,
      OPTION(without),
@@ -373,6 +379,7 @@ static int read_options(struct compress *c)
     c->coder.encode.threads = (uint32_t)o->threads;
     c->coder.labels = o->labels;
     c->coder.preprocess = o->preprocess;
+    c->coder.postprocess = o->postprocess;
     c->coder.calibrate = o->calibrate;
     c->coder.codec = o->codec;
     c->coder.no_selftest = o->no_selftest;

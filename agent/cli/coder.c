@@ -1,4 +1,5 @@
 #include "agent/cli/coder.h"
+#include "agent/cli/heads.h"
 
 #include "agent/cli/labels.h"
 #include "agent/cli/model.h"
@@ -42,7 +43,7 @@ static double now_seconds(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* Labels and preprocessing, from where the options say or from beside the model. */
+/* Labels, preprocessing and heads, from where the options say or from beside the model. */
 static int add_companions(const struct coder *c, struct lego_package *package,
                           struct lego_diag *diag)
 {
@@ -51,6 +52,9 @@ static int add_companions(const struct coder *c, struct lego_package *package,
     int status = c->options.labels ? labels_load(c->options.labels, package, diag)
                                    : labels_load_beside(c->path, package, diag);
 
+    if (status == LEGO_OK)
+        status = c->options.postprocess ? heads_load(c->options.postprocess, package, diag)
+                                        : heads_load_beside(c->path, package, diag);
     if (status != LEGO_OK)
         return status;
     if (c->options.preprocess)

@@ -14,7 +14,8 @@
 #include <jansson.h>
 
 struct coder_options {
-    const char *labels, *preprocess, *calibrate, *codec; /* NULL: none; codec as it is written */
+    const char *labels, *preprocess, *postprocess, *calibrate,
+        *codec; /* NULL: none; codec as it is written */
     bool no_selftest, quiet;
     struct encode_options encode; /* codec, plain bricks' options, seed, threads */
 };

@@ -1,3 +1,4 @@
+#include "agent/client/answers.h"
 #include "agent/client/connection.h"
 #include "agent/client/frames.h"
 #include "agent/client/places.h"
@@ -19,7 +20,8 @@ struct owned_result {
     char *message;                    /* of a failure made here */
     struct lego_client_tensor *outputs;
     struct lego_client_class *classes;
-    char *texts; /* of the classes */
+    char *texts;              /* of the classes */
+    struct lego_arena *arena; /* of the answers; NULL: there are none */
 };
 
 void lego_client_result_free(struct lego_client_result *result)
@@ -32,6 +34,7 @@ void lego_client_result_free(struct lego_client_result *result)
     free(owned->outputs);
     free(owned->classes);
     free(owned->texts);
+    lego_arena_destroy(owned->arena);
     free(owned);
 }
 
@@ -170,6 +173,17 @@ static uint64_t time_of(const Inference__ModelInferResponse *infer, const char *
     return 0;
 }
 
+static int decode_answers(struct owned_result *owned, struct lego_diag *diag)
+{
+    if (owned->response->n_results == 0)
+        return LEGO_OK;
+    owned->arena = lego_arena_create(0);
+    if (!owned->arena)
+        return lego_fail(diag, LEGO_E_NOMEM, "out of memory");
+    return answers_decode(owned->response, owned->arena, &owned->result.answers,
+                          &owned->result.answer_count, diag);
+}
+
 static int decode(struct owned_result *owned, struct lego_diag *diag)
 {
     Legonet__Response *response = owned->response;
@@ -192,7 +206,7 @@ static int decode(struct owned_result *owned, struct lego_diag *diag)
     int status = decode_outputs(owned, infer, diag);
     if (status == LEGO_OK && infer->n_outputs && owned->outputs[0].dtype == LEGO_DTYPE_UNKNOWN)
         status = decode_classes(owned, &owned->outputs[0], diag);
-    return status;
+    return status == LEGO_OK ? decode_answers(owned, diag) : status;
 }
 
 int result_from_response(Legonet__Response *response, struct lego_client_result **ret_result,
@@ -226,6 +240,7 @@ struct request {
     struct output_parameters *output_parameters;
     struct schedule_parameters schedule;
     struct frame_messages frames;
+    Legonet__ResultRequest results;
 };
 
 static void request_clear(struct request *request)
@@ -280,6 +295,17 @@ static int set_inputs(struct request *request, const struct lego_client_request 
     return LEGO_OK;
 }
 
+static void set_results(struct request *request, const struct lego_client_results *results)
+{
+    if (!results)
+        return;
+    legonet__result_request__init(&request->results);
+    request->results.top = results->top;
+    request->results.score = results->score;
+    request->results.max_detections = results->max_detections;
+    request->envelope.result_request = &request->results;
+}
+
 static void set_outputs(struct request *request, const struct lego_client_request *from)
 {
     for (uint32_t i = 0; i < from->output_count; i++) {
@@ -326,6 +352,7 @@ static int build(struct lego_client *client, const struct lego_client_request *f
     if (status == LEGO_OK)
         status =
             frames_set(&request->frames, from->frames, from->frame_count, &request->envelope, diag);
+    set_results(request, from->results);
     schedule_apply(client, &request->schedule, &request->infer);
     return status;
 }

@@ -137,6 +137,13 @@ struct lego_client_frame {
     const char *input;      /* of the model; NULL: the one that takes pictures */
 };
 
+/* Asks for what the model's heads say; 0: as the model says, `top` 0: 5. */
+struct lego_client_results {
+    uint32_t top;            /* classes of each row */
+    float score;             /* detections below it are left out */
+    uint32_t max_detections; /* of each row */
+};
+
 struct lego_client_request {
     const char *model;
     const char *version;                     /* NULL or "": the highest that serves */
@@ -149,12 +156,48 @@ struct lego_client_request {
                      its numbers */
     const struct lego_client_frame *frames; /* in place of an input: its batch, in order */
     uint32_t frame_count;
+    /* NULL: outputs alone; else answers come, too, and of the outputs those that are named. */
+    const struct lego_client_results *results;
 };
 
 struct lego_client_class {
     float score;
     uint32_t index;    /* from 0 */
     const char *label; /* "" where the model has none */
+};
+
+struct lego_client_keypoint {
+    float x, y;
+    float score; /* 0 where the model gives none */
+};
+
+/* In pixels of the frame as it was sent, before crop and rotation, (0, 0) its upper left corner;
+ * without a frame in pixels of the model's input. Boxes may reach beyond. */
+struct lego_client_detection {
+    float left, top, right, bottom, score;
+    uint32_t index;    /* of its class */
+    const char *label; /* "" where the model has none */
+    uint32_t keypoint_count;
+    const struct lego_client_keypoint *keypoints;
+};
+
+enum lego_client_kind {
+    LEGO_CLIENT_CLASSES = 0,
+    LEGO_CLIENT_DETECTIONS = 1,
+    LEGO_CLIENT_TEXT = 2,
+};
+
+/* What one head of the model says of one row of the batch. */
+struct lego_client_answer {
+    uint32_t row;
+    const char *head; /* the model's name for it */
+    enum lego_client_kind kind;
+    uint32_t class_count; /* the best first */
+    const struct lego_client_class *classes;
+    uint32_t detection_count; /* the best first */
+    const struct lego_client_detection *detections;
+    const char *text; /* "" but for LEGO_CLIENT_TEXT */
+    float text_score;
 };
 
 struct lego_client_result {
@@ -168,6 +211,8 @@ struct lego_client_result {
     const struct lego_client_class *classes;
     /* Where the time went in the agent: waiting, unpacking and checking, computing; 0: unknown. */
     uint64_t queue_ns, decode_ns, compute_ns;
+    uint32_t answer_count; /* where `results` were asked for: row by row, in each the heads */
+    const struct lego_client_answer *answers;
 };
 
 void lego_client_result_free(struct lego_client_result *result); /* NULL is ignored */

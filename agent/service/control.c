@@ -60,9 +60,9 @@ static int answer_server(struct control *control, const Legonet__Request *reques
     static char classification[] = "classification", repository[] = "model_repository",
                 statistics[] = "statistics", schedule[] = "schedule_policy",
                 parameters[] = "parameters", shared_memory[] = "shared_memory_fd",
-                pictures[] = "pictures";
+                pictures[] = "pictures", results[] = "results";
     static char *extensions[] = {classification, repository,    statistics, schedule,
-                                 parameters,     shared_memory, pictures};
+                                 parameters,     shared_memory, pictures,   results};
     (void)request;
     Inference__ServerMetadataResponse *result =
         lego_arena_calloc(control->arena, 1, sizeof(*result));

@@ -99,6 +99,15 @@ int inference_classify(const struct lego_package *package, const char *output,
                        const struct lego_io *tensor, int64_t classes, struct lego_shape *ret_shape,
                        uint8_t **ret_data, size_t *ret_bytes, struct lego_diag *diag);
 
+/*
+ * What the model's heads say of each row, where the request asks: set in the response, in an arena
+ * that the caller destroys once that is packed, also on failure. E_SHAPE: an output is not what its
+ * head says; E_LIMIT, E_NOMEM.
+ */
+int inference_results(const struct inference_job *job, const Legonet__Request *request,
+                      const struct inference_call *call, struct lego_arena **ret_arena,
+                      Legonet__Response *response, struct lego_diag *diag);
+
 /* Packs the answer into a frame, and keeps the inference where that is asked for. E_LIMIT where it
  * is over job->max_frame_bytes. */
 int inference_answer(const struct inference_job *job, const Legonet__Request *request,

@@ -248,6 +248,8 @@ static int bind_outputs(const struct binding *binding, struct inference_call *ca
                         struct lego_diag *diag)
 {
     const Inference__ModelInferRequest *request = binding->request;
+    if (request->n_outputs == 0 && binding->envelope->result_request)
+        return LEGO_OK; /* results take their place */
     if (request->n_outputs == 0) {
         for (uint32_t k = 0; k < call->output_count; k++)
             call->wanted[call->wanted_count++] = (struct inference_wanted){.output = k};

@@ -130,27 +130,33 @@ static void fill_times(const struct stats_times *times, struct answer_times *ret
     }
 }
 
-static int pack(const struct inference_job *job, const Inference__ModelInferRequest *request,
-                const struct answer *answer, uint32_t count, uint8_t **ret_frame,
+static int pack(const struct inference_job *job, const Legonet__Request *request,
+                const struct inference_call *call, const struct answer *answer, uint8_t **ret_frame,
                 size_t *ret_frame_bytes, struct lego_diag *diag)
 {
     Inference__ModelInferResponse result = INFERENCE__MODEL_INFER_RESPONSE__INIT;
     Legonet__Response response = LEGONET__RESPONSE__INIT;
+    struct lego_arena *arena = NULL;
     struct answer_times times;
     fill_times(&job->times, &times);
     result.n_parameters = TIME_COUNT;
     result.parameters = times.pointers;
     result.model_name = job->model->spec.name;
     result.model_version = job->model->version_text;
-    result.id = request->id;
-    result.n_outputs = count;
+    result.id = request->model_infer->id;
+    result.n_outputs = call->wanted_count;
     result.outputs = answer->pointers;
-    result.n_raw_output_contents = count;
+    result.n_raw_output_contents = call->wanted_count;
     result.raw_output_contents = answer->raw;
     response.id = job->request_id;
     response.result_case = LEGONET__RESPONSE__RESULT_MODEL_INFER;
     response.model_infer = &result;
-    return ipc_frame_pack(&response.base, job->max_frame_bytes, ret_frame, ret_frame_bytes, diag);
+    int status = inference_results(job, request, call, &arena, &response, diag);
+    if (status == LEGO_OK)
+        status =
+            ipc_frame_pack(&response.base, job->max_frame_bytes, ret_frame, ret_frame_bytes, diag);
+    lego_arena_destroy(arena);
+    return status;
 }
 
 static void keep(const struct inference_job *job, const struct inference_call *call)
@@ -183,7 +189,7 @@ int inference_answer(const struct inference_job *job, const Legonet__Request *re
     for (uint32_t i = 0; status == LEGO_OK && i < count; i++)
         status = fill_tensor(job, call, i, &answer, diag);
     if (status == LEGO_OK)
-        status = pack(job, request->model_infer, &answer, count, ret_frame, ret_frame_bytes, diag);
+        status = pack(job, request, call, &answer, ret_frame, ret_frame_bytes, diag);
     answer_clear(&answer, count);
     if (status == LEGO_OK && job->capture)
         keep(job, call);

@@ -14,6 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define MAX_HEADS_BYTES ((size_t)64 << 20)
+
 void model_spec_clear(struct model_spec *spec)
 {
     free(spec->name);
@@ -258,6 +260,22 @@ static int check_signature(const struct served_model *served, int fd, struct leg
     return LEGO_OK;
 }
 
+/* What the file says that its outputs mean. */
+static int read_heads(struct served_model *served, struct lego_diag *diag)
+{
+    const struct lego_package *package = lego_model_package(served->model);
+    const char *text = lego_package_metadata(package, HEADS_METADATA_KEY);
+    if (!text)
+        return LEGO_OK;
+    served->heads_arena = lego_arena_create(MAX_HEADS_BYTES);
+    if (!served->heads_arena)
+        return lego_fail(diag, LEGO_E_NOMEM, "no memory for heads");
+    int status = heads_parse(text, strlen(text), HEADS_METADATA_KEY, served->heads_arena,
+                             &served->heads, diag);
+    return status == LEGO_OK ? heads_check(&served->heads, package->graph, HEADS_METADATA_KEY, diag)
+                             : status;
+}
+
 /* By one descriptor: what is checked is what is mapped. */
 static int open_model(struct served_model *served, struct lego_diag *diag)
 {
@@ -277,6 +295,8 @@ static int open_model(struct served_model *served, struct lego_diag *diag)
         return status;
     }
     status = lego_model_from_package(package, &options, &served->model, diag);
+    if (status == LEGO_OK)
+        status = read_heads(served, diag);
     return status == LEGO_OK ? status : lego_diag_prefix(diag, status, "%s", path);
 }
 
@@ -390,6 +410,7 @@ void model_destroy(struct served_model *model)
     for (uint32_t e = 0; e < model->session_count; e++)
         lego_session_destroy(model->sessions[e]);
     free(model->sessions);
+    lego_arena_destroy(model->heads_arena);
     lego_model_close(model->model);
     if (model->previous && model_unref(model->previous))
         model_destroy(model->previous); /* one deep: what replaces lets go of its own */

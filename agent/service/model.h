@@ -9,6 +9,7 @@
 #ifndef LEGO_SERVICE_MODEL_H
 #define LEGO_SERVICE_MODEL_H
 
+#include "agent/results/heads.h"
 #include "agent/runtime/legonet.h"
 #include "agent/service/background.h"
 #include "agent/service/config.h"
@@ -68,6 +69,8 @@ struct served_model {
     struct model_file file;
     uint64_t peak_bytes;      /* what it may take with all its sessions, as its file says */
     struct lego_model *model; /* NULL: it does not serve, `reason` says why */
+    struct heads heads;       /* what its outputs mean; none: it does not say */
+    struct lego_arena *heads_arena;
     struct lego_session **sessions;
     uint32_t session_count;
     /* The loop thread's: */

@@ -131,6 +131,13 @@ void model_tiny(const char *path, uint32_t seed)
     finish(make_tiny(seed), path);
 }
 
+void model_described(const char *path, const char *postprocess)
+{
+    struct lego_package *package = make_tiny(1);
+    must(lego_package_set_metadata(package, "postprocess", postprocess), "metadata", NULL);
+    finish(package, path);
+}
+
 void model_coded(const char *path, uint32_t seed)
 {
     struct lego_diag diag = LEGO_DIAG_INIT;

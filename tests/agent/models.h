@@ -15,6 +15,9 @@
  */
 void model_tiny(const char *path, uint32_t seed);
 
+/* The same with that description of its outputs. */
+void model_described(const char *path, const char *postprocess);
+
 /* The same network with its weights coded as bricks, 4x4, 16 entries. */
 void model_coded(const char *path, uint32_t seed);
 

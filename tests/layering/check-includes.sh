@@ -32,10 +32,11 @@ may codec/import 'codec/(base|kernels|graph|format|import)'
 may codec/encode 'codec/(base|kernels|graph|format|encode)'
 may agent/runtime 'codec/(base|kernels|graph|format)|agent/runtime'
 may agent/picture 'codec/(base|kernels|graph|format)|agent/picture'
+may agent/results 'codec/(base|graph)|agent/results'
 may agent/proto 'codec/base|agent/proto'
 may agent/client 'codec/(base|graph|format)|agent/(picture|proto|client)'
-may agent/service 'codec/(base|kernels|graph|format|sign)|agent/(runtime|picture|proto|service)'
-may agent/cli 'codec/(base|kernels|graph|format|sign|import|encode)|agent/(runtime|picture|proto|client|cli)'
+may agent/service 'codec/(base|kernels|graph|format|sign)|agent/(runtime|picture|results|proto|service)'
+may agent/cli 'codec/(base|kernels|graph|format|sign|import|encode)|agent/(runtime|picture|results|proto|client|cli)'
 
 may agent/examples 'codec/(base|kernels|graph|format)|agent/(runtime|picture|client|examples)'
 

@@ -152,7 +152,14 @@ json images agreement kl output_error
     [ "$(value output_error)" = 0.0 ] && [ "$(value top1)" = None ] || fail "a model differs from itself"
 mkdir "$work/[inputs]"
 cp "$input" "$work/[inputs]/"
-expect 0 compress "$model" -o "$work/coarse.lego" --quiet --codec legonet
+echo '{"heads": [{"kind": "text", "output": "nothing"}]}' >"$work/heads.json"
+expect 1 compress "$model" -o "$work/coarse.lego" --quiet --codec legonet --postprocess "$work/heads.json"
+complains "heads.json: heads.0.: the model has no output 'nothing'"
+echo '{"heads": [{"kind": "classification", "output": 1}]}' >"$work/heads.json"
+expect 1 compress "$model" -o "$work/coarse.lego" --quiet --codec legonet --postprocess "$work/heads.json"
+complains "heads.json: heads.0.: 'output' must be a text"
+echo '{"heads": [{"kind": "classification", "output": "logits", "activation": "softmax"}]}' >"$work/heads.json"
+expect 0 compress "$model" -o "$work/coarse.lego" --quiet --codec legonet --postprocess "$work/heads.json"
 expect 0 eval "$work/coarse.lego" --inputs "$work/[inputs]" --against "$model" --json
 [ "$(value images)" = 1 ] && [ "$(value output_error)" != 0.0 ] && [ "$(value kl)" != 0.0 ] ||
     fail "a coarse model does not differ"

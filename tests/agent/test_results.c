@@ -1,0 +1,348 @@
+/*
+ * Results that an application can draw, from the agent. Faces are those of BlazeFace's test vectors
+ * where LEGONET_DATA has them, against the reference's decoding, written here once more.
+ */
+#include "tests/agent/harness.h"
+#include "tests/agent/models.h"
+
+#include "agent/client/legonet_client.h"
+#include "agent/picture/picture.h"
+#include "codec/import/import.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SIDE       128
+#define CANDIDATES 896
+#define KEYPOINTS  6
+
+static struct agent agent;
+static struct lego_client *client;
+
+static void start(void)
+{
+    struct lego_diag diag = LEGO_DIAG_INIT;
+    agent_start(&agent, true);
+    ck_assert_msg(!lego_client_connect(agent.socket, NULL, &client, &diag), "%s", diag.text);
+}
+
+static void stop(void)
+{
+    lego_client_close(client);
+    agent_stop(&agent);
+}
+
+/* A model without a description ranks its first output; tensors come only where they are named. */
+START_TEST(models_that_say_nothing_rank_classes)
+{
+    const struct lego_client_results results = {.top = 2};
+    float values[2 * TINY_INPUTS];
+    static const char *const output = "y";
+    struct lego_diag diag = LEGO_DIAG_INIT;
+    struct lego_client_result *result;
+    agent_prepare(&agent, "engines: {threads: 1}\n");
+    model_tiny(agent_model(&agent, "tiny.lego"), 1);
+    start();
+    wire_infer_input(1, 2, values);
+    const struct lego_client_tensor input = {.name = "x",
+                                             .dtype = LEGO_DTYPE_FLOAT32,
+                                             .shape = {.rank = 2, .dim = {2, TINY_INPUTS}},
+                                             .data = values,
+                                             .bytes = sizeof(values)};
+    struct lego_client_request request = {
+        .model = "tiny", .inputs = &input, .input_count = 1, .results = &results};
+    ck_assert_msg(!lego_client_infer(client, &request, &result, &diag), "%s", diag.text);
+    ck_assert_uint_eq(result->output_count, 0);
+    lego_client_result_free(result);
+
+    request.outputs = &output;
+    request.output_count = 1;
+    ck_assert_msg(!lego_client_infer(client, &request, &result, &diag), "%s", diag.text);
+    ck_assert_uint_eq(result->output_count, 1);
+    ck_assert_uint_eq(result->answer_count, 2);
+    for (uint32_t row = 0; row < 2; row++) {
+        const struct lego_client_answer *answer = &result->answers[row];
+        const float *y = (const float *)result->outputs[0].data + row * TINY_OUTPUTS;
+        uint32_t best = 0;
+        for (uint32_t c = 1; c < TINY_OUTPUTS; c++)
+            best = y[c] > y[best] ? c : best;
+        ck_assert_int_eq(answer->kind, LEGO_CLIENT_CLASSES);
+        ck_assert_uint_eq(answer->row, row);
+        ck_assert_str_eq(answer->head, "y");
+        ck_assert_uint_eq(answer->class_count, 2);
+        ck_assert_uint_eq(answer->classes[0].index, best);
+        ck_assert_float_eq(answer->classes[0].score, y[best]);
+        ck_assert_str_eq(answer->classes[0].label,
+                         ((const char *const[]){"zero", "one", "two", "three", "four"})[best]);
+    }
+    lego_client_result_free(result);
+    stop();
+}
+END_TEST
+
+/* A head that the outputs do not fit is the answer's trouble, one that cannot be read the file's.
+ */
+START_TEST(descriptions_that_do_not_fit)
+{
+    struct lego_diag diag = LEGO_DIAG_INIT;
+    struct lego_client_result *result;
+    const struct lego_client_results results = {0};
+    float values[TINY_INPUTS] = {0};
+    char state[512], reason[512];
+    agent_prepare(&agent, "engines: {threads: 1}\n");
+    model_tiny(agent_model(&agent, "tiny.lego"), 1);
+    model_described(
+        agent_model(&agent, "boxes.lego"),
+        "{\"heads\": [{\"kind\": \"detection\", \"scores\": \"y\", \"boxes\": \"y\"}]}");
+    model_described(agent_model(&agent, "other.lego"),
+                    "{\"heads\": [{\"kind\": \"text\", \"output\": \"z\"}]}");
+    model_described(agent_model(&agent, "broken.lego"), "{\"heads\": 1}");
+    start();
+    const struct lego_client_tensor input = {.name = "x",
+                                             .dtype = LEGO_DTYPE_FLOAT32,
+                                             .shape = {.rank = 2, .dim = {1, TINY_INPUTS}},
+                                             .data = values,
+                                             .bytes = sizeof(values)};
+    struct lego_client_request request = {
+        .model = "boxes", .inputs = &input, .input_count = 1, .results = &results};
+    ck_assert_int_eq(lego_client_infer(client, &request, &result, &diag), LEGO_E_SHAPE);
+    ck_assert_msg(strstr(diag.text, "output \"y\" has 1 numbers") != NULL, "%s", diag.text);
+    int fd = wire_connect(&agent);
+    wire_index(fd, "other", state, reason, sizeof(reason));
+    ck_assert_str_eq(state, "UNAVAILABLE");
+    ck_assert_msg(strstr(reason, "heads[0]: the model has no output 'z'") != NULL, "%s", reason);
+    wire_index(fd, "broken", state, reason, sizeof(reason));
+    ck_assert_str_eq(state, "UNAVAILABLE");
+    ck_assert_msg(strstr(reason, "an array 'heads'") != NULL, "%s", reason);
+    close(fd);
+    wire_expect_alive(&agent);
+    stop();
+}
+END_TEST
+
+/* ---- faces ---- */
+
+struct face {
+    double box[4]; /* left, top, right, bottom, in the input's pixels */
+    double points[KEYPOINTS][2];
+    double score;
+};
+
+static float *load(const char *set, const char *name, size_t elems)
+{
+    struct lego_tensor tensor;
+    struct lego_diag diag = LEGO_DIAG_INIT;
+    char path[512];
+    snprintf(path, sizeof(path), "%s/models/npm/blazeface_front_128/%s/%s.pb",
+             getenv("LEGONET_DATA"), set, name);
+    ck_assert_msg(!import_tensor_pb(path, &tensor, &diag), "%s", diag.text);
+    ck_assert_uint_eq(tensor.bytes, elems * sizeof(float));
+    float *copy = malloc(tensor.bytes);
+    memcpy(copy, tensor.data, tensor.bytes);
+    import_tensor_clear(&tensor);
+    return copy;
+}
+
+static double iou(const double a[4], const double b[4])
+{
+    double w = fmin(a[2], b[2]) - fmax(a[0], b[0]), h = fmin(a[3], b[3]) - fmax(a[1], b[1]);
+    double both = w > 0 && h > 0 ? w * h : 0;
+    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both);
+}
+
+/* MediaPipe's: TensorsToDetectionsCalculator with fixed anchor sizes, then weighted
+ * NonMaxSuppressionCalculator. Returns how many faces there are. */
+static size_t reference(const float *scores, const float *boxes, struct face *faces)
+{
+    static struct face all[CANDIDATES];
+    size_t count = 0, found = 0;
+    for (size_t i = 0; i < CANDIDATES; i++) {
+        size_t at = i < 512 ? i / 2 : (i - 512) / 6, grid = i < 512 ? 16 : 8;
+        double cx = ((double)(at % grid) + 0.5) / (double)grid * SIDE;
+        double cy = ((double)(at / grid) + 0.5) / (double)grid * SIDE;
+        const float *v = boxes + i * 16;
+        double score = 1 / (1 + exp(-fmin(fmax((double)scores[i], -100), 100)));
+        if (score < 0.5)
+            continue;
+        struct face *f = &all[count++];
+        f->score = score;
+        f->box[0] = (double)v[0] + cx - (double)v[2] / 2;
+        f->box[1] = (double)v[1] + cy - (double)v[3] / 2;
+        f->box[2] = f->box[0] + (double)v[2];
+        f->box[3] = f->box[1] + (double)v[3];
+        for (size_t k = 0; k < KEYPOINTS; k++) {
+            f->points[k][0] = (double)v[4 + 2 * k] + cx;
+            f->points[k][1] = (double)v[5 + 2 * k] + cy;
+        }
+    }
+    while (count > 0) {
+        size_t best = 0, left = 0;
+        double weight = 0;
+        struct face sum = {.score = 0};
+        for (size_t i = 1; i < count; i++)
+            best = all[i].score > all[best].score ? i : best;
+        const struct face top = all[best];
+        for (size_t i = 0; i < count; i++) {
+            if (i != best && iou(all[i].box, top.box) <= 0.3) {
+                all[left++] = all[i];
+                continue;
+            }
+            weight += all[i].score;
+            for (size_t k = 0; k < 4; k++)
+                sum.box[k] += all[i].score * all[i].box[k];
+            for (size_t k = 0; k < KEYPOINTS; k++)
+                for (size_t a = 0; a < 2; a++)
+                    sum.points[k][a] += all[i].score * all[i].points[k][a];
+        }
+        for (size_t k = 0; k < 4; k++)
+            sum.box[k] /= weight;
+        for (size_t k = 0; k < KEYPOINTS; k++)
+            for (size_t a = 0; a < 2; a++)
+                sum.points[k][a] /= weight;
+        sum.score = top.score;
+        faces[found++] = sum;
+        count = left;
+    }
+    return found;
+}
+
+static void write_blazeface(const char *path)
+{
+    struct lego_diag diag = LEGO_DIAG_INIT;
+    struct lego_package *package;
+    char model[512], text[4096];
+    uint64_t bytes;
+    snprintf(model, sizeof(model), "%s/models/npm/blazeface_front_128.onnx",
+             getenv("LEGONET_DATA"));
+    ck_assert_msg(!import_onnx(model, NULL, &package, &diag), "%s", diag.text);
+    ck_assert_msg(
+        !preprocess_load_beside(model, package->graph->arena, &package->preprocess, &diag), "%s",
+        diag.text);
+    FILE *file = fopen(EXAMPLES "/blazeface_front_128.postprocess.json", "r");
+    ck_assert_ptr_nonnull(file);
+    text[fread(text, 1, sizeof(text) - 1, file)] = '\0';
+    fclose(file);
+    ck_assert_int_eq(lego_package_set_metadata(package, "postprocess", text), LEGO_OK);
+    ck_assert_msg(!lego_package_write(package, path, &bytes, &diag), "%s", diag.text);
+    lego_package_destroy(package);
+}
+
+/* A point of the 128x128 picture in a frame of which it is the part at (40, 20), turned back by
+ * `rotation` so that the agent turns it upright. */
+static void to_frame(uint32_t rotation, double x, double y, double *ret_x, double *ret_y)
+{
+    double fx = rotation == 90 ? y : rotation == 180 ? SIDE - x : rotation == 270 ? SIDE - y : x;
+    double fy = rotation == 90 ? SIDE - x : rotation == 180 ? SIDE - y : rotation == 270 ? x : y;
+    *ret_x = fx + 40;
+    *ret_y = fy + 20;
+}
+
+static void expect_faces(const struct lego_client_answer *answer, const struct face *faces,
+                         size_t count, uint32_t rotation)
+{
+    ck_assert_int_eq(answer->kind, LEGO_CLIENT_DETECTIONS);
+    ck_assert_str_eq(answer->head, "faces");
+    ck_assert_uint_eq(answer->detection_count, count);
+    for (size_t i = 0; i < count; i++) {
+        const struct lego_client_detection *d = &answer->detections[i];
+        const struct face *face = &faces[i];
+        double x[2], y[2];
+        to_frame(rotation, face->box[0], face->box[1], &x[0], &y[0]);
+        to_frame(rotation, face->box[2], face->box[3], &x[1], &y[1]);
+        ck_assert_double_eq_tol((double)d->score, face->score, 0.01);
+        ck_assert_double_eq_tol((double)d->left, fmin(x[0], x[1]), 0.1);
+        ck_assert_double_eq_tol((double)d->right, fmax(x[0], x[1]), 0.1);
+        ck_assert_double_eq_tol((double)d->top, fmin(y[0], y[1]), 0.1);
+        ck_assert_double_eq_tol((double)d->bottom, fmax(y[0], y[1]), 0.1);
+        ck_assert_uint_eq(d->keypoint_count, KEYPOINTS);
+        for (size_t k = 0; k < KEYPOINTS; k++) {
+            to_frame(rotation, face->points[k][0], face->points[k][1], &x[0], &y[0]);
+            ck_assert_double_eq_tol((double)d->keypoints[k].x, x[0], 0.1);
+            ck_assert_double_eq_tol((double)d->keypoints[k].y, y[0], 0.1);
+        }
+    }
+}
+
+START_TEST(faces_are_where_the_reference_sees_them)
+{
+    enum { WIDTH = 200, HEIGHT = 160 };
+    static uint8_t frame[WIDTH * HEIGHT * 3];
+    size_t seen = 0;
+    if (!getenv("LEGONET_DATA")) {
+        printf("skipped: LEGONET_DATA does not say where models are\n");
+        return;
+    }
+    agent_prepare(&agent, "engines: {threads: 1}\n");
+    model_tiny(agent_model(&agent, "tiny.lego"), 1);
+    write_blazeface(agent_model(&agent, "faces.lego"));
+    start();
+    for (int set = 0; set < 3; set++) {
+        char name[32];
+        struct face faces[CANDIDATES];
+        float scores[CANDIDATES], boxes[CANDIDATES * 16];
+        snprintf(name, sizeof(name), "test_data_set_%d", set);
+        float *input = load(name, "input_0", SIDE * SIDE * 3);
+        float *parts[] = {load(name, "output_0", 512), load(name, "output_1", 384),
+                          load(name, "output_2", 512 * 16), load(name, "output_3", 384 * 16)};
+        memcpy(scores, parts[0], 512 * sizeof(float));
+        memcpy(scores + 512, parts[1], 384 * sizeof(float));
+        memcpy(boxes, parts[2], 512 * 16 * sizeof(float));
+        memcpy(boxes + 512 * 16, parts[3], 384 * 16 * sizeof(float));
+        size_t count = reference(scores, boxes, faces);
+        seen += count;
+        for (uint32_t rotation = 0; rotation < 360; rotation += 90) {
+            const struct lego_client_results results = {0};
+            struct lego_diag diag = LEGO_DIAG_INIT;
+            struct lego_client_result *result;
+            memset(frame, 128, sizeof(frame));
+            for (uint32_t y = 0; y < SIDE; y++) {
+                for (uint32_t x = 0; x < SIDE; x++) {
+                    double fx, fy;
+                    to_frame(rotation, x + 0.5, y + 0.5, &fx, &fy);
+                    for (size_t c = 0; c < 3; c++)
+                        frame[((size_t)fy * WIDTH + (size_t)fx) * 3 + c] =
+                            (uint8_t)lrintf(input[(y * SIDE + x) * 3 + c] * 127.5f + 127.5f);
+                }
+            }
+            const struct lego_client_frame picture = {.fourcc = LEGO_CLIENT_RGB24,
+                                                      .width = WIDTH,
+                                                      .height = HEIGHT,
+                                                      .data = frame,
+                                                      .bytes = sizeof(frame),
+                                                      .crop = {40, 20, SIDE, SIDE},
+                                                      .rotation = rotation};
+            const struct lego_client_request request = {
+                .model = "faces", .frames = &picture, .frame_count = 1, .results = &results};
+            ck_assert_msg(!lego_client_infer(client, &request, &result, &diag), "%s", diag.text);
+            ck_assert_uint_eq(result->answer_count, 1);
+            expect_faces(&result->answers[0], faces, count, rotation);
+            lego_client_result_free(result);
+        }
+        for (size_t i = 0; i < 4; i++)
+            free(parts[i]);
+        free(input);
+    }
+    ck_assert_uint_ge(seen, 2);
+    stop();
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("results");
+    TCase *tests = tcase_create("results");
+    tcase_set_timeout(tests, 180);
+    tcase_add_test(tests, models_that_say_nothing_rank_classes);
+    tcase_add_test(tests, descriptions_that_do_not_fit);
+    tcase_add_test(tests, faces_are_where_the_reference_sees_them);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
