@@ -13,8 +13,10 @@ from legonet.client import DEFAULT_SOCKET, Client, Reply
 from legonet.errors import Error
 from legonet.frames import Frame
 from legonet.regions import Region, RegionTensor
-from legonet.results import Class, Model, ModelState, Result, Server, TensorInfo
+from legonet.results import (Answer, Class, Detection, Keypoint, Model, ModelState, Result, Server,
+                             TensorInfo)
 from legonet.tensors import Tensor
 
-__all__ = ["AsyncClient", "Class", "Client", "DEFAULT_SOCKET", "Error", "Frame", "Model", "ModelState", "Region",
+__all__ = ["Answer", "AsyncClient", "Class", "Client", "DEFAULT_SOCKET", "Detection", "Error", "Frame", "Keypoint",
+           "Model", "ModelState", "Region",
            "RegionTensor", "Reply", "Result", "Server", "Tensor", "TensorInfo", "errors"]

@@ -74,7 +74,7 @@ def _add_schedule(infer, priority, deadline, stream):
         infer.parameters["stream"].string_param = stream
 
 
-def infer(model, inputs=None, *, frames=(), version="", outputs=None, top=0, priority=0, deadline=None, stream=""):
+def infer(model, inputs=None, *, frames=(), version="", outputs=None, top=0, answers=None, priority=0, deadline=None, stream=""):
     """The call of Calls.infer."""
     if not model:
         raise errors.InvalidError("a request needs the name of a model")
@@ -84,6 +84,10 @@ def infer(model, inputs=None, *, frames=(), version="", outputs=None, top=0, pri
     for frame in frames:
         frame.fill(call.request.pictures.add())
     places = _add_outputs(message, outputs, top)
+    if answers is not None:
+        call.request.result_request.SetInParent()
+        for key, value in answers.items():
+            setattr(call.request.result_request, key, value)
     _add_schedule(message, priority, deadline, stream)
     call.convert = lambda response: results.result_from(response, places)
     return call
@@ -117,6 +121,8 @@ class Calls:
         version   the model's; empty: the highest that serves
         outputs   names of those wanted (none: all), or a dict from names to RegionTensors (None: in the answer)
         top       the best classes of the first of `outputs`, which must be named, instead of its numbers
+        answers   a dict, {} or with top, score, max_detections: what the model's heads say comes as Result.answers,
+                  and outputs only where they are named
         priority  1 goes first, 10 last; 0: the model's own
         deadline  seconds: a request that waits longer in the agent is not run (DeadlineError)
         stream    the latest frame wins: a newer request of the stream takes the place of those that wait

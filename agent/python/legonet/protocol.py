@@ -43,6 +43,12 @@ def enum_value(enum, name):
     return _POOL.FindEnumTypeByName(enum).values_by_name[name].number
 
 
+def enum_name(enum, number):
+    """The name of a number; the number itself as text where a newer agent has one more."""
+    value = _POOL.FindEnumTypeByName(enum).values_by_number.get(number)
+    return value.name if value else str(number)
+
+
 def pack(request, limit=MAX_FRAME_BYTES):
     """A frame: the length of the body and the body."""
     body = request.SerializeToString()

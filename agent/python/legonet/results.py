@@ -2,7 +2,7 @@
 import dataclasses
 import json
 
-from legonet import errors, tensors
+from legonet import errors, protocol, tensors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -11,6 +11,39 @@ class Class:
     index: int
     score: float
     label: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Keypoint:
+    """In pixels as a Detection's box; the score is 0 where the model gives none."""
+    x: float
+    y: float
+    score: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Detection:
+    """A box in pixels of the frame as it was sent; without a frame, of the model's input."""
+    left: float
+    top: float
+    right: float
+    bottom: float
+    score: float
+    index: int
+    label: str
+    keypoints: tuple
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What one head of the model says of one row of the batch: classes, detections (the best first) or a text."""
+    row: int
+    head: str
+    kind: str  # CLASSIFICATION, DETECTION or TEXT
+    classes: tuple
+    detections: tuple
+    text: str
+    text_score: float
 
 
 @dataclasses.dataclass
@@ -23,6 +56,7 @@ class Result:
     queue_ns: int = 0  # in the agent: waiting, unpacking and checking, computing; 0: unknown
     decode_ns: int = 0
     compute_ns: int = 0
+    answers: list = dataclasses.field(default_factory=list)  # where `results` were asked for
 
     def __getitem__(self, name):
         return self.outputs[name]
@@ -97,6 +131,16 @@ def _place_of(output, places):
     return dataclasses.replace(place, datatype=output.datatype, shape=tuple(output.shape))
 
 
+def _answer_from(result):
+    classes = tuple(Class(c.index, c.score, c.label) for c in result.classes)
+    detections = tuple(
+        Detection(d.left, d.top, d.right, d.bottom, d.score, d.index, d.label,
+                  tuple(Keypoint(k.x, k.y, k.score) for k in d.keypoints))
+        for d in result.detections)
+    kind = protocol.enum_name("legonet.Result.Kind", result.kind)
+    return Answer(result.row, result.head, kind, classes, detections, result.text.text, result.text.score)
+
+
 def result_from(response, places):
     """The Result of an inference whose outputs `places` (by name) were to be put in regions."""
     answer = response.model_infer
@@ -112,4 +156,5 @@ def result_from(response, places):
     for key in ("queue_ns", "decode_ns", "compute_ns"):
         if key in answer.parameters:
             setattr(result, key, answer.parameters[key].int64_param)
+    result.answers = [_answer_from(one) for one in response.results]
     return result

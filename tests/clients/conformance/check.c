@@ -85,13 +85,39 @@ static bool check_classes(struct runner *runner, const struct lego_client_result
     return same;
 }
 
+static bool check_answers(struct runner *runner, const json_t *wanted,
+                          const struct lego_client_result *result)
+{
+    struct lego_client_model *model;
+    if (!holds(json_array_size(wanted) == result->answer_count, "answers", "count") ||
+        !holds(!lego_client_model_get(runner->client, result->model, NULL, &model, NULL), "model",
+               result->model))
+        return false;
+    bool same = true;
+    for (uint32_t i = 0; same && i < result->answer_count; i++) {
+        const struct lego_client_answer *one = &result->answers[i];
+        const json_t *want = json_array_get(wanted, i);
+        same = holds(one->kind == LEGO_CLIENT_CLASSES &&
+                         one->row == json_integer_value(json_object_get(want, "row")) &&
+                         one->class_count == json_integer_value(json_object_get(want, "classes")),
+                     "answer", one->head);
+        for (uint32_t c = 0; same && c < one->class_count; c++)
+            same = holds(!strcmp(model->labels[one->classes[c].index], one->classes[c].label),
+                         "label", one->classes[c].label);
+    }
+    lego_client_model_free(model);
+    return same;
+}
+
 static bool check_result(struct runner *runner, const json_t *expect,
                          const struct lego_client_result *result)
 {
     const json_t *outputs = json_object_get(expect, "outputs");
     const json_t *classes = json_object_get(expect, "classes");
+    const json_t *answers = json_object_get(expect, "answers");
     const char *label = step_text(expect, "label");
-    return (!outputs || check_outputs(runner, outputs, result)) &&
+    return (!answers || check_answers(runner, answers, result)) &&
+           (!outputs || check_outputs(runner, outputs, result)) &&
            (!classes || check_classes(runner, result, json_integer_value(classes))) &&
            (!label || (holds(result->class_count > 0, "classes", "none") &&
                        holds(strcmp(result->classes[0].label, label) == 0, "label",

@@ -53,6 +53,7 @@ struct built {
     struct lego_client_place places[MAX_TENSORS];
     const char *outputs[MAX_TENSORS];
     struct lego_client_frame frames[MAX_TENSORS];
+    struct lego_client_results results;
 };
 
 /* Also sets the client's schedule. `ret_built` is to be freed, also on failure. */

@@ -66,6 +66,8 @@ class Runner:
             options["deadline"] = step["deadline_ms"] / 1000
         if "stream_bytes" in step:
             options["stream"] = "s" * step["stream_bytes"]
+        if "answers" in step:
+            options["answers"] = step["answers"]
         if "frames" in step:
             options["frames"] = [self.frame_of(frame) for frame in step["frames"]]
         return dict(options, outputs=outputs)
@@ -149,6 +151,14 @@ class Runner:
         model = self.client.model(result.model)
         for one in result.classes:
             expect(model.labels[one.index] == one.label, one)
+
+    def check_answers(self, result, wanted):
+        got = [{"row": one.row, "classes": len(one.classes)} for one in result.answers]
+        expect(got == wanted, got)
+        model = self.client.model(result.model)
+        for one in result.answers:
+            expect(one.kind == "CLASSIFICATION", one)
+            expect(all(model.labels[c.index] == c.label for c in one.classes), one)
 
     def check_label(self, result, wanted):
         expect(result.classes[0].label == wanted, result.classes)

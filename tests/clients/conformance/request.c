@@ -154,6 +154,8 @@ int request_build(struct runner *runner, const json_t *step, struct built *ret_b
     ret_built->request.frames = ret_built->frames;
     ret_built->request.frame_count = (uint32_t)json_array_size(frames);
     set_outputs(ret_built, step);
+    ret_built->results.top = (uint32_t)number(json_object_get(step, "answers"), "top");
+    ret_built->request.results = json_object_get(step, "answers") ? &ret_built->results : NULL;
     return set_schedule(runner, step, diag);
 }
 
