@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What takes longer than tests/run.sh: formatting, another runtime's answers, clang, ASan and UBSan, arm64 under
 # emulation, packages.
-# usage: tests/checks.sh [format|peers|clang|asan|arm64|packages ...]      all of them when none is named
+# usage: tests/checks.sh [format|peers|clang|asan|arm64|packages|machine|fuzz ...]
+# All but the last two when none is named: machine boots a systemd, fuzz runs each fuzzer for FUZZ_SECONDS (600).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 ./tests/support/dependencies.sh build test checks
@@ -57,6 +58,27 @@ check_packages() {
             dpkg-deb --contents "$package" | awk -v p="${package##*/}" 'END { print p ": " NR " entries" }'
         done
     done
+}
+
+check_machine() {
+    build deb
+    (cd build/deb && cpack -G DEB >../deb.log 2>&1) || { cat build/deb.log >&2; return 1; }
+    build release
+    ctest --preset release --tests-regex systemd_machine --verbose
+}
+
+check_fuzz() {
+    local program name failed=0
+    build fuzz
+    for program in build/fuzz/tests/fuzz/fuzz_*; do
+        [ -x "$program" ] && [ -f "$program" ] || continue
+        name=${program##*/}
+        mkdir -p "build/fuzz/found/$name"
+        "$program" -max_total_time="${FUZZ_SECONDS:-600}" -timeout=120 -artifact_prefix="build/fuzz/found/$name-" \
+            "build/fuzz/found/$name" "tests/fuzz/corpus/$name" >"build/fuzz/found/$name.log" 2>&1 || failed=1
+        echo "$name: $(find "build/fuzz/found/$name" -type f | wc -l) new inputs; $(tail -n 1 "build/fuzz/found/$name.log")"
+    done
+    return $failed
 }
 
 [ $# -gt 0 ] || set -- format peers clang asan arm64 packages
