@@ -7,9 +7,11 @@
 
 #include "agent/client/legonet_client.h"
 #include "agent/picture/picture.h"
+#include "agent/runtime/legonet.h"
 #include "codec/import/import.h"
 
 #include <check.h>
+#include <dirent.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -331,6 +333,89 @@ START_TEST(faces_are_where_the_reference_sees_them)
 }
 END_TEST
 
+static void expect_photograph(struct lego_session *session, const struct lego_package *package,
+                              const char *path)
+{
+    static uint8_t jpeg[1 << 20];
+    static const char *const output = "probs";
+    struct lego_diag diag = LEGO_DIAG_INIT;
+    struct lego_picture picture;
+    struct lego_client_result *result;
+    size_t elems = preprocess_elems(&package->preprocess);
+    struct lego_io out = {0}, in = {.dtype = LEGO_DTYPE_FLOAT32,
+                                    .shape = {.rank = 4, .dim = {1, 3, 128, 128}},
+                                    .data = malloc(elems * sizeof(float)),
+                                    .bytes = elems * sizeof(float)};
+    ck_assert_msg(!picture_load(path, &picture, &diag), "%s", diag.text);
+    ck_assert_msg(!preprocess_apply(&package->preprocess, &picture, in.data, elems, &diag), "%s",
+                  diag.text);
+    ck_assert_msg(!lego_session_run(session, &in, 1, &out, 1, &diag), "%s", diag.text);
+    FILE *file = fopen(path, "rb");
+    ck_assert_ptr_nonnull(file);
+    const struct lego_client_frame frame = {
+        .fourcc = LEGO_CLIENT_MJPEG, .data = jpeg, .bytes = fread(jpeg, 1, sizeof(jpeg), file)};
+    fclose(file);
+    const struct lego_client_request request = {.model = "photo",
+                                                .outputs = &output,
+                                                .output_count = 1,
+                                                .frames = &frame,
+                                                .frame_count = 1};
+    ck_assert_msg(!lego_client_infer(client, &request, &result, &diag), "%s", diag.text);
+    ck_assert_uint_eq(result->outputs[0].bytes, out.bytes);
+    ck_assert_mem_eq(result->outputs[0].data, out.data, out.bytes);
+    lego_client_result_free(result);
+    picture_clear(&picture);
+    free(in.data);
+}
+
+/* Photographs as JPEG frames through the agent: what the runtime answers to what the tools make of
+ * the same files, to the bit. */
+START_TEST(photographs_are_answered_as_the_tools_do)
+{
+    const char *data = getenv("LEGONET_DATA");
+    struct lego_diag diag = LEGO_DIAG_INIT;
+    struct lego_model *model;
+    struct lego_session *session;
+    struct dirent *entry;
+    char path[1024], folder[512];
+    uint64_t bytes;
+    int seen = 0;
+    if (!data) {
+        printf("skipped: LEGONET_DATA does not say where models are\n");
+        return;
+    }
+    agent_prepare(&agent, "engines: {threads: 1}\n");
+    model_tiny(agent_model(&agent, "tiny.lego"), 1);
+    snprintf(path, sizeof(path), "%s/models/imagenet/mobilenet_v1_0.25_128.onnx", data);
+    struct lego_package *package;
+    ck_assert_msg(!import_onnx(path, NULL, &package, &diag), "%s", diag.text);
+    ck_assert_msg(!preprocess_load_beside(path, package->graph->arena, &package->preprocess, &diag),
+                  "%s", diag.text);
+    const char *file = agent_model(&agent, "photo.lego");
+    ck_assert_msg(!lego_package_write(package, file, &bytes, &diag), "%s", diag.text);
+    lego_package_destroy(package);
+    ck_assert_msg(!lego_model_open(file, NULL, &model, &diag), "%s", diag.text);
+    const struct lego_session_options options = {.threads = 1};
+    ck_assert_msg(!lego_session_create(model, &options, &session, &diag), "%s", diag.text);
+    start();
+    snprintf(folder, sizeof(folder), "%s/imagenet/images", data);
+    DIR *images = opendir(folder);
+    ck_assert_ptr_nonnull(images);
+    while (seen < 25 && (entry = readdir(images))) {
+        if (!strstr(entry->d_name, ".jp") && !strstr(entry->d_name, ".JP"))
+            continue;
+        snprintf(path, sizeof(path), "%s/%.200s", folder, entry->d_name);
+        expect_photograph(session, lego_model_package(model), path);
+        seen++;
+    }
+    closedir(images);
+    ck_assert_int_ge(seen, 25);
+    lego_session_destroy(session);
+    lego_model_close(model);
+    stop();
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("results");
@@ -339,6 +424,7 @@ int main(void)
     tcase_add_test(tests, models_that_say_nothing_rank_classes);
     tcase_add_test(tests, descriptions_that_do_not_fit);
     tcase_add_test(tests, faces_are_where_the_reference_sees_them);
+    tcase_add_test(tests, photographs_are_answered_as_the_tools_do);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
