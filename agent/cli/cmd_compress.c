@@ -3,6 +3,7 @@
  */
 #include "agent/cli/commands.h"
 #include "agent/cli/measure.h"
+#include "agent/cli/model.h"
 #include "agent/cli/options.h"
 #include "agent/cli/output.h"
 
@@ -21,7 +22,7 @@
 
 struct compress_options {
     const char *output, *codec, *brick, *scope, *scales, *type, *labels, *preprocess, *postprocess;
-    const char *size, *calibrate, *eval, *report, *without;
+    const char *compute, *size, *calibrate, *eval, *report, *without;
     uint64_t entries, iterations, seed, threads;
     double ratio, bits, max_drop;
     bool no_selftest, quiet, json;
@@ -83,6 +84,14 @@ static const struct cli_option OPTIONS[] = {
              "with BatchNormalization on synthetic examples: give --calibrate, or --eval. If no\n"
              "rate and no option of plain bricks is given: no predicted loss (0.3 points, 3\n"
              "percent; 3 points where it is predicted too high)"},
+    {.name = "compute",
+     .type = CLI_STRING,
+     OPTION(compute),
+     .value = "NUMBERS",
+     .otherwise = "fp32",
+     .help = "what convolutions and matrix products compute in: fp32; int8: all that can, faster,\n"
+             "their weights a byte each in memory; auto: int8 for as many layers as move the\n"
+             "outputs by 3 % RMS at most, on a few examples. Older readers refuse such files"},
     {.name = "calibrate",
      .type = CLI_STRING,
      OPTION(calibrate),
@@ -188,10 +197,10 @@ static const struct cli_option OPTIONS[] = {
     {.name = "json",
      .type = CLI_FLAG,
      OPTION(json),
-     .help =
-         "print JSON: {\"original_bytes\", \"file_bytes\", \"ratio\", \"bits_per_weight\",\n"
-         "\"seconds\", \"codec\", \"weights\", \"weight_bytes\", \"selftest\", \"calibration\",\n"
-         "\"predicted\": {...}, \"measured\": {...}, \"layers\": [...]}"},
+     .help = "print JSON: {\"original_bytes\", \"file_bytes\", \"ratio\", \"bits_per_weight\",\n"
+             "\"seconds\", \"codec\", \"weights\", \"weight_bytes\", \"int8_layers\", "
+             "\"selftest\", \"calibration\",\n"
+             "\"predicted\": {...}, \"measured\": {...}, \"layers\": [...]}"},
     CLI_OPTIONS_END,
 };
 
@@ -273,6 +282,13 @@ static int read_choices(struct compress *c)
     c->coder.encode.scales = (enum lego_scale_kind)scale;
     c->coder.encode.catalogue_dtype = o->type ? dtypes[type] : LEGO_DTYPE_UNKNOWN;
     return CLI_GO_ON;
+}
+
+static int read_compute(struct compress *c)
+{
+    if (cli_compute(c->options.compute, &c->coder.compute))
+        return CLI_GO_ON;
+    return cli_usage(&SPEC, "--compute takes fp32, int8 or auto, not '%s'", c->options.compute);
 }
 
 static bool is_plain(const struct compress_options *o)
@@ -373,6 +389,8 @@ static int read_options(struct compress *c)
         code = read_rate(c);
     if (code == CLI_GO_ON)
         code = read_steps(c);
+    if (code == CLI_GO_ON)
+        code = read_compute(c);
     c->coder.encode.catalogue_entries = (uint32_t)o->entries;
     c->coder.encode.max_iterations = (uint32_t)o->iterations;
     c->coder.encode.seed = o->seed;

@@ -99,6 +99,11 @@ static const char *scale_name(enum lego_scale_kind kind)
     return names[kind];
 }
 
+static const char *compute_name(const struct lego_tensor *tensor)
+{
+    return tensor->integer ? "int8" : "fp32";
+}
+
 /* The operator of the first node that uses a tensor. */
 static const char *used_by(const struct lego_graph *graph, uint32_t tensor)
 {
@@ -185,8 +190,8 @@ static void print_tables(const struct lego_package *package)
         printf("%-9u %2ux%-3u %7u %-5s %9" PRIu64 "\n", i, c->brick_rows, c->brick_columns,
                c->entries, lego_dtype_name(c->dtype), catalogue_bytes(c));
     }
-    printf("\n%-36s %-13s %11s %-6s %9s %9s %9s %6s %s\n", "LAYER", "OPERATOR", "MATRIX", "BRICK",
-           "BRICKS", "CATALOGUE", "BYTES", "BITS/W", "SCALES");
+    printf("\n%-36s %-13s %11s %-6s %9s %9s %9s %6s %-6s %s\n", "LAYER", "OPERATOR", "MATRIX",
+           "BRICK", "BRICKS", "CATALOGUE", "BYTES", "BITS/W", "SCALES", "COMPUTE");
     for (uint32_t i = 0; i < graph->tensor_count; i++) {
         const struct lego_coded *coded = graph->tensors[i].coded;
         char matrix[32], brick[16], catalogue[16] = "-";
@@ -199,11 +204,11 @@ static void print_tables(const struct lego_package *package)
         else
             snprintf(catalogue, sizeof(catalogue), "%u", coded->stages[0].catalogue->id);
         snprintf(matrix, sizeof(matrix), "%ux%u", coded->rows, coded->columns);
-        printf("%-36s %-13s %11s %-6s %9" PRIu64 " %9s %9" PRIu64 " %6.2f %s\n",
+        printf("%-36s %-13s %11s %-6s %9" PRIu64 " %9s %9" PRIu64 " %6.2f %-6s %s\n",
                graph->tensors[i].name, used_by(graph, i), matrix, brick,
                (uint64_t)lego_coded_brick_rows(coded) * lego_coded_brick_columns(coded), catalogue,
                index_bytes(coded) + scale_bytes(coded), bits_per_weight(coded),
-               scale_name(coded->scale_kind));
+               scale_name(coded->scale_kind), compute_name(&graph->tensors[i]));
     }
 }
 
@@ -268,7 +273,7 @@ static json_t *json_layers(const struct lego_package *package)
             continue;
         json_array_append_new(
             list,
-            json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:o,s:I,s:o,s:s,s:s}", "name",
+            json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:o,s:I,s:o,s:s,s:s,s:s}", "name",
                       graph->tensors[i].name, "coding", coded->trellis ? "trellis" : "bricks",
                       "operator", used_by(graph, i), "rows", (json_int_t)coded->rows, "columns",
                       (json_int_t)coded->columns, "brick_rows", (json_int_t)coded->brick_rows,
@@ -279,8 +284,8 @@ static json_t *json_layers(const struct lego_package *package)
                       "bytes", (json_int_t)(index_bytes(coded) + scale_bytes(coded)),
                       "bits_per_weight", cli_json_real(bits_per_weight(coded)), "scales",
                       scale_name(coded->scale_kind), "columns_order",
-                      coded->column_order == LEGO_COLUMNS_TAP_MAJOR ? "tap-major"
-                                                                    : "channel-major"));
+                      coded->column_order == LEGO_COLUMNS_TAP_MAJOR ? "tap-major" : "channel-major",
+                      "compute", compute_name(&graph->tensors[i])));
     }
     return list;
 }

@@ -157,6 +157,7 @@ static int read_options(struct sweep *s, struct coder_options *ret_options)
         .preprocess = o->preprocess,
         .calibrate = o->calibrate,
         .codec = o->codec,
+        .compute = LEGO_COMPUTE_FP32,
         .no_selftest = o->no_selftest,
         .quiet = o->quiet,
         .encode = {.codec = small ? ENCODE_CODEC_SMALL : ENCODE_CODEC_BRICKS,

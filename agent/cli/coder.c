@@ -1,6 +1,7 @@
 #include "agent/cli/coder.h"
 #include "agent/cli/heads.h"
 
+#include "agent/cli/compute.h"
 #include "agent/cli/labels.h"
 #include "agent/cli/model.h"
 #include "agent/cli/output.h"
@@ -181,11 +182,42 @@ static void show_progress(void *context, const char *layer, uint32_t done, uint3
     cli_progress_step(context, layer, done, total, text);
 }
 
-/* From the imported model to the written file. */
+/* Decides which of the marked layers compute in integers. */
+static int choose_compute(const struct coder *c, const char *output, struct coded *coded,
+                          struct lego_diag *diag)
+{
+    const struct encode_options *encode = &c->options.encode;
+    const struct encode_examples *examples = c->examples ? cli_examples_held(c->examples) : NULL;
+    struct encode_synthetic *synthetic = NULL;
+    char *trial = NULL;
+    int status = LEGO_OK;
+
+    if (!examples) {
+        status = encode_synthetic_create(lego_model_package(c->full), encode->seed ^ HELD_SEED,
+                                         HELD, true, NULL, &synthetic, diag);
+        if (status != LEGO_OK)
+            return lego_diag_prefix(diag, status, "choosing the layers for --compute auto");
+        examples = encode_synthetic_examples(synthetic);
+    }
+    if (asprintf(&trial, "%s.%d.compute", output, (int)getpid()) < 0)
+        status = lego_fail(diag, LEGO_E_NOMEM, "out of memory");
+    if (status == LEGO_OK)
+        status = compute_choose(coded->package, examples, trial, encode->threads,
+                                &coded->integer_layers, diag);
+    free(trial);
+    encode_synthetic_destroy(synthetic);
+    return status;
+}
+
+/* From the imported model to the written file; `quick`: one that is thrown away. */
 static int write_once(struct coder *c, const struct encode_options *encode, uint64_t whole,
-                      const char *output, struct coded *coded, struct lego_diag *diag)
+                      bool quick, const char *output, struct coded *coded, struct lego_diag *diag)
 {
     int status = import(c, &coded->package, diag);
+
+    /* Before the encoder counts the file's bytes. */
+    if (status == LEGO_OK && c->options.compute != LEGO_COMPUTE_FP32)
+        coded->integer_layers = compute_mark(coded->package);
 
     /* The small codec counts all of the file, the others name their catalogues in the metadata. */
     const bool before = encode->codec == ENCODE_CODEC_SMALL;
@@ -195,6 +227,8 @@ static int write_once(struct coder *c, const struct encode_options *encode, uint
         status = encode_package(coded->package, encode, &coded->report, diag);
     if (status == LEGO_OK && !before)
         status = add_metadata(c, coded->package, encode);
+    if (status == LEGO_OK && !quick && c->options.compute == LEGO_COMPUTE_AUTO)
+        status = choose_compute(c, output, coded, diag);
     if (status == LEGO_OK)
         status = add_selftest(c, whole, coded, diag);
     if (status == LEGO_OK)
@@ -213,7 +247,7 @@ static int find_beside(struct coder *c, uint64_t whole, const char *trial, struc
                                    .threads = c->options.encode.threads,
                                    .kernels = &c->kernels};
     struct coded coded = {0};
-    const int status = write_once(c, &plain, whole, trial, &coded, diag);
+    const int status = write_once(c, &plain, whole, true, trial, &coded, diag);
 
     if (status == LEGO_OK) {
         const uint64_t saving = encode_bias_saving(coded.package);
@@ -299,7 +333,7 @@ static int write_fitted(struct coder *c, uint64_t bytes, bool draft, const char 
     if (status == LEGO_OK) {
         encode.session = c->session;
         encode.draft = draft;
-        status = write_once(c, &encode, bytes, draft ? trial : output, coded, diag);
+        status = write_once(c, &encode, bytes, draft, draft ? trial : output, coded, diag);
     }
     if (status == LEGO_OK)
         status = predict_file(c, draft ? trial : output, coded, diag);
@@ -322,7 +356,7 @@ int coder_write(struct coder *c, uint64_t bytes, bool draft, const char *output,
         c->options.encode.context = &c->progress;
     }
     status = bytes > 0 ? write_fitted(c, bytes, draft, output, &coded, diag)
-                       : write_once(c, &c->options.encode, 0, output, &coded, diag);
+                       : write_once(c, &c->options.encode, 0, false, output, &coded, diag);
     coded.seconds = now_seconds() - start;
     if (status == LEGO_OK)
         *ret_coded = coded;
@@ -474,15 +508,15 @@ json_t *coded_json(const struct coder *c, const struct coded *coded)
 
     coder_describe(c, text, sizeof(text));
     return json_pack(
-        "{s:I,s:I,s:o,s:o,s:o,s:s,s:I,s:I,s:I,s:b,s:s,s:I,s:I,s:o,s:o}", "original_bytes",
+        "{s:I,s:I,s:o,s:o,s:o,s:s,s:I,s:I,s:I,s:I,s:b,s:s,s:I,s:I,s:o,s:o}", "original_bytes",
         (json_int_t)c->original_bytes, "file_bytes", (json_int_t)coded->file_bytes, "ratio",
         cli_json_real((double)c->original_bytes / (double)coded->file_bytes), "bits_per_weight",
         cli_json_real(8.0 * (double)coded->file_bytes / (double)c->original_weights), "seconds",
         cli_json_real(coded->seconds), "codec", c->options.codec, "weights",
         (json_int_t)coded->report.weights, "weight_bytes", (json_int_t)coded->report.bytes,
-        "catalogue_bytes", (json_int_t)coded->report.catalogue_bytes, "selftest",
-        coded->selftest[0] == '\0', "calibration", text, "skipped_examples",
-        (json_int_t)(c->examples ? cli_examples_skipped(c->examples) : 0),
+        "catalogue_bytes", (json_int_t)coded->report.catalogue_bytes, "int8_layers",
+        (json_int_t)coded->integer_layers, "selftest", coded->selftest[0] == '\0', "calibration",
+        text, "skipped_examples", (json_int_t)(c->examples ? cli_examples_skipped(c->examples) : 0),
         "layers_without_batchnorm",
         (json_int_t)(c->session ? encode_session_unadapted(c->session) : 0), "predicted",
         prediction_json(coded), "layers", layers_json(&coded->report));
@@ -499,6 +533,8 @@ void coded_print(const struct coder *c, const struct coded *coded)
            coded->file_bytes, (double)c->original_bytes / (double)coded->file_bytes,
            c->original_bytes, 8.0 * (double)coded->file_bytes / (double)c->original_weights,
            coded->seconds);
+    if (c->options.compute != LEGO_COMPUTE_FP32)
+        printf("layers that compute in int8: %u\n", coded->integer_layers);
     if (coded->selftest[0])
         printf("no self-test: %s\n", coded->selftest);
     if (!coded->predicted)

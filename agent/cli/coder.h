@@ -15,7 +15,8 @@
 
 struct coder_options {
     const char *labels, *preprocess, *postprocess, *calibrate,
-        *codec; /* NULL: none; codec as it is written */
+        *codec;                /* NULL: none; codec as it is written */
+    enum lego_compute compute; /* FP32, INT8: all layers that can, AUTO: those that cost little */
     bool no_selftest, quiet;
     struct encode_options encode; /* codec, plain bricks' options, seed, threads */
 };
@@ -43,6 +44,7 @@ struct coded {
     struct encode_report report;
     char selftest[256]; /* why there is none; empty: there is one */
     uint64_t file_bytes;
+    uint32_t integer_layers; /* that compute in integers */
     bool predicted;
     struct prediction prediction;
     double seconds;

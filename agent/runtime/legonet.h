@@ -133,7 +133,8 @@ size_t lego_session_bytes(const struct lego_session *session);
 
 /*
  * Runs the package's self-test vector: LEGO_OK, E_MISMATCH with the numbers, or E_NOT_FOUND where
- * the file has none.
+ * the file has none. In other numbers than the file asks for (lego_compute), outputs may be off by
+ * a quarter of their largest value.
  */
 int lego_session_selftest(struct lego_session *session, struct lego_diag *diag);
 

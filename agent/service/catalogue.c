@@ -111,6 +111,7 @@ static int add_configured(struct scan *scan)
             .path = entry->path,
             .warm_up = entry->warm_up,
             .resident = (enum lego_resident)entry->resident,
+            .compute = (enum lego_compute)entry->compute,
             .queue = {.length = entry->queue,
                       .priority = entry->priority,
                       .timeout_ms = entry->timeout_ms},

@@ -19,6 +19,7 @@ struct config_model {
     uint64_t version;
     uint64_t warm_up;
     uint64_t resident; /* enum lego_resident */
+    uint64_t compute;  /* enum lego_compute */
     uint64_t queue, priority, timeout_ms;
     uint64_t batch, batch_delay_ms;
     uint64_t canary_percent, previous, trial;
@@ -59,6 +60,7 @@ enum config_type {
     CONFIG_LOG_LEVEL,
     CONFIG_LOG_FORMAT,
     CONFIG_RESIDENT,
+    CONFIG_COMPUTE,
     CONFIG_SIGNATURES,
     CONFIG_PRIORITY,
     CONFIG_KEYS, /* texts of public keys, as sign_public_list takes them */

@@ -130,6 +130,8 @@ const char *config_type_text(enum config_type type)
         return "auto, text, json";
     case CONFIG_RESIDENT:
         return "auto, coded, panels";
+    case CONFIG_COMPUTE:
+        return "auto, fp32, int8";
     case CONFIG_SIGNATURES:
         return "off, warn, require";
     case CONFIG_PRIORITY:
@@ -163,6 +165,7 @@ void config_range_print(FILE *out, const struct config_key *key)
     case CONFIG_LOG_LEVEL:
     case CONFIG_LOG_FORMAT:
     case CONFIG_RESIDENT:
+    case CONFIG_COMPUTE:
     case CONFIG_SIGNATURES:
     case CONFIG_PRIORITY:
         fputs("these words", out);

@@ -83,6 +83,7 @@ bool model_is_current(const struct served_model *model, const struct model_spec 
     struct model_file now = {0};
     return model_serves(model) && !strcmp(model->spec.path, spec->path) &&
            model->spec.warm_up == spec->warm_up && model->spec.resident == spec->resident &&
+           model->spec.compute == spec->compute &&
            !memcmp(&model->spec.queue, &spec->queue, sizeof(spec->queue)) &&
            !memcmp(&model->spec.batch, &spec->batch, sizeof(spec->batch)) &&
            model->spec.canary_percent == spec->canary_percent &&
@@ -280,7 +281,8 @@ static int read_heads(struct served_model *served, struct lego_diag *diag)
 static int open_model(struct served_model *served, struct lego_diag *diag)
 {
     const struct lego_model_options options = {.verify = LEGO_VERIFY_CHECKSUMS,
-                                               .resident = served->spec.resident};
+                                               .resident = served->spec.resident,
+                                               .compute = served->spec.compute};
     const char *path = served->spec.path;
     struct lego_package *package = NULL;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);

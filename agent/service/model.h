@@ -42,6 +42,7 @@ struct model_spec {
     char *path;
     uint64_t warm_up;
     enum lego_resident resident;
+    enum lego_compute compute;
     struct model_queue queue;
     struct model_batch batch;
     uint64_t canary_percent; /* of the requests that name no version; 0: it is no canary */

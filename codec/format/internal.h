@@ -24,8 +24,10 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 #define FORMAT_FEATURE_TRELLIS UINT64_C(1) /* entropy-coded trellis levels, log scales */
 #define FORMAT_FEATURE_PACKED  UINT64_C(2) /* dense tensors as bytes with an fp16 step */
 #define FORMAT_FEATURE_SQUEEZE UINT64_C(4) /* squeezed sections, log scales of a byte each */
-#define FORMAT_FEATURES_KNOWN \
-    (FORMAT_FEATURE_TRELLIS | FORMAT_FEATURE_PACKED | FORMAT_FEATURE_SQUEEZE)
+#define FORMAT_FEATURE_INTEGER UINT64_C(8) /* weights whose products compute in integers */
+#define FORMAT_FEATURES_KNOWN                                                  \
+    (FORMAT_FEATURE_TRELLIS | FORMAT_FEATURE_PACKED | FORMAT_FEATURE_SQUEEZE | \
+     FORMAT_FEATURE_INTEGER)
 
 struct format_header {
     uint8_t magic[8];

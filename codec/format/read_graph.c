@@ -232,6 +232,7 @@ static int read_constants(struct graph_reader *self)
             return added(self, at < 0 ? at : value);
         self->graph->tensors[at].data = tensor.data;
         self->graph->tensors[at].coded = tensor.coded;
+        self->graph->tensors[at].integer = tensor.integer;
         self->graph->values[value].tensor = at;
     }
     return LEGO_OK;

@@ -289,11 +289,27 @@ static int read_coded(struct reader *reader, const LegoPb__Tensor *message,
     return status;
 }
 
+static int read_integer(struct reader *reader, const LegoPb__Tensor *message,
+                        enum format_kind section, struct lego_tensor *tensor)
+{
+    tensor->integer = message->integer;
+    if (!tensor->integer)
+        return LEGO_OK;
+    if (!(reader->head.header.features & FORMAT_FEATURE_INTEGER))
+        return lego_fail(reader->diag, LEGO_E_FORMAT, "integer weights without their feature bit");
+    if (tensor->dtype != LEGO_DTYPE_FLOAT32 || section == FORMAT_KIND_SELFTEST)
+        return lego_fail(reader->diag, LEGO_E_FORMAT,
+                         "integer weights that are no FP32 constant of a graph");
+    return LEGO_OK;
+}
+
 int read_tensor(struct reader *reader, const LegoPb__Tensor *message, enum format_kind section,
                 struct lego_tensor *ret_tensor)
 {
     struct lego_tensor tensor = {.name = ret_tensor->name};
     int status = read_tensor_shape(reader, message, &tensor);
+    if (status == LEGO_OK)
+        status = read_integer(reader, message, section, &tensor);
     if (status == LEGO_OK && message->has_layout)
         status = read_coded(reader, message, &tensor);
     else if (status == LEGO_OK)

@@ -351,6 +351,12 @@ int write_tensor(struct writer *writer, const struct lego_tensor *tensor, enum f
                  LegoPb__Tensor *message)
 {
     write_tensor_shape(writer, tensor, message);
+    if (tensor->integer) {
+        if (tensor->dtype != LEGO_DTYPE_FLOAT32 || section == FORMAT_KIND_SELFTEST)
+            return refuse(writer, tensor, "integer weights that are no FP32 constant of a graph");
+        message->has_integer = message->integer = true;
+        writer->features |= FORMAT_FEATURE_INTEGER;
+    }
     return tensor->coded ? write_coded(writer, tensor, message)
                          : write_dense(writer, tensor, section, message);
 }

@@ -164,6 +164,7 @@ static int copy_tensors(struct inlining *in)
             return index;
         in->graph->tensors[index].data = from->data;
         in->graph->tensors[index].coded = from->coded;
+        in->graph->tensors[index].integer = from->integer;
     }
     return LEGO_OK;
 }

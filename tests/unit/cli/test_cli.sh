@@ -73,6 +73,10 @@ expect 2 eval "$model" --images "$work"
 expect 2 bench "$model" --runs 0
 expect 2 bench "$model" --resident all
 expect 2 run "$model" --resident all
+expect 2 bench "$model" --compute int4
+expect 2 run "$model" --compute int4
+expect 2 eval "$model" --compute int4 --images "$work" --labels x
+expect 2 compress "$model" -o x.lego --compute int4
 if [ -w /dev/full ]; then
     "$legonet" --help >/dev/full 2>"$work/err" && fail "a full disk is not noticed"
 fi
@@ -173,7 +177,24 @@ rm "$work/bare.preprocess.json"
 expect 1 eval "$work/bare.onnx" --images "$demo" --labels "$work/one_wrong.csv"
 complains '--preprocess'
 
+# ---- int8 ----
+expect 0 compress "$model" -o "$work/int8.lego" --quiet --brick 1x1 --catalogue 64 --iterations 2 --compute int8 --json
+[ "$(value int8_layers)" -gt 15 ] || fail "not all layers compute in int8"
+expect 0 inspect "$work/int8.lego"
+says 'int8'
+expect 0 verify "$work/int8.lego"
+expect 0 eval "$work/int8.lego" --images "$demo/pictures" --labels "$work/labels.csv" --limit 10 --json
+[ "$(value top1)" = 100.0 ] || fail "the demo pictures are not all right in int8"
+expect 0 eval "$work/int8.lego" --inputs "$work/[inputs]" --against "$model" --json
+error=$(value output_error)
+expect 0 eval "$work/int8.lego" --inputs "$work/[inputs]" --against "$model" --compute fp32 --json
+[ "$(value output_error)" != "$error" ] || fail "--compute fp32 changes nothing"
+expect 0 compress "$model" -o "$work/auto.lego" --quiet --brick 1x1 --catalogue 64 --iterations 2 --compute auto --json
+[ "$(value int8_layers)" -gt 0 ] || fail "no layer computes in int8"
+
 # ---- bench ----
+expect 0 bench "$model" --runs 3 --threads 1 --compute int8 --layers
+says 'Quantize'
 expect 0 bench "$model" --runs 3 --threads 1 --json
 json load_us first_us median_us min_us threads peak_rss_bytes weights_resident_bytes
 python3 - "$work/out" <<'PY' || fail "the figures of bench make no sense"

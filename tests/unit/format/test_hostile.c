@@ -122,7 +122,7 @@ static const struct {
     {12, {0}, 1, LEGO_E_FORMAT, "0 sections"},
     {12, {33}, 1, LEGO_E_FORMAT, "33 sections"},
     {12, {0xff, 0xff, 0xff, 0xff}, 4, LEGO_E_FORMAT, "sections"},
-    {16, {8}, 1, LEGO_E_VERSION, "0x8"},
+    {16, {16}, 1, LEGO_E_VERSION, "0x10"},
     {23, {0x80}, 1, LEGO_E_VERSION, "0x8000000000000000"},
     {32, {0xff, 0xff}, 2, LEGO_E_FORMAT, "truncated"},
     {64 + 8, {1}, 1, LEGO_E_FORMAT, "offset"},

@@ -365,6 +365,40 @@ START_TEST(features_must_be_set)
 }
 END_TEST
 
+/* Weights whose products are of integers: kept, behind a bit that a reader must know. */
+START_TEST(integer_weights)
+{
+    for (int dense = 0; dense < 2; dense++) {
+        struct lego_package *package = sample_trellis_package(&(struct sample_trellis){.lanes = 1});
+        struct lego_tensor *tensor = &package->graph->tensors[0];
+        struct lego_diag diag = LEGO_DIAG_INIT;
+
+        if (dense) {
+            tensor->coded = NULL;
+            tensor->data = lego_arena_calloc(package->graph->arena, tensor->bytes, 1);
+            package->trellis_table_count = 0;
+        }
+        struct container plain = container_write(package);
+        tensor->integer = true;
+        struct container file = container_write(package);
+        struct format_header *header = (struct format_header *)file.data;
+        const uint64_t before = ((const struct format_header *)plain.data)->features;
+        ck_assert_uint_eq(before & FORMAT_FEATURE_INTEGER, 0);
+        ck_assert_uint_eq(header->features, before | FORMAT_FEATURE_INTEGER);
+        struct lego_package *read = open_or_fail(&file);
+        ck_assert(read->graph->tensors[0].integer);
+        lego_package_destroy(read);
+        header->features &= ~FORMAT_FEATURE_INTEGER;
+        container_mend(file.data, file.bytes);
+        ck_assert_int_eq(try_open(&file, LEGO_VERIFY_STRUCTURE, &diag), LEGO_E_FORMAT);
+        ck_assert_ptr_nonnull(strstr(diag.text, "feature"));
+        lego_package_destroy(package);
+        container_free(&plain);
+        container_free(&file);
+    }
+}
+END_TEST
+
 /* The writer refuses what the reader would. */
 START_TEST(unsound_packages)
 {
@@ -467,6 +501,7 @@ int main(void)
     tcase_add_test(tcase, every_changed_byte_is_survived);
     tcase_add_loop_test(tcase, hostile_messages, 0, sizeof(messages) / sizeof(messages[0]));
     tcase_add_test(tcase, features_must_be_set);
+    tcase_add_test(tcase, integer_weights);
     tcase_add_test(tcase, unsound_packages);
     tcase_add_test(tcase, packed_dense);
     tcase_add_test(tcase, golden_file);

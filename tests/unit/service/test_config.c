@@ -75,6 +75,8 @@ static const struct {
      "f.yaml:2:9: \"keys\": \"RWSrWBgC\" is no public key: want the 56 characters"},
     {"models:\n  - name: a\n    path: b\n    resident: disk\n",
      "f.yaml:4:15: \"resident\": \"disk\" is none of auto, coded, panels"},
+    {"models:\n  - name: a\n    path: b\n    compute: int4\n",
+     "f.yaml:4:14: \"compute\": \"int4\" is none of auto, fp32, int8"},
     {"models:\n  - {name: a, path: b}\n  - {name: a, path: c}\n",
      "f.yaml:3:5: model \"a\" version 1 is given twice"},
     {"limits: {models: 1}\nmodels:\n  - {name: a, path: b}\n  - {name: b, path: c}\n",
@@ -216,7 +218,8 @@ START_TEST(values_are_taken)
                                      "model_directory: m\n"
                                      "models:\n"
                                      "  - {name: a, path: x/y.lego, version: 7, warm_up: 0}\n"
-                                     "  - {name: b, path: /z.lego, resident: panels}\n");
+                                     "  - {name: b, path: /z.lego, resident: panels, "
+                                     "compute: int8}\n");
     ck_assert_str_eq(config->socket_path, "/tmp/s");
     ck_assert_uint_eq(config->socket_mode, 0600);
     ck_assert_str_eq(config->socket_group, "video");
@@ -231,6 +234,7 @@ START_TEST(values_are_taken)
     ck_assert_uint_eq(config->models[1].warm_up, 1);
     ck_assert_str_eq(config->models[1].path, "/z.lego");
     ck_assert_uint_eq(config->models[1].resident, 2);
+    ck_assert_uint_eq(config->models[1].compute, 2);
     config_free(config);
 }
 END_TEST
