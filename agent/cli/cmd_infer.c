@@ -61,8 +61,9 @@ static const struct cli_option OPTIONS[] = {
      .type = CLI_STRING,
      OPTION(draw),
      .value = "OUT",
-     .help = "draw classes and times into each picture and write it to OUT (.png; the latest\n"
-             "stays), or into the folder OUT: NAME.png, of streams NAME-000001.png"},
+     .help =
+         "draw classes, boxes and times into each picture and write it to OUT (.png; the latest\n"
+         "stays), or into the folder OUT: NAME.png, of streams NAME-000001.png"},
     {.name = "watch",
      .type = CLI_FLAG,
      OPTION(watch),
@@ -77,7 +78,9 @@ static const struct cli_option OPTIONS[] = {
         "print JSON: {\"model\", \"version\", \"us\", \"queue_us\", \"decode_us\",\n"
         "\"compute_us\", \"classes\": [{\"index\", \"score\",\n"
         "\"label\"}]} or, for numbers, \"outputs\": [{\"name\", \"datatype\", \"shape\",\n"
-        "\"data\"}]; where more than one picture is asked for, one such object a line with\n"
+        "\"data\"}] or, of a model that describes them, \"answers\": [{\"head\", \"classes\",\n"
+        "\"detections\": [{\"box\", \"score\", \"index\", \"label\", \"keypoints\"}],\n"
+        "\"text\"}]; where more than one picture is asked for, one such object a line with\n"
         "\"source\" and, of a stream, \"frame\""),
     CLI_OPTIONS_END,
 };

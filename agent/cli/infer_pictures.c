@@ -19,6 +19,7 @@ struct pictures {
     const struct lego_client_model *model;
     struct kern_table kernels;
     uint32_t top;
+    bool heads;  /* the model describes what its outputs mean: answers instead of classes */
     bool single; /* one picture and no more: its answer is printed whole */
     bool draw_folder;
 };
@@ -37,13 +38,15 @@ static int ask_frame(const struct pictures *pictures, const struct picture_frame
                      struct lego_client_result **ret_result, struct lego_diag *diag)
 {
     const struct lego_client_frame frame = frame_of(from);
+    const struct lego_client_results wanted = {.top = pictures->top};
     const struct lego_client_model *model = pictures->model;
     const char *output = model->output_count ? model->outputs[0].name : "";
     const struct lego_client_request request = {.model = model->name,
                                                 .version = model->version,
                                                 .outputs = &output,
-                                                .output_count = pictures->top ? 1 : 0,
-                                                .top = pictures->top,
+                                                .output_count = !pictures->heads && pictures->top,
+                                                .top = pictures->heads ? 0 : pictures->top,
+                                                .results = pictures->heads ? &wanted : NULL,
                                                 .frames = &frame,
                                                 .frame_count = 1};
     return lego_client_infer(pictures->client, &request, ret_result, diag);
@@ -52,6 +55,15 @@ static int ask_frame(const struct pictures *pictures, const struct picture_frame
 static int ask_picture(const struct pictures *pictures, const struct lego_picture *picture,
                        struct lego_client_result **ret_result, struct lego_diag *diag)
 {
+    const struct picture_frame frame = {
+        .fourcc = picture->channels == 1 ? PICTURE_GREY : PICTURE_RGB24,
+        .width = picture->width,
+        .height = picture->height,
+        .data = picture->pixels,
+        .bytes = picture->stride * picture->height,
+    };
+    if (pictures->heads)
+        return ask_frame(pictures, &frame, ret_result, diag);
     const struct lego_client_picture pixels = {.width = picture->width,
                                                .height = picture->height,
                                                .channels = picture->channels,
@@ -61,7 +73,30 @@ static int ask_picture(const struct pictures *pictures, const struct lego_pictur
                                      ret_result, diag);
 }
 
+static bool has_heads(const struct lego_client_model *model)
+{
+    uint32_t i = 0;
+    while (i < model->property_count && strcmp(model->property_names[i], "meta.postprocess") != 0)
+        i++;
+    return i < model->property_count;
+}
+
 /* ---- Drawing ---- */
+
+static void draw_detection(struct lego_picture *picture, const struct lego_client_detection *found,
+                           uint32_t scale, struct draw_color color)
+{
+    char text[256];
+    const int64_t left = (int64_t)found->left, top = (int64_t)found->top;
+    draw_box(picture, left, top, (int64_t)found->right, (int64_t)found->bottom, scale, color);
+    for (uint32_t i = 0; i < found->keypoint_count; i++)
+        draw_box(picture, (int64_t)found->keypoints[i].x - scale,
+                 (int64_t)found->keypoints[i].y - scale, (int64_t)found->keypoints[i].x + scale,
+                 (int64_t)found->keypoints[i].y + scale, scale, color);
+    snprintf(text, sizeof(text), "%s%s%.2f", found->label, found->label[0] ? " " : "",
+             (double)found->score);
+    draw_text(picture, left, top, scale, text, color);
+}
 
 /* Where the picture is written to. */
 static bool drawing_path(const struct pictures *pictures, const struct source_item *item,
@@ -92,6 +127,18 @@ static void draw_result(struct lego_picture *picture, const struct lego_client_r
         snprintf(text, sizeof(text), "%s %.2f", one->label[0] ? one->label : "class",
                  (double)one->score);
         y += draw_text(picture, 0, y, scale, text, bar);
+    }
+    for (uint32_t i = 0; i < result->answer_count; i++) {
+        const struct lego_client_answer *answer = &result->answers[i];
+        for (uint32_t c = 0; c < answer->class_count && c < DRAWN_CLASSES; c++) {
+            snprintf(text, sizeof(text), "%s %.2f", answer->classes[c].label,
+                     (double)answer->classes[c].score);
+            y += draw_text(picture, 0, y, scale, text, bar);
+        }
+        for (uint32_t d = 0; d < answer->detection_count; d++)
+            draw_detection(picture, &answer->detections[d], scale, bar);
+        if (answer->text[0])
+            y += draw_text(picture, 0, y, scale, answer->text, bar);
     }
     snprintf(text, sizeof(text), "%s %.1f ms", result->model, us * 1e-3);
     draw_text(picture, 0, y, scale, text, times);
@@ -206,6 +253,7 @@ int infer_pictures(const struct infer_options *options, struct lego_client *clie
     pictures.top = options->top != INFER_TOP_NOT_GIVEN ? (uint32_t)options->top
                    : pictures.single                   ? TOP_OF_PICTURES
                                                        : TOP_OF_STREAMS;
+    pictures.heads = pictures.top > 0 && has_heads(model);
     int status = options->draw ? kern_init(&pictures.kernels, NULL, diag) : LEGO_OK;
     if (status == LEGO_OK)
         status = source_open(paths, options->watch, &source, diag);

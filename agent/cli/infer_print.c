@@ -13,6 +13,37 @@ static json_t *class_json(const struct lego_client_class *class)
                      cli_json_real(class->score), "label", class->label);
 }
 
+static json_t *detection_json(const struct lego_client_detection *found)
+{
+    json_t *keypoints = json_array();
+    for (uint32_t i = 0; i < found->keypoint_count; i++)
+        json_array_append_new(keypoints, json_pack("[f, f, f]", (double)found->keypoints[i].x,
+                                                   (double)found->keypoints[i].y,
+                                                   (double)found->keypoints[i].score));
+    return json_pack("{s:[f, f, f, f], s:f, s:I, s:s, s:o}", "box", (double)found->left,
+                     (double)found->top, (double)found->right, (double)found->bottom, "score",
+                     (double)found->score, "index", (json_int_t)found->index, "label", found->label,
+                     "keypoints", keypoints);
+}
+
+/* What the heads say. */
+static json_t *answers_json(const struct lego_client_result *result)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < result->answer_count; i++) {
+        const struct lego_client_answer *answer = &result->answers[i];
+        json_t *classes = json_array(), *detections = json_array();
+        for (uint32_t c = 0; c < answer->class_count; c++)
+            json_array_append_new(classes, class_json(&answer->classes[c]));
+        for (uint32_t d = 0; d < answer->detection_count; d++)
+            json_array_append_new(detections, detection_json(&answer->detections[d]));
+        json_array_append_new(list,
+                              json_pack("{s:s, s:o, s:o, s:s}", "head", answer->head, "classes",
+                                        classes, "detections", detections, "text", answer->text));
+    }
+    return list;
+}
+
 static json_t *element_json(enum lego_dtype dtype, const void *data, size_t index)
 {
     double value = element_value(dtype, data, index);
@@ -42,7 +73,10 @@ static json_t *output_json(const struct lego_client_tensor *tensor)
 static json_t *result_json(const struct lego_client_result *result, bool classes, double us)
 {
     json_t *list = json_array();
-    if (classes) {
+    if (result->answer_count > 0) {
+        json_decref(list);
+        list = answers_json(result);
+    } else if (classes) {
         for (uint32_t i = 0; i < result->class_count; i++)
             json_array_append_new(list, class_json(&result->classes[i]));
     } else {
@@ -52,7 +86,11 @@ static json_t *result_json(const struct lego_client_result *result, bool classes
     return json_pack("{s:s, s:s, s:f, s:f, s:f, s:f, s:o}", "model", result->model, "version",
                      result->version, "us", us, "queue_us", (double)result->queue_ns * 1e-3,
                      "decode_us", (double)result->decode_ns * 1e-3, "compute_us",
-                     (double)result->compute_ns * 1e-3, classes ? "classes" : "outputs", list);
+                     (double)result->compute_ns * 1e-3,
+                     result->answer_count ? "answers"
+                     : classes            ? "classes"
+                                          : "outputs",
+                     list);
 }
 
 static void print_tensor(const struct lego_client_tensor *tensor)
@@ -68,6 +106,24 @@ static void print_tensor(const struct lego_client_tensor *tensor)
     printf(elems > SHOWN_ELEMS ? " ...\n" : "\n");
 }
 
+static void print_answers(const struct lego_client_result *result)
+{
+    for (uint32_t i = 0; i < result->answer_count; i++) {
+        const struct lego_client_answer *answer = &result->answers[i];
+        for (uint32_t c = 0; c < answer->class_count; c++)
+            printf("%10.6f  %5u  %s\n", (double)answer->classes[c].score, answer->classes[c].index,
+                   answer->classes[c].label);
+        for (uint32_t d = 0; d < answer->detection_count; d++) {
+            const struct lego_client_detection *found = &answer->detections[d];
+            printf("%10.6f  %5u  %s  box %.1f %.1f %.1f %.1f\n", (double)found->score, found->index,
+                   found->label, (double)found->left, (double)found->top, (double)found->right,
+                   (double)found->bottom);
+        }
+        if (answer->kind == LEGO_CLIENT_TEXT)
+            printf("%10.6f  %s\n", (double)answer->text_score, answer->text);
+    }
+}
+
 static int print_text(const struct lego_client_result *result, bool classes, double us)
 {
     for (uint32_t i = 0; classes && i < result->class_count; i++)
@@ -75,6 +131,7 @@ static int print_text(const struct lego_client_result *result, bool classes, dou
                result->classes[i].label);
     for (uint32_t i = 0; !classes && i < result->output_count; i++)
         print_tensor(&result->outputs[i]);
+    print_answers(result);
     printf("%s version %s: %.2f ms (in the agent: queue %.3f, decode %.3f, compute %.3f)\n",
            result->model, result->version, us * 1e-3, (double)result->queue_ns * 1e-6,
            (double)result->decode_ns * 1e-6, (double)result->compute_ns * 1e-6);
@@ -115,6 +172,7 @@ int infer_print_line(const char *path, uint64_t frame, const struct lego_client_
         printf("%s %s (%u) %.3f", i ? "," : ":", result->classes[i].label, result->classes[i].index,
                (double)result->classes[i].score);
     printf("\n");
+    print_answers(result);
     for (uint32_t i = 0; !classes && i < result->output_count; i++)
         print_tensor(&result->outputs[i]);
     return cli_finish(INFER_COMMAND, CLI_DONE);
