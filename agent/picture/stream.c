@@ -28,7 +28,7 @@ struct picture_stream {
     const char *name;
     uint8_t *data;
     size_t bytes, capacity;
-    uint64_t number; /* of the frame that is read, from 0 */
+    uint64_t number; /* of frames that were read */
     bool jpeg;
     struct picture_frame y4m; /* of every frame */
 };
@@ -38,7 +38,7 @@ static int fail(struct picture_stream *stream, int status, const char *what, str
     if (ferror(stream->file))
         return lego_fail_errno(diag, errno, "%s", stream->name);
     return lego_fail(diag, status, "%s: frame %llu %s", stream->name,
-                     (unsigned long long)stream->number, what);
+                     (unsigned long long)stream->number + 1, what);
 }
 
 /* ---- YUV4MPEG2 ---- */

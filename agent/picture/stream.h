@@ -16,7 +16,7 @@ int picture_stream_open(const char *path, struct picture_stream **ret_stream,
                         struct lego_diag *diag);
 
 /* The next frame, whose data stay until the next call; at the end `*ret_end` is set and no frame.
- * E_FORMAT: cut short or broken, with the number of the frame. */
+ * E_FORMAT: cut short or broken, with the number of the frame, from 1. */
 int picture_stream_next(struct picture_stream *stream, struct picture_frame *ret_frame,
                         bool *ret_end, struct lego_diag *diag);
 

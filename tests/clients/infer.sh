@@ -73,7 +73,7 @@ lines 2 '^{"source":"-","frame":[12],'
 head -c 8000 "$work/s.y4m" >"$work/short.y4m"
 run 1 "$work/short.y4m"
 lines 1 'short.y4m 1: '
-grep -q 'frame 1 is cut short' "$work/err" || fail "the frame is not named"
+grep -q 'frame 2 is cut short' "$work/err" || fail "the frame is not named"
 printf 'YUV4MPEG2 W64 H48 C444\nFRAME\n' >"$work/c444.y4m"
 run 1 "$work/c444.y4m"
 grep -q "chroma '444' is not read" "$work/err" || fail "the chroma is not named"
@@ -88,10 +88,10 @@ is_png "$work/drawn/s.mjpeg-000003.png"
 head -c 1300 "$work/s.mjpeg" >"$work/short.mjpeg"
 run 1 "$work/short.mjpeg"
 lines 1 '/short.mjpeg 1: '
-grep -q 'frame 1 is cut short' "$work/err" || fail "the frame is not named"
+grep -q 'frame 2 is cut short' "$work/err" || fail "the frame is not named"
 { cat "$jpegs/grey.jpg" && echo more; } >"$work/more.mjpeg"
 run 1 "$work/more.mjpeg"
-grep -q 'frame 1 does not begin as a JPEG picture' "$work/err" || fail "the frame is not named"
+grep -q 'frame 2 does not begin as a JPEG picture' "$work/err" || fail "the frame is not named"
 
 # A folder that is watched: what is there, then what comes.
 run 1 "$work/s.y4m" --watch
