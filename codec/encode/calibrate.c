@@ -7,7 +7,7 @@
 
 static void note_use(struct calibration *c, int32_t value, uint32_t node)
 {
-    if (value >= 0)
+    if (value >= 0 && c->values[value].last_use < node)
         c->values[value].last_use = node;
 }
 
@@ -56,6 +56,40 @@ static uint32_t find_weight(const struct calibration *c, const struct lego_node 
     return NO_LAYER;
 }
 
+/* The node that makes a value, NULL: none does. */
+static const struct lego_node *producer(const struct lego_graph *graph, int32_t value)
+{
+    for (uint32_t n = 0; n < graph->node_count; n++)
+        for (uint32_t i = 0; i < graph->nodes[n].output_count; i++)
+            if (graph->nodes[n].outputs[i] == value)
+                return &graph->nodes[n];
+    return NULL;
+}
+
+/* The [1][columns][places] that a layer's one input column is the mean of over the places. */
+static int32_t find_pooled(const struct calibration *c, const struct layer *l)
+{
+    const struct lego_graph *graph = c->graph;
+    const struct lego_node *node = producer(graph, graph->nodes[l->node].inputs[0]);
+
+    while (node &&
+           (node->op == LEGO_OP_Flatten || node->op == LEGO_OP_Reshape ||
+            node->op == LEGO_OP_Squeeze || node->op == LEGO_OP_Identity) &&
+           c->values[node->outputs[0]].bytes == l->columns * sizeof(float))
+        node = producer(graph, node->inputs[0]);
+    if (!node || l->positions != 1 || l->groups != 1 || l->taps != 1 ||
+        (node->op != LEGO_OP_GlobalAveragePool && node->op != LEGO_OP_AveragePool &&
+         node->op != LEGO_OP_ReduceMean))
+        return -1;
+    const struct lego_value *from = &graph->values[node->inputs[0]];
+    const size_t bytes = l->columns * sizeof(float);
+    return from->shape.rank >= 3 && from->shape.dim[0] == 1 &&
+                   from->shape.dim[1] == (int64_t)l->columns && from->tensor < 0 &&
+                   from->dtype == LEGO_DTYPE_FLOAT32 && c->values[node->outputs[0]].bytes == bytes
+               ? node->inputs[0]
+               : -1;
+}
+
 static int create_layer(struct calibration *c, const struct lego_graph *original,
                         struct cal_layer *layer)
 {
@@ -100,6 +134,8 @@ static int find_layers(struct calibration *c, const struct lego_graph *original,
             !layer_describe(graph, n, &c->weights[weight], weight, &layer->layer))
             continue;
         c->layer_of[n] = c->layer_count;
+        layer->pooled = find_pooled(c, &layer->layer);
+        note_use(c, layer->pooled, n);
         c->public_layers[c->layer_count++] = layer->layer;
         if (create_layer(c, original, layer) != LEGO_OK)
             return lego_fail(diag, LEGO_E_NOMEM, "out of memory for layer '%s'",
@@ -138,7 +174,8 @@ int calibrate_create(const struct lego_package *package, const struct encode_wei
     c->seed = options->seed;
     c->without = options->without;
     c->images = examples->count;
-    c->adapts = examples->synthetic && !(c->without & ENCODE_WITHOUT(ADAPTATION));
+    c->synthetic = examples->synthetic;
+    c->adapts = c->synthetic && !(c->without & ENCODE_WITHOUT(ADAPTATION));
     status = lego_graph_specialise(package->graph, examples->shapes, &c->graph, diag);
     if (status == LEGO_OK) {
         c->values = calloc(c->graph->value_count + 1, sizeof(*c->values));
@@ -216,16 +253,18 @@ bool cal_node_differs(const struct calibration *c, uint32_t node)
     return false;
 }
 
-/* The teacher's and the student's pass through a layer, the latter after its weights are known. */
+/* The teacher's and the student's pass through a layer, the latter after its weights are known; one
+ * buffer is first the teacher's product, then the student's, then the student's output. */
 static int walk_layer(struct calibration *c, struct cal_layer *layer, calibrate_quantise quantise,
                       void *context, struct lego_diag *diag)
 {
     const size_t elems = cal_layer_elems(&layer->layer);
     const int32_t output = c->graph->nodes[layer->layer.node].outputs[0];
     float *z = malloc(elems * c->images * sizeof(float));
-    int status = z ? cal_allocate(c, output, false, diag)
-                   : lego_fail(diag, LEGO_E_NOMEM, "out of memory for a layer's output");
+    int status = z ? LEGO_OK : lego_fail(diag, LEGO_E_NOMEM, "out of memory for a layer's output");
 
+    if (status == LEGO_OK && !c->alone)
+        status = cal_allocate(c, output, false, diag);
     if (status == LEGO_OK && !c->alone)
         status = cal_linear(c, layer, false, z, diag);
     if (status == LEGO_OK && !c->alone) {
@@ -235,14 +274,17 @@ static int walk_layer(struct calibration *c, struct cal_layer *layer, calibrate_
     }
     if (status == LEGO_OK)
         status = cal_quantise_layer(c, layer, c->alone ? NULL : z, quantise, context, diag);
-    if (status == LEGO_OK && !c->alone)
-        status = cal_allocate(c, output, true, diag);
     if (status == LEGO_OK)
         status = cal_linear(c, layer, true, z, diag);
-    if (status == LEGO_OK)
-        cal_finish(c, layer, true, z);
-    free(z);
-    return status;
+    if (status != LEGO_OK) {
+        free(z);
+        return status;
+    }
+    c->values[output].student = (char *)z;
+    if (c->alone)
+        c->values[output].teacher = (char *)z;
+    cal_finish(c, layer, true, z);
+    return LEGO_OK;
 }
 
 static int walk_node(struct calibration *c, uint32_t n, struct lego_diag *diag)

@@ -26,6 +26,7 @@ struct calibrate_stats {
     const double *tx;     /* [rows][columns] cross moment of targets and inputs, means removed */
     const double *mean_t; /* [rows] of the targets */
     uint32_t without;     /* steps that are left out, ENCODE_WITHOUT(..) */
+    bool pooled;          /* inputs are means over places, whose moment h has been blended in */
     bool moved;           /* the student's inputs or targets differ from the teacher's */
 };
 
@@ -55,6 +56,16 @@ void calibrate_destroy(struct calibration *calibration);
 /* The layers, in the order of the walk, and how many examples there are. */
 const struct layer *calibrate_layers(const struct calibration *calibration, uint32_t *ret_count);
 uint32_t calibrate_images(const struct calibration *calibration);
+
+/*
+ * Changes synthetic examples so that the network's layers see the statistics that their
+ * BatchNormalizations had learnt (calibrate_match.h), in so many steps. Before the first walk.
+ * ret_matched: false, and nothing is changed, where there are none to match, where gradients do not
+ * go through an operator before them, or where it would take too long. LEGO_E_NOMEM, what
+ * evaluation says.
+ */
+int calibrate_match(struct calibration *calibration, uint32_t steps, bool *ret_matched,
+                    struct lego_diag *diag);
 
 /* Layers that have no BatchNormalization to be adapted by, where the examples are synthetic. */
 uint32_t calibrate_unadapted(const struct calibration *calibration);

@@ -29,15 +29,17 @@ struct cal_layer {
     /* [samples][rows] the teacher's z and, where the layer mends its residual's error, that
        residual: what later walks want of the teacher. NULL: not kept. */
     float *targets, *residuals;
-    bool moved; /* its inputs differ between teacher and student, as the first walk shows */
-    bool mends; /* so does its residual */
+    int32_t pooled; /* value whose mean over its places its input is, -1: no such */
+    bool moved;     /* its inputs differ between teacher and student, as the first walk shows */
+    bool mends;     /* so does its residual */
 };
 
 struct calibration {
     struct lego_graph *graph; /* closed for one example */
     const struct encode_weight *weights;
     struct encode_workers *workers;
-    uint32_t images;
+    uint32_t images; /* at present: all, or a batch of them from `first` on (cal_take) */
+    uint32_t first;
     uint64_t seed;
     struct cal_value *values; /* [graph->value_count] */
     struct cal_layer *layers; /* [layer_count], with `layer` first in each */
@@ -45,6 +47,7 @@ struct calibration {
     uint32_t layer_count;
     uint32_t *layer_of; /* [graph->node_count], NO_LAYER */
     uint32_t without;   /* steps that are left out, ENCODE_WITHOUT(..) */
+    bool synthetic;     /* the examples are drawn */
     bool adapts;        /* BatchNorms are adapted to the examples */
     bool adapted;       /* ratio and offset are known */
     bool keeps_targets; /* the first walk keeps what the later ones want of the teacher */
@@ -56,6 +59,10 @@ struct calibration {
 
 /* Reads the examples into the graph inputs' teacher buffers. */
 int cal_draw(struct calibration *c, const struct encode_examples *examples, struct lego_diag *diag);
+
+/* Makes `count` examples from number `first` on all that there are, as the graph's inputs see it.
+ */
+void cal_take(struct calibration *c, uint32_t first, uint32_t count);
 
 /* Allocates a value for all examples; `student`: the student's own. LEGO_E_NOMEM with a diag. */
 int cal_allocate(struct calibration *c, int32_t value, bool student, struct lego_diag *diag);
@@ -79,7 +86,7 @@ int cal_run_node(struct calibration *c, uint32_t node, bool student, struct lego
 int cal_linear(struct calibration *c, const struct cal_layer *layer, bool student, float *z,
                struct lego_diag *diag);
 
-/* From z to the layer's output: ratio, offset, residual, activation. */
+/* From z to the layer's output, which may be z itself: ratio, offset, residual, activation. */
 void cal_finish(struct calibration *c, const struct cal_layer *layer, bool student, const float *z);
 
 /* The ratio and offset that give the teacher's output the statistics that BatchNormalization had
@@ -105,5 +112,7 @@ static inline size_t cal_layer_elems(const struct layer *layer)
 
 /* [rows][columns] -> [group][column][group_rows]. */
 void cal_transpose(const struct layer *layer, const float *weights, float *ret_transposed);
+/* And back. */
+void cal_transpose_back(const struct layer *layer, const float *transposed, float *ret_weights);
 
 #endif

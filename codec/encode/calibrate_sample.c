@@ -4,12 +4,14 @@
 #include "codec/encode/linear.h"
 #include "codec/encode/random.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define CENTRED      16
 #define SAMPLES      8192                /* of a layer's input, that its statistics are made of */
 #define LEAST        16                  /* of them, from each example */
+#define POOLED       0.9                 /* of the moment, that is of what was pooled */
 #define TARGET_BYTES ((size_t)256 << 20) /* that the teacher's targets may take between walks */
 
 /* How many samples of a layer each example gives. */
@@ -263,8 +265,79 @@ static int measure(struct calibration *c, struct cal_layer *layer, const float *
     return status;
 }
 
-/* [group][column][group_rows] -> [rows][columns]. */
-static void transpose_back(const struct layer *l, const float *transposed, float *ret_weights)
+/* Places of what is pooled, as samples: [count][columns]. */
+struct unpooling {
+    const struct calibration *c;
+    const struct cal_value *value;
+    size_t columns, places, per_image;
+    float *x;
+};
+
+static void unpool_example(void *context, size_t image)
+{
+    const struct unpooling *u = context;
+    const float *from = (const float *)(u->value->student + image * u->value->bytes);
+    float *x = u->x + image * u->per_image * u->columns;
+
+    for (size_t i = 0; i < u->per_image; i++)
+        for (size_t k = 0; k < u->columns; k++)
+            x[i * u->columns + k] = from[k * u->places + i * u->places / u->per_image];
+}
+
+static double trace_of(const double *h, size_t n)
+{
+    double sum = 0;
+
+    for (size_t i = 0; i < n; i++)
+        sum += h[i * n + i];
+    return sum;
+}
+
+/*
+ * A moment of pooled features has a rank of no more than the examples, so that errors in most
+ * directions would look free. The moment of the features before they are pooled, scaled to the same
+ * trace, knows the others. The cross moment moves with it, as if the targets were of such inputs:
+ * what the weights are pulled to stays.
+ */
+static int blend_pooled(const struct calibration *c, const struct cal_layer *layer,
+                        struct statistics *st)
+{
+    const size_t n = layer->layer.columns, rows = layer->layer.rows;
+    const struct cal_value *value = &c->values[layer->pooled];
+    struct unpooling u = {
+        .c = c, .value = value, .columns = n, .places = value->bytes / sizeof(float) / n};
+
+    u.per_image = lego_min_size(u.places, SAMPLES / c->images > 1 ? SAMPLES / c->images : 1);
+    const size_t count = u.per_image * c->images;
+    double *moment = malloc(n * n * sizeof(*moment)), *means = malloc(n * sizeof(*means));
+    int status = LEGO_E_NOMEM;
+
+    u.x = malloc(count * n * sizeof(*u.x));
+    if (moment && means && u.x) {
+        struct centring centring = {.x = u.x, .samples = count, .n = n, .means = means};
+
+        encode_workers_run(c->workers, c->images, unpool_example, &u);
+        encode_workers_run(c->workers, lego_div_up(n, CENTRED), centre_columns, &centring);
+        status = linear_moment(u.x, count, n, c->workers, moment);
+    }
+    if (status == LEGO_OK) {
+        const double scale = trace_of(st->h, n) / fmax(trace_of(moment, n), 1e-30);
+
+        for (size_t i = 0; i < n * n; i++) {
+            moment[i] = POOLED * (scale * moment[i] - st->h[i]);
+            st->h[i] += moment[i];
+        }
+        status = linear_product(st->weights, moment, rows, n, c->workers, st->cross);
+    }
+    for (size_t i = 0; status == LEGO_OK && i < rows * n; i++)
+        st->tx[i] += st->cross[i];
+    free(moment);
+    free(means);
+    free(u.x);
+    return status;
+}
+
+void cal_transpose_back(const struct layer *l, const float *transposed, float *ret_weights)
 {
     for (uint32_t row = 0; row < l->rows; row++) {
         const uint32_t group = row / l->group_rows, r = row % l->group_rows;
@@ -299,10 +372,14 @@ int cal_quantise_layer(struct calibration *c, struct cal_layer *layer, const flo
                                               .tx = st.tx,
                                               .mean_t = st.mean_t,
                                               .without = c->without,
+                                              .pooled = layer->pooled >= 0,
                                               .moved = layer->moved};
 
-        transpose_back(l, layer->teacher_t, st.weights);
-        status = quantise(context, &stats, quantised, bias, diag);
+        cal_transpose_back(l, layer->teacher_t, st.weights);
+        if (layer->pooled >= 0 && blend_pooled(c, layer, &st) != LEGO_OK)
+            status = lego_fail(diag, LEGO_E_NOMEM, "out of memory for a layer's moments");
+        else
+            status = quantise(context, &stats, quantised, bias, diag);
     }
     /* Without the sequence the student goes on as the teacher, and no later layer sees this one. */
     if (status == LEGO_OK && !(c->without & ENCODE_WITHOUT(SEQUENCE))) {

@@ -7,8 +7,9 @@
 
 #define PERTURBATION 0.3 /* of the weights' deviation */
 #define MEMORY_BYTES ((uint64_t)512 << 20)
-#define MAX_IMAGES   32
-#define MIN_IMAGES   4
+#define MAX_IMAGES   32 /* where they fit the memory at once */
+#define MIN_IMAGES   16 /* in several batches where not */
+#define LEAST_BATCH  4  /* whose outputs are centred together */
 
 /* Runs the teacher through the whole graph, keeping every value. */
 static int run_teacher(struct calibration *c, struct lego_diag *diag)
@@ -44,6 +45,11 @@ static int run_teacher(struct calibration *c, struct lego_diag *diag)
     }
     return status;
 }
+
+/* What a layer's perturbation changes, squared: its own outputs, and the network's. */
+struct sense {
+    double energy, change;
+};
 
 /* One layer's change, centred per row: adds it to the student's output; its energy. */
 static double add_change(const struct calibration *c, const struct cal_layer *layer,
@@ -146,7 +152,8 @@ static double logit_change(const struct calibration *c)
     return total / c->images;
 }
 
-static int sense_layer(struct calibration *c, struct cal_layer *layer, double *ret_sensitivity,
+/* Adds what a changed layer's outputs and the network's change by. */
+static int sense_layer(struct calibration *c, struct cal_layer *layer, struct sense *sense,
                        struct lego_diag *diag)
 {
     const struct layer *l = &layer->layer;
@@ -154,7 +161,6 @@ static int sense_layer(struct calibration *c, struct cal_layer *layer, double *r
     float *teacher_z = malloc(elems * sizeof(float)), *z = malloc(elems * sizeof(float));
     float *perturbed = malloc((size_t)l->rows * l->columns * sizeof(float));
     const int32_t output = c->graph->nodes[l->node].outputs[0];
-    double energy = 0;
     int status = LEGO_E_NOMEM;
 
     if (teacher_z && z && perturbed) {
@@ -166,7 +172,7 @@ static int sense_layer(struct calibration *c, struct cal_layer *layer, double *r
         layer->student_t = NULL;
     }
     if (status == LEGO_OK) {
-        energy = add_change(c, layer, teacher_z, z);
+        sense->energy += add_change(c, layer, teacher_z, z);
         status = cal_allocate(c, output, true, diag);
     }
     if (status == LEGO_OK) {
@@ -174,7 +180,7 @@ static int sense_layer(struct calibration *c, struct cal_layer *layer, double *r
         status = run_changed(c, l->node + 1, diag);
     }
     if (status == LEGO_OK)
-        *ret_sensitivity = fmax(logit_change(c), 1e-20) / fmax(energy, 1e-20);
+        sense->change += logit_change(c);
     for (uint32_t v = 0; v < c->graph->value_count; v++)
         cal_free_student(c, (int32_t)v);
     free(teacher_z);
@@ -184,35 +190,49 @@ static int sense_layer(struct calibration *c, struct cal_layer *layer, double *r
 }
 
 /* How many examples all values of the teacher may be kept for. */
-static uint32_t choose_images(const struct calibration *c)
+static uint32_t choose_batch(const struct calibration *c)
 {
     uint64_t bytes = 1;
 
     for (uint32_t v = 0; v < c->graph->value_count; v++)
         bytes += c->values[v].bytes;
     const uint64_t images = MEMORY_BYTES / (2 * bytes);
-    const uint64_t bounded = images > MAX_IMAGES   ? MAX_IMAGES
-                             : images < MIN_IMAGES ? MIN_IMAGES
-                                                   : images;
+    const uint64_t bounded = images > MAX_IMAGES    ? MAX_IMAGES
+                             : images < LEAST_BATCH ? LEAST_BATCH
+                                                    : images;
     return bounded < c->images ? (uint32_t)bounded : c->images;
+}
+
+static int sense_batch(struct calibration *c, struct sense *senses, struct lego_diag *diag)
+{
+    int status = run_teacher(c, diag);
+
+    for (uint32_t i = 0; status == LEGO_OK && i < c->layer_count; i++)
+        status = sense_layer(c, &c->layers[i], &senses[i], diag);
+    return status;
 }
 
 int calibrate_sensitivity(struct calibration *c, double *ret_sensitivity, struct lego_diag *diag)
 {
-    const uint32_t all = c->images;
+    const uint32_t all = c->images, batch = choose_batch(c);
+    struct sense *senses = calloc(c->layer_count + 1, sizeof(*senses));
     double logs = 0;
-    int status;
+    int status = senses ? LEGO_OK : lego_fail(diag, LEGO_E_NOMEM, "out of memory");
 
-    c->images = choose_images(c);
-    status = run_teacher(c, diag);
+    for (uint32_t first = 0; status == LEGO_OK && first + batch <= all; first += batch) {
+        if (first > 0 && first + batch > MIN_IMAGES)
+            break;
+        cal_take(c, first, batch);
+        status = sense_batch(c, senses, diag);
+    }
+    cal_take(c, 0, all);
     for (uint32_t i = 0; status == LEGO_OK && i < c->layer_count; i++) {
-        status = sense_layer(c, &c->layers[i], &ret_sensitivity[i], diag);
-        if (status == LEGO_OK)
-            logs += portable_log(ret_sensitivity[i]);
+        ret_sensitivity[i] = fmax(senses[i].change, 1e-20) / fmax(senses[i].energy, 1e-20);
+        logs += portable_log(ret_sensitivity[i]);
     }
     const double mean = c->layer_count > 0 ? portable_exp(logs / c->layer_count) : 1;
     for (uint32_t i = 0; status == LEGO_OK && i < c->layer_count; i++)
         ret_sensitivity[i] /= mean;
-    c->images = all;
+    free(senses);
     return status;
 }

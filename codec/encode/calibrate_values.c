@@ -21,6 +21,17 @@ int cal_allocate(struct calibration *c, int32_t value, bool student, struct lego
     return LEGO_OK;
 }
 
+void cal_take(struct calibration *c, uint32_t first, uint32_t count)
+{
+    for (uint32_t i = 0; i < c->graph->input_count; i++) {
+        struct cal_value *v = &c->values[c->graph->inputs[i]];
+
+        v->teacher = v->student = v->teacher - c->first * v->bytes + first * v->bytes;
+    }
+    c->first = first;
+    c->images = count;
+}
+
 void cal_free_student(struct calibration *c, int32_t value)
 {
     struct cal_value *v = &c->values[value];

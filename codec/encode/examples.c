@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EXAMPLE_BYTES ((uint64_t)640 << 20) /* of the largest value of all examples, times 8 */
+#define EXAMPLE_BYTES ((uint64_t)512 << 20) /* of the largest value of all examples */
 #define PICTURE_SIDE  16                    /* what is smaller is no picture */
 #define CORRELATION   0.8                   /* of neighbours in noise */
 
@@ -73,7 +73,7 @@ uint32_t encode_examples_wanted(const struct lego_package *package, uint32_t mos
         if (package->graph->values[v].tensor < 0 && bytes > largest)
             largest = bytes;
     }
-    const uint64_t count = EXAMPLE_BYTES / 8 / largest;
+    const uint64_t count = EXAMPLE_BYTES / largest;
     return count > most ? most : count < 8 ? 8 : (uint32_t)count;
 }
 

@@ -7,11 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RIDGE        0.1 /* of the mean moment, where the targets pull at the weights */
-#define RIDGE_LAST   0.3
-#define DAMPING      0.01 /* of the mean moment, in the factor that feeds errors on */
-#define DAMPING_LAST 0.05
-#define DESCENTS     1 /* times that all bricks are chosen again */
+#define RIDGE          0.1 /* of the mean moment, where the targets pull at the weights */
+#define RIDGE_LAST     0.3
+#define DAMPING        0.01 /* of the mean moment, in the factor that feeds errors on */
+#define DAMPING_LAST   0.05
+#define DAMPING_POOLED 0.3 /* where the moment is mostly of other inputs, those before a pool */
+#define DESCENTS       1   /* times that all bricks are chosen again */
 
 /* One layer's work: what is the same for all formats. */
 struct work {
@@ -161,6 +162,13 @@ static int make_order(const struct work *w, uint32_t group, bool blocks, uint32_
     return LEGO_OK;
 }
 
+static double damping_of(const struct work *w)
+{
+    if (w->stats->pooled)
+        return DAMPING_POOLED;
+    return w->layer->edge ? DAMPING_LAST : DAMPING;
+}
+
 static int factor_group(struct work *w, uint32_t group, int kind)
 {
     const size_t n = w->columns;
@@ -178,7 +186,7 @@ static int factor_group(struct work *w, uint32_t group, int kind)
         return LEGO_OK;
     }
     const double *h = w->stats->h + group * n * n;
-    const double damping = (w->layer->edge ? DAMPING_LAST : DAMPING) * mean_diagonal(h, n);
+    const double damping = damping_of(w) * mean_diagonal(h, n);
     for (size_t i = 0; i < n * n; i++)
         ordered[i] = (float)(h[order[i / n] * n + order[i % n]] + (i % (n + 1) ? 0 : damping));
     status = linear_inverse_factor(h, order, n, damping, w->fit->workers, u);

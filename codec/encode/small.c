@@ -57,9 +57,11 @@ static void forget(struct small_layer *layer)
 {
     free(layer->levels);
     free(layer->codes);
+    free(layer->row_scales);
     free(layer->decoded);
     layer->levels = NULL;
     layer->codes = NULL;
+    layer->row_scales = NULL;
     layer->decoded = NULL;
 }
 
@@ -127,6 +129,13 @@ static int quantise(void *context, const struct calibrate_stats *stats, float *r
     return LEGO_OK;
 }
 
+static uint64_t scale_bytes(const struct lego_coded *coded)
+{
+    const uint64_t bits = coded->scale_kind == LEGO_SCALE_ROW ? 16 : 5;
+
+    return (coded->rows * bits + 7) / 8;
+}
+
 /* Makes the tensors coded; returns the bytes that this takes. */
 static int store(struct small *s, uint64_t *ret_bytes, struct lego_diag *diag)
 {
@@ -144,6 +153,7 @@ static int store(struct small *s, uint64_t *ret_bytes, struct lego_diag *diag)
                                            .step = from->step,
                                            .levels = from->levels,
                                            .row_codes = from->codes,
+                                           .row_scales = from->uneven ? from->row_scales : NULL,
                                            .rotation = from->rotation};
     }
     if (layers)
@@ -152,7 +162,7 @@ static int store(struct small *s, uint64_t *ret_bytes, struct lego_diag *diag)
         lego_fail(diag, status, "out of memory for %u layers", s->weight_count);
     for (uint32_t i = 0; status == LEGO_OK && i < s->weight_count; i++)
         bytes += graph->tensors[s->weights[i].tensor].coded->trellis->stream_bytes + LAYER_BYTES +
-                 (s->weights[i].rows * 5 + 7) / 8;
+                 scale_bytes(graph->tensors[s->weights[i].tensor].coded);
     bytes += 4 * (uint64_t)s->package->trellis_table_count;
     for (uint32_t i = 0; i < s->package->rotation_count; i++) {
         const uint64_t taps = s->package->rotations[i].taps;
@@ -339,8 +349,7 @@ static void describe(const struct small *s, struct encode_report *report)
         snprintf(entry->format, sizeof(entry->format), "trellis%s",
                  s->layers[i].rotation ? ", rotated" : "");
         entry->weights = (uint64_t)coded->rows * coded->columns;
-        entry->bytes =
-            coded->trellis->stream_bytes + ((uint64_t)coded->rows * 5 + 7) / 8 + sizeof(float);
+        entry->bytes = coded->trellis->stream_bytes + scale_bytes(coded) + sizeof(float);
         entry->bits_per_weight = 8.0 * (double)entry->bytes / (double)entry->weights;
         tensor.coded = coded;
         if (dense && lego_coded_decode(&tensor, dense, entry->weights, NULL) == LEGO_OK) {

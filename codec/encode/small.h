@@ -20,9 +20,11 @@ struct small_layer {
     float *rotation_matrix;               /* [taps][taps] of it */
     uint32_t tile_rows;
     float step;
-    int8_t *levels; /* [rows][columns]; NULL: not yet in this walk */
-    uint8_t *codes; /* [rows] */
-    float *decoded; /* [rows][columns] as a reader decodes them */
+    int8_t *levels;       /* [rows][columns]; NULL: not yet in this walk */
+    uint8_t *codes;       /* [rows] of scales times `step` */
+    uint16_t *row_scales; /* [rows] fp16 in place of both, where `uneven` */
+    bool uneven;          /* no one step suits all rows */
+    float *decoded;       /* [rows][columns] as a reader decodes them */
     double bits;
 };
 

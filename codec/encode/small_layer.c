@@ -8,9 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RIDGE_LAST   0.3  /* of the mean moment, where the targets pull at the weights */
-#define DAMPING      0.01 /* of the mean moment, in the factor that feeds errors on */
-#define DAMPING_LAST 0.05
+#define RIDGE_LAST     0.3  /* of the mean moment, where the targets pull at the weights */
+#define DAMPING        0.01 /* of the mean moment, in the factor that feeds errors on */
+#define DAMPING_LAST   0.05
+#define DAMPING_POOLED 0.3 /* where the moment is mostly of other inputs, those before a pool */
+#define LEAST_STEP     0x1p-14f /* the least that fp16 holds with all its bits */
 
 struct work {
     const struct small_settings *settings;
@@ -117,6 +119,13 @@ static int by_key(const void *a, const void *b)
     return x->column < y->column ? -1 : x->column > y->column;
 }
 
+static double damping_of(const struct work *w)
+{
+    if (w->stats && w->stats->pooled)
+        return DAMPING_POOLED;
+    return w->layer->last ? DAMPING_LAST : DAMPING;
+}
+
 /* Columns by falling moment, and the factor that feeds errors on in that order. */
 static int factor(struct work *w)
 {
@@ -141,7 +150,7 @@ static int factor(struct work *w)
     free(keys);
     for (size_t g = 0; status == LEGO_OK && g < w->groups; g++) {
         const double *h = w->h + g * n * n;
-        const double damping = (w->layer->last ? DAMPING_LAST : DAMPING) * mean_diagonal(h, n);
+        const double damping = damping_of(w) * mean_diagonal(h, n);
         status =
             linear_inverse_factor(h, w->order, n, damping, w->settings->workers, w->u + g * n * n);
         if (status == LEGO_OK && !calibrate_takes(w->stats, ENCODE_STEP_FEEDBACK))
@@ -183,6 +192,20 @@ static int work_open(struct work *w)
     return status;
 }
 
+/* Takes the nearest scale that can be stored; returns what the row is to be multiplied by. */
+static float scale_row(struct small_layer *layer, uint32_t row, double scale)
+{
+    if (!layer->uneven) {
+        layer->codes[row] = trellis_scale_code(scale);
+        return lego_log_scale[layer->codes[row]];
+    }
+    const float step = lego_half_to_float(layer->row_scales[row]);
+    const double bounded =
+        fmin(fmax(scale, (double)lego_log_scale[0]), (double)lego_log_scale[LEGO_LOG_SCALES - 1]);
+    layer->row_scales[row] = lego_half_from_float((float)((double)step * bounded));
+    return lego_half_to_float(layer->row_scales[row]) / step;
+}
+
 /* From levels' worth to what a reader decodes, with the scales that least squares against the
  * targets give the rows. */
 static int finish(const struct work *w)
@@ -203,9 +226,9 @@ static int finish(const struct work *w)
     for (uint32_t r = 0; status == LEGO_OK && r < w->rows; r++) {
         float *row = layer->decoded + r * n;
 
-        layer->codes[r] = trellis_scale_code(square[r] > 0 ? along[r] / square[r] : 1);
+        const float scale = scale_row(layer, r, square[r] > 0 ? along[r] / square[r] : 1);
         for (size_t i = 0; i < n; i++)
-            row[i] *= lego_log_scale[layer->codes[r]];
+            row[i] *= scale;
         for (size_t i = 0; layer->rotation && i < n; i += layer->rotation->taps)
             rotate_floats(layer, row + i, true);
     }
@@ -254,6 +277,34 @@ static int correct_bias(const struct work *w, float *ret_bias)
     return LEGO_OK;
 }
 
+/*
+ * One step for all rows is what the price asks for. Rows that its levels do not reach, as where a
+ * folded BatchNormalization has made rows a hundred times others, get wider ones of their own, and
+ * so each row has one.
+ */
+static void choose_steps(const struct work *w, struct trellis_problem *problem, float *steps)
+{
+    struct small_layer *layer = w->layer;
+
+    problem->step = (float)trellis_step(problem, w->settings->gain);
+    layer->uneven = false;
+    for (uint32_t r = 0; r < w->rows; r++) {
+        float largest = 0;
+
+        for (size_t i = 0; i < w->columns; i++) {
+            const float size = fabsf(w->target[r * (size_t)w->columns + i]);
+            largest = size > largest ? size : largest;
+        }
+        const float least = (float)trellis_least_step(problem, (double)largest);
+        layer->uneven = layer->uneven || least > problem->step;
+        steps[r] = fmaxf(fmaxf(least, problem->step), LEAST_STEP);
+        layer->row_scales[r] = lego_half_from_float(steps[r]);
+        steps[r] = lego_half_to_float(layer->row_scales[r]);
+    }
+    problem->row_steps = layer->uneven ? steps : NULL;
+    layer->step = problem->step;
+}
+
 static int solve(struct work *w)
 {
     struct small_layer *layer = w->layer;
@@ -269,14 +320,17 @@ static int solve(struct work *w)
                                       .most = LEGO_TRELLIS_MAX_LEVEL,
                                       .price = w->settings->price / layer->sensitivity};
 
-    if (!result)
-        return LEGO_E_NOMEM;
-    problem.step = (float)trellis_step(&problem, w->settings->gain);
-    result->levels = layer->levels;
-    result->decoded = layer->decoded;
-    const int status = trellis_solve(&problem, w->settings->workers, result);
-    layer->step = problem.step;
-    layer->bits = result->bits;
+    float *steps = malloc(w->rows * sizeof(*steps));
+    int status = LEGO_E_NOMEM;
+
+    if (result && steps) {
+        choose_steps(w, &problem, steps);
+        result->levels = layer->levels;
+        result->decoded = layer->decoded;
+        status = trellis_solve(&problem, w->settings->workers, result);
+        layer->bits = result->bits;
+    }
+    free(steps);
     free(result);
     return status;
 }
@@ -297,9 +351,10 @@ int small_quantise(const struct small_settings *settings, struct small_layer *la
     if (!layer->levels) {
         layer->levels = malloc(elems);
         layer->codes = malloc(w.rows);
+        layer->row_scales = malloc(w.rows * sizeof(*layer->row_scales));
         layer->decoded = malloc(elems * sizeof(*layer->decoded));
     }
-    if (!layer->levels || !layer->codes || !layer->decoded)
+    if (!layer->levels || !layer->codes || !layer->row_scales || !layer->decoded)
         status = LEGO_E_NOMEM;
     if (status == LEGO_OK)
         status = work_open(&w);

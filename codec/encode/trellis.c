@@ -46,6 +46,11 @@ static uint32_t class_of(const struct trellis_problem *p, uint32_t column)
     return p->rotation ? p->rotation->classes[column % p->rotation->taps] : 0;
 }
 
+static float step_of(const struct trellis_problem *p, uint32_t row)
+{
+    return p->row_steps ? p->row_steps[row] : p->step;
+}
+
 static float diagonal(const struct trellis_problem *p, uint32_t row, uint32_t j)
 {
     size_t n = p->columns, group = p->u ? row / (p->rows / p->groups) : 0;
@@ -59,11 +64,10 @@ struct choice {
     int8_t level[2][2];
 };
 
-static void choose(const struct solver *s, float weight, float importance, uint32_t class,
-                   struct choice *ret_choice)
+static void choose(const struct solver *s, float weight, float step, float importance,
+                   uint32_t class, struct choice *ret_choice)
 {
     const int32_t most = (int32_t)s->problem->most;
-    const float step = s->problem->step;
     const float scaled = weight / (2 * step);
     const int32_t near = fabsf(scaled) < (float)most ? (int32_t)lrintf(scaled)
                          : scaled > 0                ? most
@@ -126,7 +130,7 @@ static void trace(const struct solver *s, const struct paths *paths, uint32_t fi
         const size_t at = (size_t)(first + row) * p->columns + column;
         state = paths->row[row].from[state];
         s->result->levels[at] = (int8_t)level;
-        s->result->decoded[at] = p->step * (float)kern_trellis_value(level, state);
+        s->result->decoded[at] = step_of(p, first + row) * (float)kern_trellis_value(level, state);
         counts->count[class][state & 1][level + LEGO_TRELLIS_MAX_LEVEL]++;
     }
 }
@@ -171,8 +175,8 @@ static void solve_tile(void *context, size_t tile)
             const float inverse = 1.0f / diagonal(p, first + row, j);
             struct choice choice;
 
-            choose(s, s->work[(size_t)(first + row) * p->columns + j], inverse * inverse, class,
-                   &choice);
+            choose(s, s->work[(size_t)(first + row) * p->columns + j], step_of(p, first + row),
+                   inverse * inverse, class, &choice);
             advance(&paths, row, &choice);
         }
         trace(s, &paths, first, rows, j, &s->counts[tile]);
@@ -189,12 +193,14 @@ static void guess_rates(struct solver *s)
 
     for (size_t i = 0; i < (size_t)p->rows * p->columns; i++) {
         const uint32_t class = class_of(p, (uint32_t)(i % p->columns));
-        squares[class] += (double)p->target[i] * (double)p->target[i];
+        const double steps = (double)p->target[i] / (double)step_of(p, (uint32_t)(i / p->columns));
+
+        squares[class] += steps * steps;
         weights[class]++;
     }
     for (uint32_t c = 0; c < classes_of(p); c++) {
         const double deviation = sqrt(squares[c] / fmax(weights[c], 1));
-        const double fall = 1.2 / fmax(deviation / (2 * (double)p->step), 0.3);
+        const double fall = 1.2 / fmax(deviation / 2, 0.3);
         /* sum of exp(-fall |k|), by trellis_log2's exactness: in bits, so that all machines agree
          */
         const double bits = fall * 1.4426950408889634;
@@ -290,21 +296,19 @@ int trellis_solve(const struct trellis_problem *problem, struct encode_workers *
 double trellis_step(const struct trellis_problem *problem, double gain)
 {
     const size_t n = problem->columns;
-    double sum = 0, most = 0;
+    double sum = 0;
 
     for (uint32_t g = 0; problem->u && g < problem->groups; g++)
         for (size_t j = 0; j < n; j++)
             sum -= 2 * trellis_log2((double)problem->u[(g * n + j) * n + j]);
-    for (size_t i = 0; i < (size_t)problem->rows * n; i++) {
-        /* Not fmax: gcc 12's arm64 vectoriser crashes on its reduction. */
-        const double size = fabs((double)problem->target[i]);
-        if (size > most)
-            most = size;
-    }
     const double importance = trellis_exp2(sum / ((double)problem->groups * (double)n));
     const double step = sqrt(6 * problem->price / (0.6931471805599453 * importance));
-    const double least = 0.6 * most / (2.0 * problem->most);
-    return fmax(fmax(gain * step, least), 1e-30);
+    return fmax(gain * step, 1e-30);
+}
+
+double trellis_least_step(const struct trellis_problem *problem, double largest)
+{
+    return 0.6 * largest / (2.0 * problem->most);
 }
 
 uint8_t trellis_scale_code(double scale)

@@ -28,8 +28,9 @@ struct trellis_problem {
     const float *u;        /* [groups][columns][columns], in that order: H^-1 = U^T U; NULL: 1 */
     const struct lego_rotation *rotation; /* gives columns their classes; NULL: one class */
     float step;
-    uint32_t most; /* largest |level|: 1 to LEGO_TRELLIS_MAX_LEVEL */
-    double price;  /* of a bit, in units of squared error over U's squared diagonal */
+    const float *row_steps; /* [rows] in place of `step`; NULL: it is all rows' */
+    uint32_t most;          /* largest |level|: 1 to LEGO_TRELLIS_MAX_LEVEL */
+    double price;           /* of a bit, in units of squared error over U's squared diagonal */
 };
 
 struct trellis_result {
@@ -44,6 +45,11 @@ struct trellis_result {
  * The step for a price (METHOD: step D): `gain` is .65 to .9, u as in the problem. With U NULL: 1.
  */
 double trellis_step(const struct trellis_problem *problem, double gain);
+
+/*
+ * The least step with which the levels reach weights of this size, or nearly.
+ */
+double trellis_least_step(const struct trellis_problem *problem, double largest);
 
 /*
  * Solves: three rounds of quantising and counting, each with the rates that the last one's counts
@@ -72,7 +78,8 @@ struct trellis_layer {
     uint32_t tile_rows;
     float step;
     const int8_t *levels;                 /* [rows][columns] */
-    const uint8_t *row_codes;             /* [rows], NULL: all 1 */
+    const uint8_t *row_codes;             /* [rows] times `step`, NULL: all 1 */
+    const uint16_t *row_scales;           /* [rows] fp16, in place of step and codes; or NULL */
     const struct lego_rotation *rotation; /* one of the package's, NULL: none */
 };
 

@@ -80,8 +80,15 @@ static int store_matrix(struct store *s, uint32_t index, struct lego_diag *diag)
     const int status = lego_coded_layout(coded, &tensor->shape);
     if (status != LEGO_OK)
         return lego_fail(diag, status, "weight '%s' is no matrix", tensor->name);
-    coded->scale_kind = layer->row_codes ? LEGO_SCALE_LOG : LEGO_SCALE_LAYER;
-    if (layer->row_codes) {
+    coded->scale_kind = layer->row_scales  ? LEGO_SCALE_ROW
+                        : layer->row_codes ? LEGO_SCALE_LOG
+                                           : LEGO_SCALE_LAYER;
+    if (layer->row_scales) {
+        coded->row_scales =
+            lego_arena_memdup(arena, layer->row_scales, coded->rows * sizeof(*coded->row_scales));
+        if (!coded->row_scales)
+            return lego_fail(diag, LEGO_E_NOMEM, "out of memory for row scales");
+    } else if (layer->row_codes) {
         coded->row_codes = lego_arena_memdup(arena, layer->row_codes, coded->rows);
         if (!coded->row_codes)
             return lego_fail(diag, LEGO_E_NOMEM, "out of memory for row scales");
