@@ -469,7 +469,9 @@ void coder_describe(const struct coder *c, char *text, size_t bytes)
     if (c->examples)
         snprintf(text, bytes, "%u examples of %s", count, c->options.calibrate);
     else
-        snprintf(text, bytes, "%u synthetic examples (%s)", count, encode_session_text(c->session));
+        snprintf(text, bytes, "%u synthetic examples (%s%s)", count,
+                 encode_session_text(c->session),
+                 encode_session_matched(c->session) ? ", matched to the BatchNorms" : "");
 }
 
 static json_t *prediction_json(const struct coded *coded)

@@ -112,6 +112,9 @@ void encode_session_destroy(struct encode_session *session);
 /* What the synthetic examples are, "textured leaves"; NULL where they are the caller's. */
 const char *encode_session_text(const struct encode_session *session);
 
+/* Whether they have been changed to fit what BatchNormalizations had learnt (METHOD.md). */
+bool encode_session_matched(const struct encode_session *session);
+
 /* How many examples there are; layers without a BatchNormalization that tells how far synthetic
  * examples are from real ones (0 with real ones). */
 uint32_t encode_session_examples(const struct encode_session *session);

@@ -292,3 +292,85 @@ void layer_forward(const struct layer *layer, const struct kern_table *kernels,
             store_transposed(layer, part, first, count, z);
     }
 }
+
+/* Adds one column's values to where layer_columns takes them from. */
+static void scatter_run(const struct layer *layer, float *plane, uint32_t tap, uint32_t first,
+                        uint32_t count, const float *from)
+{
+    const int64_t down = (int64_t)(tap / layer->k_w) * layer->dilation_h - layer->pad_top;
+    const int64_t right = (int64_t)(tap % layer->k_w) * layer->dilation_w - layer->pad_left;
+    uint32_t line = first / layer->out_w, x = first % layer->out_w;
+
+    for (uint32_t done = 0; done < count; line++, x = 0) {
+        const uint32_t run = (uint32_t)lego_min_size(layer->out_w - x, count - done);
+        const int64_t in_y = (int64_t)line * layer->stride_h + down, stride = layer->stride_w;
+        const int64_t in_x = (int64_t)x * stride + right;
+        const int64_t before = in_x < 0 ? (-in_x + stride - 1) / stride : 0;
+        const int64_t inside = in_x < layer->in_w ? (layer->in_w - in_x + stride - 1) / stride : 0;
+        const int64_t end = inside < (int64_t)run ? inside : (int64_t)run;
+
+        if (in_y >= 0 && in_y < layer->in_h) {
+            float *to = plane + in_y * layer->in_w;
+            for (int64_t i = before; i < end; i++)
+                to[in_x + i * stride] += from[done + i];
+        }
+        done += run;
+    }
+}
+
+size_t layer_back_scratch(const struct layer *layer)
+{
+    return (size_t)SCRATCH_STRIDE * (layer->columns + (layer->window ? 0 : layer->rows));
+}
+
+/* What W^T gives at `count` positions, [column][SCRATCH_STRIDE], goes back to the input. */
+static void scatter(const struct layer *layer, uint32_t group, uint32_t first, uint32_t count,
+                    const float *from, float *to)
+{
+    const uint32_t taps = layer->window ? layer->k_h * layer->k_w : 1;
+    const uint32_t channels = layer->columns / taps;
+    const size_t plane_elems = (size_t)layer->in_h * layer->in_w;
+
+    for (uint32_t column = 0; column < layer->columns; column++, from += SCRATCH_STRIDE) {
+        if (layer->window) {
+            scatter_run(layer, to + (group * channels + column / taps) * plane_elems, column % taps,
+                        first, count, from);
+            continue;
+        }
+        for (uint32_t i = 0; i < count; i++)
+            to[(size_t)(first + i) * layer->columns + column] += from[i];
+    }
+}
+
+void layer_backward(const struct layer *layer, const struct kern_table *kernels,
+                    const float *weights, const float *gradient, float *scratch, float *to)
+{
+    const size_t depth = layer->group_rows, columns = layer->columns;
+    float *turned = scratch + (size_t)SCRATCH_STRIDE * columns;
+
+    for (uint32_t first = 0; first < layer->positions; first += POSITIONS_AT_ONCE) {
+        const uint32_t count = (uint32_t)lego_min_size(POSITIONS_AT_ONCE, layer->positions - first);
+
+        for (uint32_t p = 0; !layer->window && p < count; p++)
+            for (uint32_t row = 0; row < layer->rows; row++)
+                turned[(size_t)row * SCRATCH_STRIDE + p] =
+                    gradient[(size_t)(first + p) * layer->rows + row];
+        for (uint32_t group = 0; group < layer->groups; group++) {
+            const float *b =
+                layer->window ? gradient + group * depth * layer->positions + first : turned;
+            const struct kern_gemm_exact_f32 gemm = {.m = columns,
+                                                     .n = count,
+                                                     .depth = depth,
+                                                     .a = weights + group * depth * columns,
+                                                     .a_stride = columns,
+                                                     .b = b,
+                                                     .b_stride = layer->window ? layer->positions
+                                                                               : SCRATCH_STRIDE,
+                                                     .c = scratch,
+                                                     .c_stride = SCRATCH_STRIDE};
+
+            linear_gemm(kernels, &gemm);
+            scatter(layer, group, first, count, scratch, to);
+        }
+    }
+}

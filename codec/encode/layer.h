@@ -51,6 +51,16 @@ size_t layer_scratch(const struct layer *layer);
 void layer_forward(const struct layer *layer, const struct kern_table *kernels,
                    const float *weights_t, const float *input, float *scratch, float *z);
 
+/* Floats of scratch that layer_backward needs. */
+size_t layer_back_scratch(const struct layer *layer);
+
+/*
+ * The other way, for one example: adds to `to`, the gradient of the input, what `gradient`, that of
+ * z, makes of it: W^T gradient. `weights` [rows][columns].
+ */
+void layer_backward(const struct layer *layer, const struct kern_table *kernels,
+                    const float *weights, const float *gradient, float *scratch, float *to);
+
 /* Index of z[row][position] in the node's output tensor. */
 static inline size_t layer_output_index(const struct layer *layer, uint32_t row, uint32_t position)
 {

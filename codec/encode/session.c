@@ -1,20 +1,31 @@
 #include "codec/encode/session.h"
 #include "codec/encode/fit.h"
 
+#include <math.h>
 #include <stdlib.h>
+
+#define MATCH_BITS  1.3 /* a weight, below which examples are worth the time of matching them */
+#define MATCH_STEPS 20
 
 /*
  * How many synthetic examples a compression asks for at most. The fewer bits there are for a
  * weight, the more examples pay: what is left out is chosen by them.
  */
-static uint32_t most_examples(const struct encode_session *s, const struct encode_options *options)
+static double bits_of(const struct encode_session *s, const struct encode_options *options)
 {
     uint64_t weights = 0;
 
     for (uint32_t i = 0; i < s->weight_count; i++)
         weights += (uint64_t)s->weights[i].rows * s->weights[i].columns;
-    const double bits = 8.0 * (double)options->weight_bytes / (double)weights;
-    if (options->codec != ENCODE_CODEC_SMALL || options->weight_bytes == 0 || bits > 1.2)
+    return options->weight_bytes > 0 ? 8.0 * (double)options->weight_bytes / (double)weights
+                                     : INFINITY;
+}
+
+static uint32_t most_examples(const struct encode_session *s, const struct encode_options *options)
+{
+    const double bits = bits_of(s, options);
+
+    if (options->codec != ENCODE_CODEC_SMALL || bits > 1.2)
         return ENCODE_EXAMPLES;
     return bits > 0.8 ? 2 * ENCODE_EXAMPLES : 4 * ENCODE_EXAMPLES;
 }
@@ -43,8 +54,12 @@ static int create(struct encode_session *s, const struct lego_package *package,
             return status;
         examples = encode_synthetic_examples(s->synthetic);
     }
-    return calibrate_create(package, s->weights, s->weight_count, options, examples, s->workers,
-                            &s->calibration, diag);
+    status = calibrate_create(package, s->weights, s->weight_count, options, examples, s->workers,
+                              &s->calibration, diag);
+    if (status == LEGO_OK && s->synthetic && bits_of(s, options) < MATCH_BITS &&
+        !(options->without & ENCODE_WITHOUT(MATCHING)))
+        status = calibrate_match(s->calibration, MATCH_STEPS, &s->matched, diag);
+    return status;
 }
 
 int encode_session_create(const struct lego_package *package,
@@ -79,6 +94,11 @@ void encode_session_destroy(struct encode_session *s)
 const char *encode_session_text(const struct encode_session *s)
 {
     return s->synthetic ? encode_synthetic_text(s->synthetic) : NULL;
+}
+
+bool encode_session_matched(const struct encode_session *s)
+{
+    return s->matched;
 }
 
 uint32_t encode_session_examples(const struct encode_session *s)

@@ -15,6 +15,7 @@ struct encode_session {
     struct encode_weight *weights; /* of the package that it was made for */
     uint32_t weight_count;
     struct encode_synthetic *synthetic; /* NULL: the examples are the caller's */
+    bool matched; /* the synthetic ones, to what BatchNormalizations had learnt */
     struct calibration *calibration;
     bool alike;                       /* all sensitivities are 1 */
     double *sensitivity;              /* [layers of calibration]; NULL: not measured yet */
