@@ -134,8 +134,8 @@ static int find_layers(struct calibration *c, const struct lego_graph *original,
             !layer_describe(graph, n, &c->weights[weight], weight, &layer->layer))
             continue;
         c->layer_of[n] = c->layer_count;
-        layer->pooled = find_pooled(c, &layer->layer);
-        note_use(c, layer->pooled, n);
+        layer->layer.pooled = find_pooled(c, &layer->layer);
+        note_use(c, layer->layer.pooled, n);
         c->public_layers[c->layer_count++] = layer->layer;
         if (create_layer(c, original, layer) != LEGO_OK)
             return lego_fail(diag, LEGO_E_NOMEM, "out of memory for layer '%s'",

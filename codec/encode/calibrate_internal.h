@@ -29,9 +29,8 @@ struct cal_layer {
     /* [samples][rows] the teacher's z and, where the layer mends its residual's error, that
        residual: what later walks want of the teacher. NULL: not kept. */
     float *targets, *residuals;
-    int32_t pooled; /* value whose mean over its places its input is, -1: no such */
-    bool moved;     /* its inputs differ between teacher and student, as the first walk shows */
-    bool mends;     /* so does its residual */
+    bool moved; /* its inputs differ between teacher and student, as the first walk shows */
+    bool mends; /* so does its residual */
 };
 
 struct calibration {

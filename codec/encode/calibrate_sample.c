@@ -303,7 +303,7 @@ static int blend_pooled(const struct calibration *c, const struct cal_layer *lay
                         struct statistics *st)
 {
     const size_t n = layer->layer.columns, rows = layer->layer.rows;
-    const struct cal_value *value = &c->values[layer->pooled];
+    const struct cal_value *value = &c->values[layer->layer.pooled];
     struct unpooling u = {
         .c = c, .value = value, .columns = n, .places = value->bytes / sizeof(float) / n};
 
@@ -372,11 +372,11 @@ int cal_quantise_layer(struct calibration *c, struct cal_layer *layer, const flo
                                               .tx = st.tx,
                                               .mean_t = st.mean_t,
                                               .without = c->without,
-                                              .pooled = layer->pooled >= 0,
+                                              .pooled = layer->layer.pooled >= 0,
                                               .moved = layer->moved};
 
         cal_transpose_back(l, layer->teacher_t, st.weights);
-        if (layer->pooled >= 0 && blend_pooled(c, layer, &st) != LEGO_OK)
+        if (layer->layer.pooled >= 0 && blend_pooled(c, layer, &st) != LEGO_OK)
             status = lego_fail(diag, LEGO_E_NOMEM, "out of memory for a layer's moments");
         else
             status = quantise(context, &stats, quantised, bias, diag);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LARGE_PART   20 /* of all weights: a last layer that is more is coded as others are */
 #define REFINE_WALKS 5
 #define DRAFT_WALKS  1
 
@@ -66,6 +67,7 @@ static float deviation_of(const struct encode_weight *w)
 
 static void describe_layers(struct fit *fit)
 {
+    uint64_t weights = 0;
     uint32_t count;
     const struct layer *layers = calibrate_layers(fit->calibration, &count);
 
@@ -76,12 +78,17 @@ static void describe_layers(struct fit *fit)
         layer->group_rows = layer->weight->rows / layer->weight->groups;
         layer->deviation = deviation_of(layer->weight);
         layer->sensitivity = 1;
+        weights += (uint64_t)layer->weight->rows * layer->weight->columns;
     }
     for (uint32_t i = 0; i < count; i++) {
         struct fit_layer *layer = &fit->layers[layers[i].weight];
 
         layer->calibrated = true;
-        layer->edge = layer->edge || i == 0 || i + 1 == count;
+        /* A classifier of many classes is too much of a network to be spared, and where features
+           are pooled more is known of what it sees. */
+        const uint64_t own = (uint64_t)layer->weight->rows * layer->weight->columns;
+        const bool large = layers[i].pooled >= 0 && own > weights / LARGE_PART;
+        layer->edge = layer->edge || i == 0 || (i + 1 == count && !large);
     }
     for (uint32_t i = 0; i < fit->weight_count; i++) {
         for (uint32_t f = 0; f < FIT_FORMATS; f++)

@@ -35,7 +35,8 @@ struct fit_catalogue {
 struct fit_layer {
     const struct encode_weight *weight;
     bool calibrated; /* the walk reaches it */
-    bool edge;       /* the first or the last layer: evenly spaced levels only */
+    bool edge;       /* the first or the last layer: evenly spaced levels only, where it is no
+                        large part of the weights */
     uint32_t group_rows;
     float deviation; /* of the weights, as fp16 holds it: what catalogues are scaled by */
     double sensitivity;

@@ -89,7 +89,8 @@ static int aim_group(struct work *w, uint32_t group)
 {
     const size_t n = w->columns, rows = w->group_rows;
     const double *h = w->stats->h + group * n * n;
-    const double ridge = (w->layer->edge ? RIDGE_LAST : RIDGE) * mean_diagonal(h, n);
+    const double ridge =
+        (w->layer->edge || w->stats->pooled ? RIDGE_LAST : RIDGE) * mean_diagonal(h, n);
 
     return linear_aim(h, w->stats->tx + group * rows * n, rows, n, ridge, w->fit->workers,
                       w->target + group * rows * n);

@@ -214,12 +214,9 @@ int fit_store_biases(struct lego_package *package, const struct calibration *cal
             n != UINT32_MAX ? lego_node_constant(graph, &graph->nodes[n], 2) : NULL;
         status = values && n != UINT32_MAX ? LEGO_OK : LEGO_E_NOMEM;
         for (uint32_t r = 0; status == LEGO_OK && r < layers[i].rows; r++) {
-            const float sum = (old ? ((const float *)old->data)[r] : 0) + bias[i][r];
-            values[r] = fabsf(sum) < 65000 ? lego_half_to_float(lego_half_from_float(sum)) : sum;
-            if (levels > 0)
-                values[r] = sum;
+            values[r] = (old ? ((const float *)old->data)[r] : 0) + bias[i][r];
         }
-        if (status == LEGO_OK && levels > 0)
+        if (status == LEGO_OK)
             small_round(values, layers[i].rows, levels);
         if (status == LEGO_OK)
             status = set_bias(graph, n, values, layers[i].rows, weight->name);

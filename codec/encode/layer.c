@@ -94,6 +94,7 @@ static bool describe_product(const struct lego_graph *graph, const struct lego_n
     layer->groups = 1;
     layer->positions = (uint32_t)(elems / layer->rows);
     layer->residual = -1;
+    layer->pooled = -1;
     return layer->positions > 0;
 }
 

@@ -24,6 +24,7 @@ struct layer {
     int32_t bias;     /* value of the (constant) bias, -1: none */
     bool can_bias;    /* a bias may be added where there is none */
     int32_t residual; /* value that is added to the output before the activation, -1: none */
+    int32_t pooled;   /* value whose mean over its places the input is, -1: no such (calibrate.c) */
 };
 
 /*

@@ -22,6 +22,7 @@
 #define TRIES       4
 #define LAYER_BYTES 14   /* of a layer's message beside its shape: step, tables, sizes */
 #define ROTATE_BITS 1.3  /* a weight, below which kernels are rotated */
+#define WHOLE_BITS  3    /* a weight, above which biases are fp16 */
 #define FIRST_PRICE 1e-5 /* of a bit at 28 times smaller */
 #define FIRST_SLOPE 1.5  /* of the logarithms, price over bits */
 
@@ -443,7 +444,7 @@ static int run(struct small *s, struct encode_report *report, struct lego_diag *
     s->draws = bits < DRAW_BITS && !s->options->draft ? DRAWS : 1;
     s->settings.gain = ratio <= 12 ? 0.65 : ratio <= 20 ? 0.75 : 0.9;
     s->settings.price = FIRST_PRICE * trellis_exp2(2.2 * trellis_log2(ratio / 28));
-    s->settings.bias_levels = bits > 1.2 ? 127 : bits > 0.8 ? 63 : 31;
+    s->settings.bias_levels = bits > WHOLE_BITS ? 0 : bits > 1.2 ? 127 : bits > 0.8 ? 63 : 31;
     s->package->pack_dense = true;
     s->package->squeeze = s->options->file_bytes > 0;
     status = search(s, s->options->file_bytes > 0 ? s->options->file_bytes : bytes, diag);

@@ -52,7 +52,8 @@ int small_quantise(const struct small_settings *settings, struct small_layer *la
 int small_rotate(struct lego_package *package, const struct encode_weight *weights, uint32_t count,
                  struct small_layer *layers);
 
-/* Rounds values to whole multiples, up to `levels` (127, 63, 31 or 15), of one fp16 step. */
+/* Rounds values to whole multiples, up to `levels` (127, 63, 31 or 15), of one fp16 step; levels 0:
+ * to what fp16 holds. */
 void small_round(float *values, uint32_t count, int levels);
 
 /* As fit_package (fit.h), for ENCODE_CODEC_SMALL. */

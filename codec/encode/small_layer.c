@@ -241,6 +241,11 @@ void small_round(float *values, uint32_t count, int levels)
 {
     float most = 0;
 
+    for (uint32_t i = 0; levels == 0 && i < count; i++)
+        values[i] = fabsf(values[i]) < 65000 ? lego_half_to_float(lego_half_from_float(values[i]))
+                                             : values[i];
+    if (levels == 0)
+        return;
     for (uint32_t i = 0; i < count; i++)
         most = fmaxf(most, fabsf(values[i]));
     const float whole = (float)levels;

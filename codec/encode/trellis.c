@@ -308,7 +308,7 @@ double trellis_step(const struct trellis_problem *problem, double gain)
 
 double trellis_least_step(const struct trellis_problem *problem, double largest)
 {
-    return 0.6 * largest / (2.0 * problem->most);
+    return 1.02 * largest / (2.0 * problem->most);
 }
 
 uint8_t trellis_scale_code(double scale)

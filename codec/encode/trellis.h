@@ -47,7 +47,8 @@ struct trellis_result {
 double trellis_step(const struct trellis_problem *problem, double gain);
 
 /*
- * The least step with which the levels reach weights of this size, or nearly.
+ * The least step with which the levels reach weights of this size: clipping the largest weight of
+ * every row would cost more than all rounding.
  */
 double trellis_least_step(const struct trellis_problem *problem, double largest);
 
