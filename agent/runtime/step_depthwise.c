@@ -13,7 +13,6 @@ struct depthwise_detail {
     float lo, hi;
     kern_unary_f32_fn activation;
     float act_lo, act_hi;
-    size_t tile_at; /* coded: the tile's scratch, in the run's shared scratch behind the weights */
 };
 
 struct depthwise_call {
@@ -70,11 +69,6 @@ static int depthwise_run(const struct plan_step *step, struct plan_run *run, str
     };
 
     (void)diag;
-    if (!call.weights) {
-        weights_decode_depthwise(run->kernels, detail->weights,
-                                 (float *)(run->shared + detail->tile_at), (float *)run->shared);
-        call.weights = (const float *)run->shared;
-    }
     workers_run(run->workers, workers_worth(run->workers, rows, step->work), rows, depthwise_task,
                 &call);
     return LEGO_OK;
@@ -103,7 +97,6 @@ int plan_depthwise(struct plan_builder *b, const struct lego_node *node)
     struct weights_key key = {.view = LEGO_VIEW_OUT_FIRST};
     const struct lego_tensor *tensor = lego_node_constant(b->graph, node, 1);
     int32_t values[2] = {-1, -1}, out;
-    size_t weight_bytes;
     struct plan_step *step;
     int status = depthwise_bias(b, node, &detail.bias);
 
@@ -130,10 +123,6 @@ int plan_depthwise(struct plan_builder *b, const struct lego_node *node)
     detail.activation = plan_activation(&b->model->kernels, node->activation);
     detail.act_lo = node->act_lo;
     detail.act_hi = node->act_hi;
-    weight_bytes = (size_t)detail.weights->rows * detail.weights->taps * sizeof(float);
-    detail.tile_at = (weight_bytes + 63) & ~(size_t)63;
-    if (!detail.weights->panels)
-        plan_need_shared(b, detail.tile_at + weights_tile_elems(detail.weights) * sizeof(float));
     plan_need_slot(b, window_row_count(&detail.window) * sizeof(float *));
     plan_need_zeros(b, detail.window.channels);
     step = plan_step_add(b, node, depthwise_run, sizeof(detail), values, values[1] >= 0 ? 2 : 1,

@@ -301,8 +301,9 @@ size_t weights_tile_elems(const struct weights *weights)
     return weights->block_elems * weights->tile_blocks;
 }
 
-void weights_decode_depthwise(const struct kern_table *kernels, const struct weights *weights,
-                              float *tile, float *ret_weights)
+/* To [taps][rows] with taps down the columns of the kernel; `tile` holds a tile's panel. */
+static void weights_decode_depthwise(const struct kern_table *kernels,
+                                     const struct weights *weights, float *tile, float *ret_weights)
 {
     uint32_t nr = weights->nr, taps = weights->taps;
 
@@ -437,6 +438,7 @@ static int weights_make_coded(const struct kern_table *kernels, struct weights *
         return LEGO_E_NOMEM;
     if (coded->trellis && weights_trellis_make(weights, catalogues))
         return LEGO_E_NOMEM;
+    resident = resident || !weights->key.nr;
     if (resident ? weights_split_none(weights) : weights_split_columns(weights))
         return LEGO_E_NOMEM;
     return resident ? weights_make_resident(kernels, weights) : LEGO_OK;

@@ -77,7 +77,7 @@ void weights_catalogues_clear(struct weights_catalogues *catalogues);
 
 /*
  * Prepares `tensor` for `key`. With `resident`, coded weights are decoded into panels now.
- * Depthwise weights are always resident when dense. Errors: E_NOMEM, E_OVERFLOW, E_SHAPE.
+ * Depthwise weights are few and always resident. Errors: E_NOMEM, E_OVERFLOW, E_SHAPE.
  */
 int weights_make(const struct kern_table *kernels, const struct lego_tensor *tensor,
                  const struct weights_key *key, const struct weights_catalogues *catalogues,
@@ -103,12 +103,6 @@ void weights_decode(const struct kern_table *kernels, const struct weights *weig
 void weights_gemv(const struct kern_table *kernels, const struct weights *weights, uint32_t tile,
                   const float *x, float *ret_y);
 
-/*
- * Decodes coded depthwise weights into `ret_weights`, [taps][rows] with taps down the columns of
- * the kernel; `tile` is scratch for weights_tile_elems() floats, 64-byte aligned.
- */
-void weights_decode_depthwise(const struct kern_table *kernels, const struct weights *weights,
-                              float *tile, float *ret_weights);
 size_t weights_tile_elems(const struct weights *weights);
 
 #endif

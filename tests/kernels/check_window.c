@@ -35,6 +35,8 @@ static void window_open(struct window *w, uint32_t pixels, uint32_t taps, uint32
         w->magnitudes[i] = fabsf(w->x[i]);
     /* As for stride 1: neighbouring pixels share taps; also steps with none shared, with gaps. */
     w->a_step = rng_below(2) ? taps : rng_below(taps) + 1;
+    if (taps == 9 && rng_below(2))
+        w->a_step = 3 + 3 * rng_below(2); /* strides 1 and 2 of 3x3 */
     for (size_t i = 0; i < (size_t)(pixels - 1) * w->a_step + taps; i++) {
         size_t pixel = rng_below(count);
         w->a[i] = w->x + pixel * channels;

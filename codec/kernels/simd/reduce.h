@@ -73,22 +73,44 @@ static void simd_colsum(size_t rows, size_t columns, const float *x, size_t x_st
     }
 }
 
+/* A square, of which `height` rows and `width` columns exist. */
+VEC_INLINE void transpose_load(const float *x, size_t x_stride, size_t height, size_t width,
+                               vec square[VEC_LANES])
+{
+    vec_mask mask = vec_mask_first(width);
+
+    if (height == VEC_LANES && width == VEC_LANES) {
+        for (size_t i = 0; i < VEC_LANES; i++)
+            square[i] = vec_load(x + i * x_stride);
+    } else {
+        for (size_t i = 0; i < VEC_LANES; i++)
+            square[i] = i < height ? vec_load_mask(x + i * x_stride, mask) : vec_set1(0.0f);
+    }
+    vec_transpose(square);
+}
+
+/*
+ * Masked stores are slow. Where a few rows become pixels without gaps, a whole vector may go beyond
+ * its pixel: what it spoils is written later.
+ */
 static void simd_transpose(size_t rows, size_t columns, const float *x, size_t x_stride, float *out,
                            size_t out_stride)
 {
+    bool gapless = rows == out_stride && rows < VEC_LANES;
+
     for (size_t r = 0; r < rows; r += VEC_LANES) {
         size_t height = rows - r < VEC_LANES ? rows - r : VEC_LANES;
-        vec_mask row_mask = vec_mask_first(height);
+        vec_mask mask = vec_mask_first(height);
         for (size_t c = 0; c < columns; c += VEC_LANES) {
-            size_t width = columns - c < VEC_LANES ? columns - c : VEC_LANES;
-            vec_mask column_mask = vec_mask_first(width);
+            size_t width = columns - c < VEC_LANES ? columns - c : VEC_LANES, i = 0;
             vec square[VEC_LANES];
-            for (size_t i = 0; i < VEC_LANES; i++)
-                square[i] = i < height ? vec_load_mask(x + (r + i) * x_stride + c, column_mask)
-                                       : vec_set1(0.0f);
-            vec_transpose(square);
-            for (size_t i = 0; i < width; i++)
-                vec_store_mask(out + (c + i) * out_stride + r, square[i], row_mask);
+            transpose_load(x + r * x_stride + c, x_stride, height, width, square);
+            for (; i < width &&
+                   (height == VEC_LANES || (gapless && (columns - c - i) * rows >= VEC_LANES));
+                 i++)
+                vec_store(out + (c + i) * out_stride + r, square[i]);
+            for (; i < width; i++)
+                vec_store_mask(out + (c + i) * out_stride + r, square[i], mask);
         }
     }
 }

@@ -56,6 +56,67 @@ VEC_INLINE void dwconv_column(const struct kern_dwconv_f32 *d, const uint32_t ta
     }
 }
 
+/* A sum and one column of three taps. */
+VEC_INLINE vec dwconv_add3(vec sum, const vec x[3], const vec weights[3])
+{
+    return vec_fma(x[2], weights[2], vec_fma(x[1], weights[1], vec_fma(x[0], weights[0], sum)));
+}
+
+VEC_INLINE void dwconv_load3(const float *const *a, uint32_t c, vec_mask mask, const bool whole,
+                             vec ret_x[3])
+{
+    for (uint32_t i = 0; i < 3; i++)
+        ret_x[i] = dwconv_load(a[i] + c, mask, whole);
+}
+
+/*
+ * 3x3 taps of pixels that share columns (`stride`, a constant, 1 or 2): a column is loaded once and
+ * goes into the sums of each pixel that covers it.
+ */
+VEC_INLINE void dwconv_slide(const struct kern_dwconv_f32 *d, const uint32_t stride, uint32_t c,
+                             vec_mask mask, const bool whole)
+{
+    vec lo = vec_set1(d->lo), hi = vec_set1(d->hi), w[DWCONV_KEPT], x[3], sum, next;
+    vec bias = d->bias ? dwconv_load(d->bias + c, mask, whole) : vec_set1(0.0f);
+    const float *const *a = d->a;
+    float *out = d->out + c;
+
+    for (uint32_t t = 0; t < DWCONV_KEPT; t++)
+        w[t] = dwconv_load(d->weights + (size_t)t * d->weight_stride + c, mask, whole);
+    dwconv_load3(a, c, mask, whole, x);
+    next = dwconv_add3(bias, x, w);
+    if (stride == 1) {
+        dwconv_load3(a += 3, c, mask, whole, x);
+        sum = dwconv_add3(next, x, w + 3);
+        next = dwconv_add3(bias, x, w);
+    }
+    for (uint32_t p = 0; p < d->pixels; p++, out += d->out_stride) {
+        if (stride == 2) {
+            dwconv_load3(a += 3, c, mask, whole, x);
+            sum = dwconv_add3(next, x, w + 3);
+        }
+        dwconv_load3(a += 3, c, mask, whole, x);
+        vec result = vec_clamp(dwconv_add3(sum, x, w + 6), lo, hi);
+        if (stride == 1)
+            sum = dwconv_add3(next, x, w + 3);
+        next = dwconv_add3(bias, x, w);
+        if (whole)
+            vec_store(out, result);
+        else
+            vec_store_mask(out, result, mask);
+    }
+}
+
+VEC_INLINE void dwconv_slides(const struct kern_dwconv_f32 *d, const uint32_t stride)
+{
+    uint32_t c = 0;
+
+    for (; c + VEC_LANES <= d->channels; c += VEC_LANES)
+        dwconv_slide(d, stride, c, vec_mask_first(0), true);
+    if (c < d->channels)
+        dwconv_slide(d, stride, c, vec_mask_first(d->channels - c), false);
+}
+
 VEC_INLINE void dwconv_taps(const struct kern_dwconv_f32 *d, const uint32_t taps)
 {
     vec_mask none = vec_mask_first(0);
@@ -73,7 +134,12 @@ static void simd_dwconv(const struct kern_dwconv_f32 *d)
 {
     switch (d->taps) {
     case 9:
-        dwconv_taps(d, 9);
+        if (d->a_step == 3)
+            dwconv_slides(d, 1);
+        else if (d->a_step == 6)
+            dwconv_slides(d, 2);
+        else
+            dwconv_taps(d, 9);
         break;
     case 25:
         dwconv_taps(d, 25);
