@@ -1,6 +1,7 @@
 #include "agent/cli/selftest.h"
 
 #include "codec/base/half.h"
+#include "codec/encode/examples.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -22,36 +23,6 @@ static bool has_integers(const struct lego_graph *graph)
     return false;
 }
 
-/* Dimension `axis` of a picture's batch of one. */
-static int64_t picture_dim(const struct lego_preprocess *p, int axis)
-{
-    const int channel_axis = p->nhwc ? 3 : 1, row_axis = p->nhwc ? 1 : 2;
-
-    if (axis == 0)
-        return 1;
-    if (axis == channel_axis)
-        return p->channels;
-    return axis == row_axis ? p->height : p->width;
-}
-
-/* The declared shape with every open dimension closed. */
-static bool close_shape(const struct lego_package *package, uint32_t input,
-                        const struct lego_value *value, struct lego_shape *ret_shape)
-{
-    const struct lego_preprocess *p = &package->preprocess;
-    const bool picture = p->present && value->shape.rank == 4 &&
-                         (p->input ? strcmp(p->input, value->name) == 0 : input == 0);
-
-    if (value->shape.rank < 0)
-        return false;
-    *ret_shape = value->shape;
-    for (int i = 0; i < ret_shape->rank; i++) {
-        if (ret_shape->dim[i] < 0)
-            ret_shape->dim[i] = picture ? picture_dim(p, i) : 1;
-    }
-    return true;
-}
-
 static int make_input(struct lego_package *package, uint32_t index, uint64_t seed,
                       struct lego_tensor *tensor, struct lego_diag *diag)
 {
@@ -61,8 +32,10 @@ static int make_input(struct lego_package *package, uint32_t index, uint64_t see
 
     tensor->name = value->name;
     tensor->dtype = value->dtype;
-    if (!close_shape(package, index, value, &tensor->shape) ||
-        lego_shape_elems(&tensor->shape, &elems) != LEGO_OK || elems == 0)
+    int status = encode_example_shape(package, index, &tensor->shape, diag);
+    if (status != LEGO_OK)
+        return status;
+    if (lego_shape_elems(&tensor->shape, &elems) != LEGO_OK || elems == 0)
         return lego_fail(diag, LEGO_E_UNSUPPORTED, "the size of input '%s' is open", value->name);
     tensor->bytes = elems * lego_dtype_bytes(tensor->dtype);
     if (tensor->bytes == 0 || tensor->bytes > INPUT_LIMIT_BYTES)

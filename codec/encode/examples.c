@@ -1,6 +1,7 @@
 #include "codec/encode/examples.h"
 #include "codec/encode/images.h"
 #include "codec/encode/portable.h"
+#include "codec/graph/infer.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -40,22 +41,104 @@ static bool is_picture(const struct lego_package *package, uint32_t input)
            (p->input ? strcmp(p->input, value->name) == 0 : input == 0);
 }
 
-int encode_example_shape(const struct lego_package *package, uint32_t input,
-                         struct lego_shape *ret_shape, struct lego_diag *diag)
+/* The size of an open dimension that stands for the batch: the first of an input, and all that
+ * have its symbol. */
+static bool is_batch(const struct lego_graph *graph, int64_t size, int axis)
 {
-    const struct lego_value *value = &package->graph->values[package->graph->inputs[input]];
+    for (uint32_t i = 0; i < graph->input_count; i++) {
+        const struct lego_shape *shape = &graph->values[graph->inputs[i]].shape;
+
+        if (shape->rank > 0 && size != LEGO_DIM_UNKNOWN && shape->dim[0] == size)
+            return true;
+    }
+    return axis == 0;
+}
+
+/* An input's shape where open sizes are `size`: all but the batch, or only the last one. */
+static struct lego_shape close_shape(const struct lego_package *package, uint32_t input,
+                                     int64_t size, bool last)
+{
+    const struct lego_graph *graph = package->graph;
     const struct lego_preprocess *p = &package->preprocess;
     const int64_t sizes[LEGO_MAX_RANK] = {1, p->nhwc ? p->height : p->channels,
                                           p->nhwc ? p->width : p->height,
                                           p->nhwc ? p->channels : p->width};
+    struct lego_shape shape = graph->values[graph->inputs[input]].shape;
 
-    if (value->shape.rank < 0)
-        return lego_fail(diag, LEGO_E_UNSUPPORTED, "the rank of input '%s' is open", value->name);
-    *ret_shape = value->shape;
-    for (int d = 0; d < ret_shape->rank; d++) {
-        if (ret_shape->dim[d] < 0)
-            ret_shape->dim[d] = is_picture(package, input) ? sizes[d] : 1;
+    for (int d = 0; d < shape.rank; d++) {
+        if (shape.dim[d] >= 0)
+            continue;
+        if (is_picture(package, input))
+            shape.dim[d] = sizes[d];
+        else
+            shape.dim[d] =
+                is_batch(graph, shape.dim[d], d) || (last && d != shape.rank - 1) ? 1 : size;
     }
+    return shape;
+}
+
+/* True where the whole graph can be inferred with these sizes. */
+static bool fits(const struct lego_package *package, struct lego_shape *shapes, int64_t size,
+                 bool last)
+{
+    struct lego_graph *graph = NULL;
+
+    for (uint32_t i = 0; i < package->graph->input_count; i++)
+        shapes[i] = close_shape(package, i, size, last);
+    const int status = lego_graph_specialise(package->graph, shapes, &graph, NULL);
+    lego_graph_destroy(graph);
+    return status == LEGO_OK;
+}
+
+/*
+ * A size for open dimensions that the model's windows fit in: 64, or else the next that does, times
+ * four so that there is more than one window; the smallest ones are for what takes few elements.
+ */
+static void choose_size(const struct lego_package *package, struct lego_shape *shapes,
+                        int64_t *ret_size, bool *ret_last)
+{
+    static const int64_t sizes[] = {64,    128, 256, 512, 1024, 2048, 4096, 8192,
+                                    16384, 32,  16,  8,   4,    2,    1};
+
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
+        for (int last = 0; last < 2; last++) {
+            if (!fits(package, shapes, sizes[i], last))
+                continue;
+            *ret_last = last;
+            *ret_size = sizes[i] > 64 && fits(package, shapes, 4 * sizes[i], last) ? 4 * sizes[i]
+                                                                                   : sizes[i];
+            return;
+        }
+    }
+    *ret_size = 1;
+    *ret_last = false;
+}
+
+int encode_example_shape(const struct lego_package *package, uint32_t input,
+                         struct lego_shape *ret_shape, struct lego_diag *diag)
+{
+    const struct lego_graph *graph = package->graph;
+    struct lego_shape *shapes;
+    int64_t size = 1;
+    bool last = false, open = false;
+
+    for (uint32_t i = 0; i < graph->input_count; i++) {
+        const struct lego_value *value = &graph->values[graph->inputs[i]];
+
+        if (value->shape.rank < 0)
+            return lego_fail(diag, LEGO_E_UNSUPPORTED, "the rank of input '%s' is open",
+                             value->name);
+        for (int d = 0; d < value->shape.rank && !is_picture(package, i); d++)
+            open = open || (value->shape.dim[d] < 0 && !is_batch(graph, value->shape.dim[d], d));
+    }
+    if (open) {
+        shapes = calloc(graph->input_count, sizeof(*shapes));
+        if (!shapes)
+            return lego_fail(diag, LEGO_E_NOMEM, "out of memory for %u inputs", graph->input_count);
+        choose_size(package, shapes, &size, &last);
+        free(shapes);
+    }
+    *ret_shape = close_shape(package, input, size, last);
     return LEGO_OK;
 }
 

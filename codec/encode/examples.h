@@ -21,7 +21,8 @@ struct encode_examples {
 
 /*
  * The shape of one example of input number `input`: open dimensions are what the preprocessing
- * says, else 1. E_UNSUPPORTED where the rank is open.
+ * says, 1 for the batch, else a size, 64 first, that all windows of the model fit in.
+ * E_UNSUPPORTED where the rank of an input is open.
  */
 int encode_example_shape(const struct lego_package *package, uint32_t input,
                          struct lego_shape *ret_shape, struct lego_diag *diag);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes a small ONNX model or a tensor for the tests of the tool.
 
-usage: onnx_model.py model KIND OUT.onnx     KIND: good, none, nan, inf, huge, dead, empty, noise, named
+usage: onnx_model.py model KIND OUT.onnx     KIND: good, none, nan, inf, huge, dead, empty, noise, named, open
        onnx_model.py tensor KIND OUT.pb      KIND: good, nan, shape
 """
 import random
@@ -38,7 +38,7 @@ def node(op, inputs, output, ints={}):
 
 
 def value(name, dims):
-    shape = b''.join(field(1, number(1, d)) for d in dims)
+    shape = b''.join(field(1, field(2, d) if isinstance(d, str) else number(1, d)) for d in dims)
     return field(1, name) + field(2, field(1, number(1, 1) + field(2, shape)))
 
 
@@ -80,6 +80,10 @@ def main():
         data = tensor('x', dims, values)
     elif kind == 'none':
         data = model([node('Relu', ['x'], 'y')], [], [value('x', [1, 10])], [value('y', [1, 10])])
+    elif kind == 'open':
+        weights = [random.Random(3).gauss(0, .2) for _ in range(16 * 200)]
+        data = model([node('Conv', ['x', 'w'], 'y', {'strides': [400]})], [tensor('w', [16, 1, 200], weights)],
+                     [value('x', ['N', 1, 'samples'])], [value('y', ['N', 16, 'frames'])])
     elif kind == 'noise':
         weights = [random.Random(3).gauss(0, .2) for _ in range(64 * 32)]
         data = model([node('MatMul', ['x', 'w'], 'y')], [tensor('w', [64, 32], weights)], [value('x', [1, 64])],
