@@ -2,6 +2,7 @@
  * legonet inspect: what a .lego holds and where its bytes went.
  */
 #include "agent/cli/commands.h"
+#include "agent/cli/inspect_plan.h"
 #include "agent/cli/options.h"
 #include "agent/cli/output.h"
 #include "codec/format/package.h"
@@ -14,7 +15,7 @@
 #define LABELS_SHOWN 5
 
 struct inspect_options {
-    bool json;
+    bool json, plan;
 };
 
 static const struct cli_option OPTIONS[] = {
@@ -22,6 +23,12 @@ static const struct cli_option OPTIONS[] = {
      .type = CLI_FLAG,
      .offset = offsetof(struct inspect_options, json),
      .help = "print JSON, with all labels"},
+    {.name = "plan",
+     .type = CLI_FLAG,
+     .offset = offsetof(struct inspect_options, plan),
+     .help =
+         "show what the runtime makes of a .lego or an .onnx instead: its steps, those that only\n"
+         "change a layout, its memory"},
     CLI_OPTIONS_END,
 };
 
@@ -337,6 +344,11 @@ int cmd_inspect(int argc, char **argv)
 
     if (code != CLI_GO_ON)
         return code;
+    if (options.plan) {
+        code = cli_inspect_plan(files.items[0], options.json);
+        cli_list_clear(&files);
+        return code;
+    }
     const int status = lego_package_open(files.items[0], LEGO_VERIFY_STRUCTURE, &package, &diag);
     if (status != LEGO_OK) {
         code = cli_fail_diag(SPEC.command, status, &diag);
