@@ -66,14 +66,28 @@ const char *agent_model(const struct agent *agent, const char *name)
     return paths[turn];
 }
 
+static int open_listening(const struct agent *agent, int flags)
+{
+    struct sockaddr_un address = address_of(agent->socket);
+    int fd = socket(AF_UNIX, SOCK_STREAM | flags, 0);
+    return bind(fd, (struct sockaddr *)&address, sizeof(address)) || listen(fd, 64) ? -1 : fd;
+}
+
+int agent_listen(struct agent *agent)
+{
+    int fd = open_listening(agent, SOCK_CLOEXEC);
+    ck_assert_int_gt(fd, 3);
+    agent->passed_socket = true;
+    agent->socket_fd = fd;
+    return fd;
+}
+
 /* What systemd does for a socket unit. */
 static void pass_socket(const struct agent *agent)
 {
     char number[16];
-    struct sockaddr_un address = address_of(agent->socket);
-    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-    if (bind(fd, (struct sockaddr *)&address, sizeof(address)) || listen(fd, 16) ||
-        (fd != 3 && dup2(fd, 3) < 0))
+    int fd = agent->socket_fd ? agent->socket_fd : open_listening(agent, 0);
+    if (fd < 0 || (fd != 3 && dup2(fd, 3) < 0))
         _exit(99);
     snprintf(number, sizeof(number), "%d", (int)getpid());
     setenv("LISTEN_PID", number, 1);

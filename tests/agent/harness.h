@@ -16,6 +16,7 @@ struct agent {
     pid_t pid;
     int notify_fd;
     bool passed_socket; /* the agent is given a listening socket, as systemd does */
+    int socket_fd;      /* that one, where the test holds it (agent_listen); 0: one of its own */
     const char *watchdog_usec;
     bool watches; /* takes up changes of files soon; else only when told to */
 };
@@ -26,6 +27,8 @@ void agent_prepare(struct agent *agent, const char *extra);
 void agent_write_config(const struct agent *agent, const char *extra);
 /* Path of a file in the models' folder; valid until the next call but one. */
 const char *agent_model(const struct agent *agent, const char *name);
+/* A listening socket at the agent's path, the test's; for `socket_fd`, which passes it on. */
+int agent_listen(struct agent *agent);
 /* Starts the program and, where `ready` is set, waits until it says so. */
 void agent_start(struct agent *agent, bool ready);
 /* Waits for a notification that begins with `text`, up to 60 s; `buffer` (512 bytes) may be NULL.
