@@ -363,7 +363,7 @@ START_TEST(health)
     request.server_metadata = &server;
     response = wire_expect(fd, &request, LEGO_OK);
     ck_assert_str_eq(response->server_metadata->name, "legonet");
-    ck_assert_uint_eq(response->server_metadata->n_extensions, 6);
+    ck_assert_uint_eq(response->server_metadata->n_extensions, 8);
     ipc_response_free(response);
     request.call_case = LEGONET__REQUEST__CALL_MODEL_READY;
     request.model_ready = &model;
