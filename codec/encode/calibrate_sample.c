@@ -9,8 +9,9 @@
 #include <string.h>
 
 #define CENTRED      16
-#define SAMPLES      8192                /* of a layer's input, that its statistics are made of */
-#define LEAST        16                  /* of them, from each example */
+#define SAMPLES      8192 /* of a layer's input, that its statistics are made of */
+#define LEAST        16   /* of them, from each example */
+#define FEW          4 /* examples for each column, below which a moment of pooled inputs is thin */
 #define POOLED       0.9                 /* of the moment, that is of what was pooled */
 #define TARGET_BYTES ((size_t)256 << 20) /* that the teacher's targets may take between walks */
 
@@ -353,6 +354,7 @@ int cal_quantise_layer(struct calibration *c, struct cal_layer *layer, const flo
 {
     const struct layer *l = &layer->layer;
     const size_t elems = (size_t)l->rows * l->columns;
+    const bool blends = l->pooled >= 0 && c->images < FEW * l->columns;
     struct statistics st = {0};
     float *quantised = malloc(elems * sizeof(float));
     float *bias = calloc(l->rows, sizeof(float));
@@ -372,11 +374,11 @@ int cal_quantise_layer(struct calibration *c, struct cal_layer *layer, const flo
                                               .tx = st.tx,
                                               .mean_t = st.mean_t,
                                               .without = c->without,
-                                              .pooled = layer->layer.pooled >= 0,
+                                              .pooled = blends,
                                               .moved = layer->moved};
 
         cal_transpose_back(l, layer->teacher_t, st.weights);
-        if (layer->layer.pooled >= 0 && blend_pooled(c, layer, &st) != LEGO_OK)
+        if (blends && blend_pooled(c, layer, &st) != LEGO_OK)
             status = lego_fail(diag, LEGO_E_NOMEM, "out of memory for a layer's moments");
         else
             status = quantise(context, &stats, quantised, bias, diag);

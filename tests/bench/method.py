@@ -18,7 +18,7 @@ import tempfile
 
 RATIOS = {'small': '8,12,16,20,24,32,40,64', 'bricks': '8,12,16,20,24,32'}
 
-STEPS = ['leaves', 'adaptation', 'sensitivity', 'sequence', 'residual', 'targets', 'feedback', 'scales', 'bias', 'rotation',
+STEPS = ['leaves', 'matching', 'adaptation', 'sensitivity', 'sequence', 'residual', 'targets', 'feedback', 'scales', 'bias', 'rotation',
          'sequence,feedback']
 
 

@@ -35,7 +35,6 @@ GEMM_INLINE void gemm_begin(const struct kern_gemm_f32 *g, const uint32_t m, con
             acc[i][v] = gemm_load(g->c + (ptrdiff_t)i * g->c_stride, v, nv, last);
         return;
     }
-    GEMM_UNROLL
     for (uint32_t v = 0; v < nv; v++) {
         vec bias = g->bias ? gemm_load(g->bias, v, nv, last) : vec_set1(0.0f);
         GEMM_UNROLL
@@ -228,9 +227,9 @@ GEMM_INLINE void gemm_row_block(const struct kern_gemm_f32 *g, const uint32_t nv
                 acc[0][1] = vec_fma(x, vec_load(b + VEC_LANES), acc[0][1]);
         }
     }
-    GEMM_UNROLL
-    for (uint32_t v = 0; v < nv; v++)
-        acc[0][v] = vec_add(vec_add(acc[0][v], acc[1][v]), vec_add(acc[2][v], acc[3][v]));
+    acc[0][0] = vec_add(vec_add(acc[0][0], acc[1][0]), vec_add(acc[2][0], acc[3][0]));
+    if (nv == 2)
+        acc[0][1] = vec_add(vec_add(acc[0][1], acc[1][1]), vec_add(acc[2][1], acc[3][1]));
     gemm_end(g, 1, nv, last, acc);
 }
 
