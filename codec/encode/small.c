@@ -222,7 +222,9 @@ static int measure(const struct small *s, uint64_t *ret_bytes, struct lego_diag 
         float *whole = malloc(rows * sizeof(*whole));
 
         if (!tensors[i] || !whole) {
-            bytes += s->walked[i].can_bias ? rows + 16 : 0; /* it will have one */
+            /* It will have one, of a byte or two a row. */
+            bytes +=
+                s->walked[i].can_bias ? rows * (s->settings.bias_levels > 0 ? 1u : 2u) + 16 : 0;
             free(whole);
             tensors[i] = NULL;
             continue;
