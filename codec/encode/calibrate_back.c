@@ -84,17 +84,9 @@ bool match_can_pass(const struct match *m, uint32_t n)
     return true;
 }
 
-/* A value of one example as an array. */
-static struct lego_array array_of(const struct match *m, int32_t value, size_t image)
+static struct lego_array values_of(const struct match *m, int32_t value, size_t image)
 {
-    const struct lego_value *v = &m->c->graph->values[value];
-    const struct cal_value *held = &m->c->values[value];
-
-    return (struct lego_array){.dtype = v->dtype,
-                               .shape = v->shape,
-                               .data = v->tensor >= 0
-                                           ? (void *)m->c->graph->tensors[v->tensor].data
-                                           : (void *)(held->teacher + image * held->bytes)};
+    return cal_value_array(m->c, value, image, false);
 }
 
 #define MAX_OPERANDS 16
@@ -105,7 +97,7 @@ static int count_moves(struct match *m, const struct lego_node *node, uint32_t m
 {
     const size_t elems = elems_of(m, node->outputs[0]);
     struct lego_arena *scratch = lego_arena_create(0);
-    struct lego_array inputs[MAX_OPERANDS], output = array_of(m, node->outputs[0], 0);
+    struct lego_array inputs[MAX_OPERANDS], output = values_of(m, node->outputs[0], 0);
     const struct lego_array *pointers[MAX_OPERANDS] = {0};
     float *counted = malloc(elems * sizeof(*counted));
     int status = scratch && counted ? LEGO_OK : LEGO_E_NOMEM;
@@ -114,7 +106,7 @@ static int count_moves(struct match *m, const struct lego_node *node, uint32_t m
     for (uint32_t i = 0; status == LEGO_OK && i < node->input_count; i++) {
         if (node->inputs[i] < 0)
             continue;
-        inputs[i] = array_of(m, node->inputs[i], 0);
+        inputs[i] = values_of(m, node->inputs[i], 0);
         pointers[i] = &inputs[i];
         if (!is_following(m, node->inputs[i]))
             continue;
@@ -177,7 +169,7 @@ static float *gradient_of(const struct passing *p, int32_t value, size_t image)
 static void undo_activation(const struct passing *p, size_t image)
 {
     const struct lego_node *node = p->node;
-    const float *out = array_of(p->m, node->outputs[0], image).data;
+    const float *out = values_of(p->m, node->outputs[0], image).data;
     float *g = gradient_of(p, node->outputs[0], image);
     const size_t elems = elems_of(p->m, node->outputs[0]);
 
@@ -233,8 +225,8 @@ static void pass_layer(struct passing *p, size_t image)
 
 static void pass_kept(const struct passing *p, size_t image, const float *g)
 {
-    const float *in = array_of(p->m, p->node->inputs[0], image).data;
-    const float *out = array_of(p->m, p->node->outputs[0], image).data;
+    const float *in = values_of(p->m, p->node->inputs[0], image).data;
+    const float *out = values_of(p->m, p->node->outputs[0], image).data;
     float *to = gradient_of(p, p->node->inputs[0], image);
 
     for (size_t i = 0; to && i < elems_of(p->m, p->node->outputs[0]); i++)
@@ -260,10 +252,10 @@ static int pass_most(const struct passing *p, size_t image, const float *g)
     struct lego_arena *scratch = lego_arena_create(0);
     int64_t *from = malloc(elems * sizeof(*from));
     float *most = malloc(elems * sizeof(*most));
-    const struct lego_array input = array_of(p->m, p->node->inputs[0], image);
+    const struct lego_array input = values_of(p->m, p->node->inputs[0], image);
     const struct lego_array *inputs[1] = {&input};
-    struct lego_array outputs[2] = {array_of(p->m, p->node->outputs[0], image),
-                                    array_of(p->m, p->node->outputs[0], image)};
+    struct lego_array outputs[2] = {values_of(p->m, p->node->outputs[0], image),
+                                    values_of(p->m, p->node->outputs[0], image)};
     int32_t values[2] = {p->node->outputs[0], p->node->outputs[0]};
     struct lego_node node = *p->node;
     float *to = gradient_of(p, p->node->inputs[0], image);

@@ -77,6 +77,10 @@ static inline bool cal_value_differs(const struct calibration *c, int32_t value)
 /* True where any input of the node differs between teacher and student. */
 bool cal_node_differs(const struct calibration *c, uint32_t node);
 
+/* A value of one example, or a constant. */
+struct lego_array cal_value_array(const struct calibration *c, int32_t value, size_t image,
+                                  bool student);
+
 /* Runs a node for all examples on the teacher's or the student's inputs into their own outputs,
  * which are allocated. */
 int cal_run_node(struct calibration *c, uint32_t node, bool student, struct lego_diag *diag);
@@ -88,8 +92,17 @@ int cal_linear(struct calibration *c, const struct cal_layer *layer, bool studen
 /* From z to the layer's output, which may be z itself: ratio, offset, residual, activation. */
 void cal_finish(struct calibration *c, const struct cal_layer *layer, bool student, const float *z);
 
+/* What the layer's folded BatchNormalization had learnt, [rows] each; false: it has none. */
+bool cal_statistics(const struct calibration *c, const struct cal_layer *layer,
+                    const float **ret_scale, const float **ret_shift);
+
+/* Mean and variance of one row of z over all examples and positions. */
+void cal_row_moments(const struct calibration *c, const struct layer *l, uint32_t row,
+                     const float *z, double *ret_mean, double *ret_variance);
+
 /* The ratio and offset that give the teacher's output the statistics that BatchNormalization had
- * learnt (METHOD: BN adaptation); ratio 1 and the bias where there was none. */
+ * learnt (METHOD: BN adaptation); ratio 1 and the bias where there was none, or where the
+ * calibration does not adapt: then z may be NULL. */
 void cal_adapt(struct calibration *c, struct cal_layer *layer, const float *z);
 
 /* True where what all layers' samples want of the teacher fits the memory meant for it. */

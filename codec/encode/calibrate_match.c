@@ -17,29 +17,12 @@
 #define LEAST_STEPS  8    /* fewer do not bring examples near enough */
 #define LEAST_SCALE  0.05 /* of a layer's mean scale, by which what a row lacks is measured */
 
-static const float *floats_attr(const struct lego_node *node, const char *name, uint32_t count)
-{
-    const struct lego_attr *attr = lego_node_attr(node, name);
-
-    return attr && attr->type == LEGO_ATTR_FLOATS && attr->count == count ? attr->floats : NULL;
-}
-
-bool match_statistics(const struct match *m, const struct cal_layer *layer, const float **ret_scale,
-                      const float **ret_shift)
-{
-    const struct lego_node *node = &m->c->graph->nodes[layer->layer.node];
-
-    *ret_scale = floats_attr(node, "lego.bn_scale", layer->layer.rows);
-    *ret_shift = floats_attr(node, "lego.bn_bias", layer->layer.rows);
-    return *ret_scale && *ret_shift;
-}
-
 static bool has_statistics(const struct match *m, uint32_t n)
 {
     const float *scale, *shift;
 
     return m->c->layer_of[n] != NO_LAYER &&
-           match_statistics(m, &m->c->layers[m->c->layer_of[n]], &scale, &shift);
+           cal_statistics(m->c, &m->c->layers[m->c->layer_of[n]], &scale, &shift);
 }
 
 /* What follows the first input, and what of it leads to statistics by ways that gradients go. */
@@ -104,7 +87,7 @@ static bool open_layer(struct match *m, uint32_t index)
     if (!m->weights[index])
         return false;
     cal_transpose_back(l, m->c->layers[index].teacher_t, m->weights[index]);
-    if (!match_statistics(m, &m->c->layers[index], &scale, &shift))
+    if (!cal_statistics(m->c, &m->c->layers[index], &scale, &shift))
         return true;
     m->pull[index] = calloc((size_t)l->rows * 2, sizeof(float));
     return m->pull[index] != NULL;
@@ -144,10 +127,8 @@ static int run_forward(struct match *m, struct lego_diag *diag)
             continue;
         }
         status = cal_linear(c, &c->layers[index], false, m->z[index], diag);
-        if (status == LEGO_OK) {
-            cal_adapt(c, &c->layers[index], m->z[index]);
+        if (status == LEGO_OK)
             cal_finish(c, &c->layers[index], false, m->z[index]);
-        }
     }
     return status;
 }
@@ -167,18 +148,10 @@ static void pull_row(void *context, size_t row)
     const struct cal_layer *layer = &p->m->c->layers[p->index];
     const struct layer *l = &layer->layer;
     const double count = (double)p->m->c->images * l->positions;
-    double sum = 0, squares = 0;
+    double mean, variance;
 
-    for (uint32_t image = 0; image < p->m->c->images; image++) {
-        const float *z = p->m->z[p->index] + image * cal_layer_elems(l);
-
-        for (uint32_t i = 0; i < l->positions; i++) {
-            const double x = (double)z[layer_output_index(l, (uint32_t)row, i)];
-            sum += x;
-            squares += x * x;
-        }
-    }
-    const double mean = sum / count, deviation = sqrt(fmax(squares / count - mean * mean, 1e-10));
+    cal_row_moments(p->m->c, l, (uint32_t)row, p->m->z[p->index], &mean, &variance);
+    const double deviation = sqrt(fmax(variance, 1e-10));
     const double wanted = fabs((double)p->scale[row]);
     const double unit = (wanted + p->least) * (wanted + p->least) * l->rows * count;
     const double off = mean + (double)layer->offset[row] - (double)p->shift[row];
@@ -193,7 +166,7 @@ static void pull_layer(struct match *m, uint32_t index)
     struct pulling p = {.m = m, .index = index};
     const uint32_t rows = m->c->layers[index].layer.rows;
 
-    if (!m->pull[index] || !match_statistics(m, &m->c->layers[index], &p.scale, &p.shift))
+    if (!m->pull[index] || !cal_statistics(m->c, &m->c->layers[index], &p.scale, &p.shift))
         return;
     for (uint32_t r = 0; r < rows; r++)
         p.least += LEAST_SCALE * fabs((double)p.scale[r]) / rows;
@@ -346,7 +319,10 @@ static int match_all(struct match *m, uint32_t steps, struct lego_diag *diag)
     }
     const double mean = sum / (double)elems;
     change.rate = (float)(RATE * sqrt(fmax(squares / (double)elems - mean * mean, 0)));
+    /* Until they match, layers are to do to examples what they do to real data. */
     c->adapts = false;
+    for (uint32_t i = 0; i < c->layer_count; i++)
+        cal_adapt(c, &c->layers[i], NULL);
     for (uint32_t first = 0; status == LEGO_OK && first < images; first += batch) {
         cal_take(c, first, images - first < batch ? images - first : batch);
         status = match_batch(m, steps, &change, diag);

@@ -34,8 +34,4 @@ int match_prepare_node(struct match *match, uint32_t node, struct lego_diag *dia
  */
 int match_pass_back(struct match *match, uint32_t node, struct lego_diag *diag);
 
-/* The attributes of the layer's folded BatchNormalization, [rows] each; false: it has none. */
-bool match_statistics(const struct match *match, const struct cal_layer *layer,
-                      const float **ret_scale, const float **ret_shift);
-
 #endif

@@ -25,9 +25,8 @@ static void fail_once(struct run *run, int status, const struct lego_diag *diag)
         run->diag = *diag;
 }
 
-/* A value of one example, or a constant. */
-static struct lego_array value_array(const struct calibration *c, int32_t value, size_t image,
-                                     bool student)
+struct lego_array cal_value_array(const struct calibration *c, int32_t value, size_t image,
+                                  bool student)
 {
     const struct lego_value *v = &c->graph->values[value];
     struct lego_array array = {.dtype = v->dtype, .shape = v->shape};
@@ -56,13 +55,13 @@ static void run_example(void *context, size_t image)
     for (uint32_t i = 0; i < node->input_count; i++) {
         pointers[i] = NULL;
         if (node->inputs[i] >= 0) {
-            inputs[i] = value_array(run->c, node->inputs[i], image, run->student);
+            inputs[i] = cal_value_array(run->c, node->inputs[i], image, run->student);
             pointers[i] = &inputs[i];
         }
     }
     for (uint32_t i = 0; i < node->output_count; i++) {
         if (node->outputs[i] >= 0)
-            outputs[i] = value_array(run->c, node->outputs[i], image, run->student);
+            outputs[i] = cal_value_array(run->c, node->outputs[i], image, run->student);
     }
     if (scratch)
         status = lego_eval_node(run->c->graph, node, pointers, outputs, scratch, &diag);
@@ -89,7 +88,8 @@ static void linear_example(void *context, size_t image)
 {
     struct run *run = context;
     const struct layer *layer = &run->layer->layer;
-    const struct lego_array input = value_array(run->c, run->node->inputs[0], image, run->student);
+    const struct lego_array input =
+        cal_value_array(run->c, run->node->inputs[0], image, run->student);
     const float *weights =
         run->student && run->layer->student_t ? run->layer->student_t : run->layer->teacher_t;
     float *scratch = malloc(layer_scratch(layer) * sizeof(float));
@@ -186,12 +186,12 @@ static void finish_example(void *context, size_t image)
     const struct cal_layer *layer = run->layer;
     const struct layer *l = &layer->layer;
     const size_t elems = cal_layer_elems(l);
-    float *out = value_array(run->c, run->node->outputs[0], image, run->student).data;
+    float *out = cal_value_array(run->c, run->node->outputs[0], image, run->student).data;
 
     scale_rows(l, layer->ratio, run->student ? layer->student_offset : layer->offset,
                run->z + image * elems, out);
     if (l->residual >= 0) {
-        const float *add = value_array(run->c, l->residual, image, run->student).data;
+        const float *add = cal_value_array(run->c, l->residual, image, run->student).data;
 
         for (size_t i = 0; i < elems; i++)
             out[i] += add[i];
@@ -210,6 +210,23 @@ void cal_finish(struct calibration *c, const struct cal_layer *layer, bool stude
     encode_workers_run(c->workers, c->images, finish_example, &run);
 }
 
+void cal_row_moments(const struct calibration *c, const struct layer *l, uint32_t row,
+                     const float *z, double *ret_mean, double *ret_variance)
+{
+    const double count = (double)c->images * l->positions;
+    double sum = 0, squares = 0;
+
+    for (uint32_t image = 0; image < c->images; image++, z += cal_layer_elems(l)) {
+        for (uint32_t p = 0; p < l->positions; p++) {
+            const double x = (double)z[layer_output_index(l, row, p)];
+            sum += x;
+            squares += x * x;
+        }
+    }
+    *ret_mean = sum / count;
+    *ret_variance = squares / count - *ret_mean * *ret_mean;
+}
+
 /* Statistics of each row of the teacher's z. */
 struct adapt {
     struct calibration *c;
@@ -220,47 +237,36 @@ struct adapt {
 static void adapt_row(void *context, size_t row)
 {
     const struct adapt *a = context;
-    const struct layer *l = &a->layer->layer;
-    const double count = (double)a->c->images * l->positions;
-    double sum = 0, squares = 0;
+    double mean, variance;
 
     a->layer->ratio[row] = 1;
     a->layer->offset[row] = a->bias ? a->bias[row] : 0;
     if (!a->scale)
         return;
-    for (uint32_t image = 0; image < a->c->images; image++) {
-        const float *z = a->z + image * cal_layer_elems(l);
-
-        for (uint32_t p = 0; p < l->positions; p++) {
-            const double x = (double)z[layer_output_index(l, (uint32_t)row, p)];
-            sum += x;
-            squares += x * x;
-        }
-    }
-    const double mean = sum / count, variance = squares / count - mean * mean;
+    cal_row_moments(a->c, &a->layer->layer, (uint32_t)row, a->z, &mean, &variance);
     const double spread = sqrt(fmax(variance, 1e-10));
     const double ratio = fmin(fmax(fabs((double)a->scale[row]) / spread, 0.2), 5);
     a->layer->ratio[row] = (float)ratio;
     a->layer->offset[row] = (float)((double)a->shift[row] - ratio * mean);
 }
 
-static const float *floats_attr(const struct lego_node *node, const char *name, uint32_t count)
+bool cal_statistics(const struct calibration *c, const struct cal_layer *layer,
+                    const float **ret_scale, const float **ret_shift)
 {
-    const struct lego_attr *attr = lego_node_attr(node, name);
+    const struct lego_node *node = &c->graph->nodes[layer->layer.node];
 
-    return attr && attr->type == LEGO_ATTR_FLOATS && attr->count == count ? attr->floats : NULL;
+    *ret_scale = lego_node_floats(node, "lego.bn_scale", layer->layer.rows);
+    *ret_shift = lego_node_floats(node, "lego.bn_bias", layer->layer.rows);
+    return *ret_scale && *ret_shift;
 }
 
 void cal_adapt(struct calibration *c, struct cal_layer *layer, const float *z)
 {
-    const struct lego_node *node = &c->graph->nodes[layer->layer.node];
     struct adapt a = {.c = c, .layer = layer, .z = z};
 
     if (layer->layer.bias >= 0)
         a.bias = c->graph->tensors[c->graph->values[layer->layer.bias].tensor].data;
-    a.scale = floats_attr(node, "lego.bn_scale", layer->layer.rows);
-    a.shift = floats_attr(node, "lego.bn_bias", layer->layer.rows);
-    if (!a.shift || !c->adapts)
+    if (!cal_statistics(c, layer, &a.scale, &a.shift) || !c->adapts)
         a.scale = NULL;
     encode_workers_run(c->workers, layer->layer.rows, adapt_row, &a);
 }

@@ -183,13 +183,6 @@ static bool guess_preprocess(const struct lego_shape *shape, struct lego_preproc
     return true;
 }
 
-static const float *floats_attr(const struct lego_node *node, const char *name, uint64_t count)
-{
-    const struct lego_attr *attr = lego_node_attr(node, name);
-
-    return attr && attr->type == LEGO_ATTR_FLOATS && attr->count == count ? attr->floats : NULL;
-}
-
 /* Variance of one row's product with noise of unit variance whose neighbours along a kernel's last
  * axis agree by CORRELATION; ret_sum is the row's sum. */
 static double row_variance(const float *row, size_t columns, size_t width, double *ret_sum)
@@ -227,8 +220,8 @@ static bool range_by_fold(const struct lego_graph *graph, const struct lego_node
     const uint64_t rows = (uint64_t)weight->shape.dim[0];
     const size_t columns = weight->bytes / sizeof(float) / rows;
     const size_t width = (size_t)weight->shape.dim[weight->shape.rank - 1];
-    const float *gamma = floats_attr(node, "lego.bn_scale", rows);
-    const float *beta = floats_attr(node, "lego.bn_bias", rows);
+    const float *gamma = lego_node_floats(node, "lego.bn_scale", rows);
+    const float *beta = lego_node_floats(node, "lego.bn_bias", rows);
     if (!gamma || !beta || columns == 0 || (bias && bias->bytes != rows * sizeof(float)))
         return false;
     for (uint64_t r = 0; r < rows; r++) {

@@ -231,6 +231,8 @@ float lego_node_float(const struct lego_node *node, const char *name, float othe
 const char *lego_node_string(const struct lego_node *node, const char *name, const char *otherwise);
 /* Returns the ints and their count, NULL and 0 where there are none. */
 const int64_t *lego_node_ints(const struct lego_node *node, const char *name, size_t *ret_count);
+/* The floats of an attribute that has exactly `count` of them, else NULL. */
+const float *lego_node_floats(const struct lego_node *node, const char *name, size_t count);
 
 /*
  * Checks everything that holds for a sound graph: indices in range, one producer a value,

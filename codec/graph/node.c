@@ -84,3 +84,9 @@ const int64_t *lego_node_ints(const struct lego_node *node, const char *name, si
     *ret_count = attr ? attr->count : 0;
     return attr ? attr->ints : NULL;
 }
+
+const float *lego_node_floats(const struct lego_node *node, const char *name, size_t count)
+{
+    const struct lego_attr *attr = find_typed(node, name, LEGO_ATTR_FLOATS);
+    return attr && attr->count == count ? attr->floats : NULL;
+}
