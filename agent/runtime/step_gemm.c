@@ -123,6 +123,20 @@ static void gemm_straddling(const struct gemm_call *call, const struct gemm_part
     }
 }
 
+void gemm_activate_rows(const struct gemm_detail *detail, float *out, size_t pixel, uint32_t m,
+                        uint32_t row, uint32_t rows)
+{
+    float *at = out + (ptrdiff_t)pixel * detail->out_stride + row;
+
+    /* All rows there are, without gaps. */
+    if (detail->out_stride == (ptrdiff_t)rows) {
+        detail->activation((size_t)m * rows, at, at, detail->act_lo, detail->act_hi);
+        return;
+    }
+    for (uint32_t i = 0; i < m; i++, at += detail->out_stride)
+        detail->activation(rows, at, at, detail->act_lo, detail->act_hi);
+}
+
 static void gemm_activate(const struct gemm_call *call, const struct gemm_part *part, size_t pixel,
                           uint32_t m)
 {
@@ -135,15 +149,7 @@ static void gemm_activate(const struct gemm_call *call, const struct gemm_part *
         rows = weights_block_rows(weights, part->first_block + b - 1, &last);
         rows = rows ? last + rows - first : 0;
     }
-    if (rows == weights->rows && detail->out_stride == (ptrdiff_t)rows) {
-        float *out = call->out + pixel * rows;
-        detail->activation((size_t)m * rows, out, out, detail->act_lo, detail->act_hi);
-        return;
-    }
-    for (uint32_t i = 0; i < m; i++) {
-        float *out = call->out + (ptrdiff_t)(pixel + i) * detail->out_stride + first;
-        detail->activation(rows, out, out, detail->act_lo, detail->act_hi);
-    }
+    gemm_activate_rows(detail, call->out, pixel, m, first, rows);
 }
 
 /* All blocks of the part for up to mr pixels. */

@@ -40,6 +40,10 @@ const struct kern_gemm_variant *gemm_choose(const struct kern_table *kernels, ui
 void gemm_finish(const struct plan_builder *b, const struct lego_node *node,
                  struct gemm_detail *detail);
 
+/* Applies the activation to rows [row, row + rows) of pixels [pixel, pixel + m) of `out`. */
+void gemm_activate_rows(const struct gemm_detail *detail, float *out, size_t pixel, uint32_t m,
+                        uint32_t row, uint32_t rows);
+
 /*
  * Adds the step: inputs are `a` and, unless -1, `add` (a value of the output's layout), output is
  * `out`. Fills what follows from the weights and the variant: scratch and units.

@@ -189,22 +189,6 @@ static void gemm_s8_pointers(const struct gemm_s8_call *call, size_t pixel, uint
     memcpy(ret_rows, pointers, (size_t)detail->weights->taps * mr * sizeof(*ret_rows));
 }
 
-static void gemm_s8_activate(const struct gemm_s8_call *call, size_t pixel, uint32_t m,
-                             uint32_t row, uint32_t rows)
-{
-    const struct gemm_detail *conv = &call->detail->conv;
-
-    if (conv->out_stride == (ptrdiff_t)rows) {
-        float *out = call->out + pixel * rows;
-        conv->activation((size_t)m * rows, out, out, conv->act_lo, conv->act_hi);
-        return;
-    }
-    for (uint32_t i = 0; i < m; i++) {
-        float *out = call->out + (ptrdiff_t)(pixel + i) * conv->out_stride + row;
-        conv->activation(rows, out, out, conv->act_lo, conv->act_hi);
-    }
-}
-
 /* Blocks of rows [row, end) for pixels [pixel, pixel + m). */
 static void gemm_s8_pixels(const struct gemm_s8_call *call, const uint8_t *const *rows,
                            size_t pixel, uint32_t m, uint32_t row, uint32_t end)
@@ -235,7 +219,7 @@ static void gemm_s8_pixels(const struct gemm_s8_call *call, const uint8_t *const
         v->run(&args);
     }
     if (conv->activation)
-        gemm_s8_activate(call, pixel, m, row, end - row);
+        gemm_activate_rows(conv, call->out, pixel, m, row, end - row);
 }
 
 static void gemm_s8_task(void *context, uint32_t slot, size_t item)
