@@ -1,6 +1,8 @@
 /* The folder of records. Names begin with their time: in their order the oldest is first. */
 #include "agent/service/capture.h"
 
+#include "codec/base/file_out.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -93,20 +95,6 @@ void capture_ring_close(struct capture_ring *ring)
     ring->folder = -1;
 }
 
-static int write_all(int fd, const uint8_t *data, size_t bytes)
-{
-    while (bytes > 0) {
-        ssize_t done = write(fd, data, bytes);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done < 0)
-            return errno;
-        data += done;
-        bytes -= (size_t)done;
-    }
-    return 0;
-}
-
 static void make_name(struct capture_ring *ring, const char *model, uint64_t time_ns, char *name,
                       size_t bytes)
 {
@@ -138,7 +126,7 @@ int capture_ring_add(struct capture_ring *ring, const char *model, uint64_t time
     int fd = openat(ring->folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return errno;
-    int error = write_all(fd, data, bytes);
+    int error = file_write_all(fd, data, bytes);
     if (close(fd) != 0 && !error)
         error = errno;
     if (!error && renameat(ring->folder, temporary, ring->folder, name) != 0)

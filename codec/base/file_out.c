@@ -6,6 +6,21 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+int file_write_all(int fd, const void *data, size_t bytes)
+{
+    const char *at = data;
+    while (bytes > 0) {
+        ssize_t written = write(fd, at, bytes);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written < 0)
+            return errno;
+        at += written;
+        bytes -= (size_t)written;
+    }
+    return 0;
+}
+
 int file_out_open(struct file_out *ret_out, const char *path, struct lego_diag *diag)
 {
     enum { TRIES = 100 };
@@ -29,18 +44,8 @@ int file_out_open(struct file_out *ret_out, const char *path, struct lego_diag *
 
 void file_out_write(struct file_out *out, const void *data, size_t bytes)
 {
-    const char *at = data;
-    while (!out->error && bytes > 0) {
-        ssize_t written = write(out->fd, at, bytes);
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written < 0) {
-            out->error = errno;
-            return;
-        }
-        at += written;
-        bytes -= (size_t)written;
-    }
+    if (!out->error)
+        out->error = file_write_all(out->fd, data, bytes);
 }
 
 int file_out_close(struct file_out *out, int status, struct lego_diag *diag)

@@ -15,6 +15,9 @@ struct file_out {
     int error;        /* the first errno; later writes do nothing */
 };
 
+/* Writes all bytes, however many calls that takes; 0 or an errno. */
+int file_write_all(int fd, const void *data, size_t bytes);
+
 int file_out_open(struct file_out *ret_out, const char *path, struct lego_diag *diag);
 void file_out_write(struct file_out *out, const void *data, size_t bytes);
 
