@@ -48,11 +48,8 @@ int heads_load(const char *path, struct lego_package *package, struct lego_diag 
 
 int heads_load_beside(const char *model, struct lego_package *package, struct lego_diag *diag)
 {
-    const char *slash = strrchr(model, '/');
-    const char *dot = strrchr(slash ? slash : model, '.');
-    size_t stem = dot ? (size_t)(dot - model) : strlen(model);
-    char *path = NULL;
-    if (asprintf(&path, "%.*s.postprocess.json", (int)stem, model) < 0)
+    char *path = picture_file_beside(model, ".postprocess.json");
+    if (!path)
         return lego_fail(diag, LEGO_E_NOMEM, "%s: out of memory", model);
     int status = access(path, F_OK) == 0 ? heads_load(path, package, diag) : LEGO_OK;
     free(path);

@@ -4,7 +4,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -65,4 +67,14 @@ int picture_read_file(const char *path, size_t limit_bytes, uint8_t **ret_data, 
     *ret_data = data;
     *ret_bytes = bytes;
     return LEGO_OK;
+}
+
+char *picture_file_beside(const char *model_path, const char *ending)
+{
+    const char *slash = strrchr(model_path, '/');
+    const char *dot = strrchr(slash ? slash : model_path, '.');
+    const size_t stem = dot ? (size_t)(dot - model_path) : strlen(model_path);
+    char *path = NULL;
+
+    return asprintf(&path, "%.*s%s", (int)stem, model_path, ending) < 0 ? NULL : path;
 }

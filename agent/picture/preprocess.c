@@ -298,12 +298,9 @@ int preprocess_load(const char *path, struct lego_arena *arena,
 int preprocess_load_beside(const char *model_path, struct lego_arena *arena,
                            struct lego_preprocess *ret_preprocess, struct lego_diag *diag)
 {
-    const char *slash = strrchr(model_path, '/');
-    const char *dot = strrchr(slash ? slash : model_path, '.');
-    size_t stem = dot ? (size_t)(dot - model_path) : strlen(model_path);
-    char *path = NULL;
+    char *path = picture_file_beside(model_path, ".preprocess.json");
 
-    if (asprintf(&path, "%.*s.preprocess.json", (int)stem, model_path) < 0)
+    if (!path)
         return lego_fail(diag, LEGO_E_NOMEM, "%s: out of memory", model_path);
     int status = preprocess_load(path, arena, ret_preprocess, diag);
     free(path);
