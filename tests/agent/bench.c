@@ -6,6 +6,7 @@
  * usage: agent_bench [REQUESTS [CLIENTS]]
  */
 #include "tests/agent/bench_isolation.h"
+#include "tests/agent/bench_times.h"
 #include "tests/agent/harness.h"
 #include "tests/agent/models.h"
 
@@ -30,22 +31,9 @@
 static struct agent agent;
 static unsigned requests = 20000, clients = 4;
 
-static double now_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec * 1e6 + (double)now.tv_nsec / 1e3;
-}
-
-static int compare(const void *a, const void *b)
-{
-    double left = *(const double *)a, right = *(const double *)b;
-    return left < right ? -1 : left > right;
-}
-
 static double print_times(const char *what, double *times, unsigned count)
 {
-    qsort(times, count, sizeof(*times), compare);
+    sort_times(times, count);
     printf("%-28s p50 %7.1f us   p99 %7.1f us\n", what, times[count / 2], times[count * 99 / 100]);
     return times[count / 2];
 }

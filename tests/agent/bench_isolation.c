@@ -1,5 +1,6 @@
 #include "tests/agent/bench_isolation.h"
 
+#include "tests/agent/bench_times.h"
 #include "tests/agent/models.h"
 
 #include <check.h>
@@ -24,19 +25,6 @@ struct times {
     double *us;
     unsigned count;
 };
-
-static double now_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec * 1e6 + (double)now.tv_nsec / 1e3;
-}
-
-static int compare(const void *a, const void *b)
-{
-    double left = *(const double *)a, right = *(const double *)b;
-    return left < right ? -1 : left > right;
-}
 
 static double percentile(const struct times *times, unsigned percent)
 {
@@ -80,7 +68,7 @@ static void run_phase(int fd, const uint8_t *frame, size_t bytes, struct times *
 
 static void print(const char *what, struct times *times)
 {
-    qsort(times->us, times->count, sizeof(*times->us), compare);
+    sort_times(times->us, times->count);
     printf("%-28s p50 %7.1f us   p99 %7.1f us   (%u)\n", what, percentile(times, 50),
            percentile(times, 99), times->count);
 }

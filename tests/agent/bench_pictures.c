@@ -3,6 +3,7 @@
  * descriptor, and the resize by itself, in turns: what the frame's way costs but for the work.
  * usage: agent_picture_bench [REQUESTS]
  */
+#include "tests/agent/bench_times.h"
 #include "tests/agent/harness.h"
 #include "tests/agent/models.h"
 #include "tests/agent/wire_regions.h"
@@ -25,22 +26,9 @@ static struct agent agent;
 static int requests = 500;
 static uint8_t pixels[FRAME_BYTES];
 
-static double now_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec * 1e6 + (double)now.tv_nsec / 1e3;
-}
-
-static int compare(const void *a, const void *b)
-{
-    double left = *(const double *)a, right = *(const double *)b;
-    return left < right ? -1 : left > right;
-}
-
 static double print_times(const char *what, double *times)
 {
-    qsort(times, (size_t)requests, sizeof(*times), compare);
+    sort_times(times, (size_t)requests);
     printf("%-28s p50 %7.1f us   p99 %7.1f us\n", what, times[requests / 2],
            times[requests * 99 / 100]);
     return times[requests / 2];
