@@ -297,6 +297,19 @@ static struct infer_elem narrowed(struct infer_elem elem, enum lego_dtype dtype)
     return fits ? elem : open_elem;
 }
 
+/* True where something is known that an element of the output could be made of. */
+static bool any_known(const struct infer_context *c)
+{
+    const struct lego_node *node = c->io->node;
+    if (node->op == LEGO_OP_Shape || node->op == LEGO_OP_Size ||
+        node->op == LEGO_OP_ConstantOfShape)
+        return true;
+    for (uint32_t i = 0; i < node->input_count; i++)
+        if ((c->io->constants && c->io->constants[i]) || (c->contents && c->contents[i]))
+            return true;
+    return false;
+}
+
 void infer_content(const struct infer_context *c, struct lego_arena *arena,
                    struct infer_content **ret_content)
 {
@@ -308,7 +321,9 @@ void infer_content(const struct infer_context *c, struct lego_arena *arena,
         lego_shape_elems(&io->ret_shapes[0], &count) != LEGO_OK || count > INFER_CONTENT_MAX)
         return;
     bool makes_real = io->ret_dtypes[0] == LEGO_DTYPE_FLOAT32;
-    if (makes_real && io->node->op == LEGO_OP_ConstantOfShape)
+    if (makes_real && (io->node->op == LEGO_OP_ConstantOfShape || count > INFER_REAL_MAX))
+        return;
+    if (!any_known(c))
         return;
     struct infer_content *out = lego_arena_calloc(arena, 1, sizeof(*out));
     struct infer_elem *elems = lego_arena_calloc(arena, count ? count : 1, sizeof(*elems));

@@ -8,6 +8,8 @@
 
 /* Larger tensors are no shapes. */
 #define INFER_CONTENT_MAX 256
+/* Of floating numbers: a shape on its way through a Resize's scales. */
+#define INFER_REAL_MAX (2 * LEGO_MAX_RANK)
 
 /*
  * Computes the content of output 0 of a node that was just inferred (its io has the results), from
