@@ -218,7 +218,7 @@ START_TEST(nested_too_deep)
 {
     /* Graph in attribute in node in graph ..., far past any stack. */
     struct wire_out inner = {0};
-    for (int i = 0; i < 40; i++) {
+    for (int i = 0; i < 64; i++) {
         struct wire_out attr = {0}, node = {0}, graph = {0};
         wire_put_bytes(&attr, 6, inner.data, inner.bytes);
         wire_put_bytes(&node, 5, attr.data, attr.bytes);
