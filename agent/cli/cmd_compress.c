@@ -177,8 +177,9 @@ static const struct cli_option OPTIONS[] = {
      .type = CLI_STRING,
      OPTION(postprocess),
      .value = "FILE",
-     .help = "what the outputs mean: classes, boxes, text; else IN.postprocess.json beside the\n"
-             "model"},
+     .help =
+         "what the outputs mean: classes, boxes, text, masks; else IN.postprocess.json beside the\n"
+         "model"},
     {.name = "without",
      .type = CLI_STRING,
      OPTION(without),

@@ -62,8 +62,8 @@ static const struct cli_option OPTIONS[] = {
      OPTION(draw),
      .value = "OUT",
      .help =
-         "draw classes, boxes and times into each picture and write it to OUT (.png; the latest\n"
-         "stays), or into the folder OUT: NAME.png, of streams NAME-000001.png"},
+         "draw classes, boxes, masks and times into each picture and write it to OUT (.png; the\n"
+         "latest stays), or into the folder OUT: NAME.png, of streams NAME-000001.png"},
     {.name = "watch",
      .type = CLI_FLAG,
      OPTION(watch),
@@ -80,7 +80,8 @@ static const struct cli_option OPTIONS[] = {
         "\"label\"}]} or, for numbers, \"outputs\": [{\"name\", \"datatype\", \"shape\",\n"
         "\"data\"}] or, of a model that describes them, \"answers\": [{\"head\", \"classes\",\n"
         "\"detections\": [{\"box\", \"score\", \"index\", \"label\", \"keypoints\"}],\n"
-        "\"text\"}]; where more than one picture is asked for, one such object a line with\n"
+        "\"text\", \"mask\": {\"box\", \"size\", \"runs\": [value, how often, ...]}}]; where more "
+        "than one picture is asked for, one such object a line with\n"
         "\"source\" and, of a stream, \"frame\""),
     CLI_OPTIONS_END,
 };

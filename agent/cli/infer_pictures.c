@@ -6,6 +6,7 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -98,6 +99,33 @@ static void draw_detection(struct lego_picture *picture, const struct lego_clien
     draw_text(picture, left, top, scale, text, color);
 }
 
+/* Shades what the mask shows. */
+static int draw_mask(struct lego_picture *picture, const struct lego_client_mask *mask,
+                     struct lego_diag *diag)
+{
+    size_t pixels = (size_t)mask->width * mask->height;
+    uint16_t *values = malloc(pixels * sizeof(*values));
+    if (!values)
+        return lego_fail(diag, LEGO_E_NOMEM, "no memory for a mask of %zu pixels", pixels);
+    int status = lego_client_mask_read(mask, values, pixels, diag);
+    const struct draw_mask shade = {mask->left,  mask->top,    mask->right, mask->bottom,
+                                    mask->width, mask->height, values};
+    if (status == LEGO_OK)
+        draw_shade(picture, &shade);
+    free(values);
+    return status;
+}
+
+static int draw_masks(struct lego_picture *picture, const struct lego_client_result *result,
+                      struct lego_diag *diag)
+{
+    int status = LEGO_OK;
+    for (uint32_t i = 0; status == LEGO_OK && i < result->answer_count; i++)
+        if (result->answers[i].mask)
+            status = draw_mask(picture, result->answers[i].mask, diag);
+    return status;
+}
+
 /* Where the picture is written to. */
 static bool drawing_path(const struct pictures *pictures, const struct source_item *item,
                          char path[PATH_MAX])
@@ -130,10 +158,12 @@ static void draw_result(struct lego_picture *picture, const struct lego_client_r
     }
     for (uint32_t i = 0; i < result->answer_count; i++) {
         const struct lego_client_answer *answer = &result->answers[i];
-        for (uint32_t c = 0; c < answer->class_count && c < DRAWN_CLASSES; c++) {
+        const uint32_t most = answer->mask ? answer->class_count : DRAWN_CLASSES;
+        for (uint32_t c = 0; c < answer->class_count && c < most; c++) {
             snprintf(text, sizeof(text), "%s %.2f", answer->classes[c].label,
                      (double)answer->classes[c].score);
-            y += draw_text(picture, 0, y, scale, text, bar);
+            y += draw_text(picture, 0, y, scale, text,
+                           answer->mask ? draw_class_color(answer->classes[c].index) : bar);
         }
         for (uint32_t d = 0; d < answer->detection_count; d++)
             draw_detection(picture, &answer->detections[d], scale, bar);
@@ -159,9 +189,11 @@ static int draw(const struct pictures *pictures, struct source_item *item,
         picture = &decoded;
     }
     if (status == LEGO_OK) {
+        status = draw_masks(picture, result, diag);
         draw_result(picture, result, us);
-        status = picture_save(picture, path, diag);
     }
+    if (status == LEGO_OK)
+        status = picture_save(picture, path, diag);
     picture_clear(&decoded);
     return status;
 }

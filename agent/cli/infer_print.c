@@ -26,6 +26,16 @@ static json_t *detection_json(const struct lego_client_detection *found)
                      "keypoints", keypoints);
 }
 
+static json_t *mask_json(const struct lego_client_mask *mask)
+{
+    json_t *runs = json_array();
+    for (uint32_t i = 0; i < 2 * mask->run_count; i++)
+        json_array_append_new(runs, json_integer(mask->runs[i]));
+    return json_pack("{s:[I, I, I, I], s:[I, I], s:o}", "box", (json_int_t)mask->left,
+                     (json_int_t)mask->top, (json_int_t)mask->right, (json_int_t)mask->bottom,
+                     "size", (json_int_t)mask->width, (json_int_t)mask->height, "runs", runs);
+}
+
 /* What the heads say. */
 static json_t *answers_json(const struct lego_client_result *result)
 {
@@ -37,9 +47,11 @@ static json_t *answers_json(const struct lego_client_result *result)
             json_array_append_new(classes, class_json(&answer->classes[c]));
         for (uint32_t d = 0; d < answer->detection_count; d++)
             json_array_append_new(detections, detection_json(&answer->detections[d]));
-        json_array_append_new(list,
-                              json_pack("{s:s, s:o, s:o, s:s}", "head", answer->head, "classes",
-                                        classes, "detections", detections, "text", answer->text));
+        json_t *json = json_pack("{s:s, s:o, s:o, s:s}", "head", answer->head, "classes", classes,
+                                 "detections", detections, "text", answer->text);
+        if (json && answer->mask)
+            json_object_set_new(json, "mask", mask_json(answer->mask));
+        json_array_append_new(list, json);
     }
     return list;
 }

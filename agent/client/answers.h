@@ -8,7 +8,7 @@
 #include "agent/proto/frame.h"
 #include "codec/base/arena.h"
 
-/* Texts stay in the response. E_NOMEM. */
+/* Texts and runs stay in the response. E_FORMAT: a mask that cannot be; E_NOMEM. */
 int answers_decode(const Legonet__Response *response, struct lego_arena *arena,
                    const struct lego_client_answer **ret_answers, uint32_t *ret_count,
                    struct lego_diag *diag);

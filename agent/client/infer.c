@@ -303,6 +303,7 @@ static void set_results(struct request *request, const struct lego_client_result
     request->results.top = results->top;
     request->results.score = results->score;
     request->results.max_detections = results->max_detections;
+    request->results.max_mask_side = results->max_mask_side;
     request->envelope.result_request = &request->results;
 }
 

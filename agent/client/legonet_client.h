@@ -142,6 +142,7 @@ struct lego_client_results {
     uint32_t top;            /* classes of each row */
     float score;             /* detections below it are left out */
     uint32_t max_detections; /* of each row */
+    uint32_t max_mask_side;  /* pixels of a mask's longer side; 0: those of the frame */
 };
 
 struct lego_client_request {
@@ -181,10 +182,30 @@ struct lego_client_detection {
     const struct lego_client_keypoint *keypoints;
 };
 
+/*
+ * What each pixel shows, of the part of the frame that the model has seen: [left, right) x
+ * [top, bottom), in whole pixels of the frame as it was sent, before crop and rotation. Without a
+ * frame it is in pixels of the model's input, or of its output where the input is no picture. The
+ * mask has width x height pixels, all of one size; a frame's pixel (x, y) is in the mask's at
+ * ((x - left) * width / (right - left), (y - top) * height / (bottom - top)).
+ */
+struct lego_client_mask {
+    uint32_t left, top, right, bottom;
+    uint32_t width, height; /* 1 to 16384 */
+    uint32_t run_count;
+    const uint32_t *runs; /* [2 * run_count], row by row: a value (0: no class, k + 1: class k, at
+                             most 65535), how often, ...; in all width * height */
+};
+
+/* Writes the mask's width * height values, row by row. E_LIMIT: `elems` are not enough. */
+int lego_client_mask_read(const struct lego_client_mask *mask, uint16_t *values, size_t elems,
+                          struct lego_diag *diag);
+
 enum lego_client_kind {
     LEGO_CLIENT_CLASSES = 0,
     LEGO_CLIENT_DETECTIONS = 1,
     LEGO_CLIENT_TEXT = 2,
+    LEGO_CLIENT_MASK = 3,
 };
 
 /* What one head of the model says of one row of the batch. */
@@ -192,12 +213,13 @@ struct lego_client_answer {
     uint32_t row;
     const char *head; /* the model's name for it */
     enum lego_client_kind kind;
-    uint32_t class_count; /* the best first */
+    uint32_t class_count; /* the best first; of a mask those that it shows, scores being parts */
     const struct lego_client_class *classes;
     uint32_t detection_count; /* the best first */
     const struct lego_client_detection *detections;
     const char *text; /* "" but for LEGO_CLIENT_TEXT */
     float text_score;
+    const struct lego_client_mask *mask; /* NULL but for LEGO_CLIENT_MASK */
 };
 
 struct lego_client_result {

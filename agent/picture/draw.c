@@ -90,6 +90,46 @@ uint32_t draw_text(struct lego_picture *picture, int64_t x, int64_t y, uint32_t 
     return height;
 }
 
+struct draw_color draw_class_color(uint32_t index)
+{
+    uint8_t parts[3] = {0};
+    for (uint32_t bits = index + 1, shift = 7; bits; bits >>= 3, shift--)
+        for (uint32_t part = 0; part < 3; part++)
+            parts[part] = (uint8_t)(parts[part] | (bits >> part & 1) << shift);
+    return (struct draw_color){parts[0], parts[1], parts[2]};
+}
+
+static uint8_t mix(uint8_t a, uint8_t b)
+{
+    return (uint8_t)((a + b + 1) / 2);
+}
+
+void draw_shade(struct lego_picture *picture, const struct draw_mask *mask)
+{
+    uint32_t right = mask->right < picture->width ? mask->right : picture->width;
+    uint32_t bottom = mask->bottom < picture->height ? mask->bottom : picture->height;
+    uint64_t columns = mask->right - mask->left, rows = mask->bottom - mask->top;
+    for (uint32_t y = mask->top; y < bottom; y++) {
+        const uint16_t *values =
+            mask->values + (y - mask->top) * (uint64_t)mask->height / rows * mask->width;
+        uint8_t *pixel =
+            picture->pixels + y * picture->stride + (size_t)mask->left * picture->channels;
+        for (uint32_t x = mask->left; x < right; x++, pixel += picture->channels) {
+            uint16_t value = values[(x - mask->left) * (uint64_t)mask->width / columns];
+            if (value == 0)
+                continue;
+            struct draw_color color = draw_class_color(value - 1u);
+            if (picture->channels == 1) {
+                pixel[0] = mix(pixel[0], brightness(color));
+                continue;
+            }
+            pixel[0] = mix(pixel[0], color.red);
+            pixel[1] = mix(pixel[1], color.green);
+            pixel[2] = mix(pixel[2], color.blue);
+        }
+    }
+}
+
 uint32_t draw_scale(const struct lego_picture *picture)
 {
     uint32_t side = picture->width < picture->height ? picture->width : picture->height;

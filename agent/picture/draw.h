@@ -22,6 +22,19 @@ void draw_box(struct lego_picture *picture, int64_t left, int64_t top, int64_t r
 uint32_t draw_text(struct lego_picture *picture, int64_t x, int64_t y, uint32_t scale,
                    const char *text, struct draw_color color);
 
+/* Which class each pixel of a part of a picture shows: [left, right) x [top, bottom), in width x
+ * height values, 0 for none and k + 1 for class k. */
+struct draw_mask {
+    uint32_t left, top, right, bottom, width, height;
+    const uint16_t *values;
+};
+
+/* Mixes every pixel that is of a class with the colour of that class, half and half. */
+void draw_shade(struct lego_picture *picture, const struct draw_mask *mask);
+
+/* Colours that are told apart, those of PASCAL VOC's masks from the second on. */
+struct draw_color draw_class_color(uint32_t index);
+
 /* A scale at which text is legible in a picture of that size. */
 uint32_t draw_scale(const struct lego_picture *picture);
 

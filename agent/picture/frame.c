@@ -4,6 +4,7 @@
 
 #include "codec/base/arith.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -247,17 +248,44 @@ static struct picture_map map_of(const struct picture_frame *frame, const struct
     double left = crop->x, top = crop->y;
     switch (frame->rotation) {
     case 90:
-        return (struct picture_map){{0, down, left + below},
-                                    {-across, 0, top + crop->height - right}};
+        return (struct picture_map){.x = {0, down, left + below},
+                                    .y = {-across, 0, top + crop->height - right}};
     case 180:
-        return (struct picture_map){{-across, 0, left + crop->width - right},
-                                    {0, -down, top + crop->height - below}};
+        return (struct picture_map){.x = {-across, 0, left + crop->width - right},
+                                    .y = {0, -down, top + crop->height - below}};
     case 270:
-        return (struct picture_map){{0, -down, left + crop->width - below},
-                                    {across, 0, top + right}};
+        return (struct picture_map){.x = {0, -down, left + crop->width - below},
+                                    .y = {across, 0, top + right}};
     default:
-        return (struct picture_map){{across, 0, left + right}, {0, down, top + below}};
+        return (struct picture_map){.x = {across, 0, left + right}, .y = {0, down, top + below}};
     }
+}
+
+/* The whole pixels of the crop between two points of the frame along one axis, one at least. */
+static void seen_along(double a, double b, uint32_t crop_from, uint32_t crop_size,
+                       uint32_t *ret_from, uint32_t *ret_size)
+{
+    double end = (double)crop_from + crop_size;
+    double low = fmin(fmax(round(fmin(a, b)), crop_from), end - 1);
+    double high = fmin(fmax(round(fmax(a, b)), low + 1), end);
+    *ret_from = (uint32_t)low;
+    *ret_size = (uint32_t)(high - low);
+}
+
+static struct picture_rectangle seen_of(const struct picture_map *map,
+                                        const struct picture_rectangle *crop, const struct span *x,
+                                        const struct span *y)
+{
+    double u[2] = {x->to, (double)x->to + x->count}, v[2] = {y->to, (double)y->to + y->count};
+    double across[2], down[2];
+    struct picture_rectangle seen;
+    for (int i = 0; i < 2; i++) {
+        across[i] = map->x[0] * u[i] + map->x[1] * v[i] + map->x[2];
+        down[i] = map->y[0] * u[i] + map->y[1] * v[i] + map->y[2];
+    }
+    seen_along(across[0], across[1], crop->x, crop->width, &seen.x, &seen.width);
+    seen_along(down[0], down[1], crop->y, crop->height, &seen.y, &seen.height);
+    return seen;
 }
 
 /* ---- all of it ---- */
@@ -299,6 +327,7 @@ static int apply(const struct kern_table *kernels, const struct lego_preprocess 
         preprocess_place(&chosen, turned ? frame->crop.height : frame->crop.width,
                          turned ? frame->crop.width : frame->crop.height, corner, &x, &y);
         *ret_map = map_of(frame, &x, &y);
+        ret_map->seen = seen_of(ret_map, &frame->crop, &x, &y);
     }
     return status;
 }

@@ -65,6 +65,7 @@ struct picture_frame {
  * pixels, (0, 0) the upper left corner of the first. */
 struct picture_map {
     double x[3], y[3];
+    struct picture_rectangle seen; /* the frame's pixels that the input shows, never empty */
 };
 
 /*

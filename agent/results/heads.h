@@ -1,6 +1,6 @@
 /*
  * Heads: what a model's outputs mean, as a `.lego` says in its metadata (key `postprocess`, see
- * FORMAT.md), and how they become classes, boxes and texts.
+ * FORMAT.md), and how they become classes, boxes, texts and masks.
  */
 #ifndef LEGO_RESULTS_HEADS_H
 #define LEGO_RESULTS_HEADS_H
@@ -14,8 +14,9 @@
 #define HEADS_MAX_OUTPUTS   16
 #define HEADS_MAX_ANCHORS   (1u << 20)
 #define HEADS_MAX_KEYPOINTS 64
+#define HEADS_MAX_RUNS      (2u << 20) /* of a mask */
 
-enum head_kind { HEAD_CLASSIFICATION, HEAD_DETECTION, HEAD_TEXT };
+enum head_kind { HEAD_CLASSIFICATION, HEAD_DETECTION, HEAD_TEXT, HEAD_SEGMENTATION };
 enum head_activation { HEAD_NONE, HEAD_SIGMOID, HEAD_SOFTMAX };
 enum head_coding { HEAD_DECODED, HEAD_LINEAR, HEAD_EXPONENTIAL, HEAD_YOLO };
 enum head_order { HEAD_XYWH, HEAD_YXHW, HEAD_XYXY, HEAD_YXYX };
@@ -36,11 +37,13 @@ struct head {
     enum head_kind kind;
     const char *name;
     enum head_activation activation;
-    struct head_outputs scores; /* of a classification or text: its only output */
+    struct head_outputs scores; /* of all but a detection: its only output */
+    bool columns; /* outputs are [values][candidates or pixels], else the other way round */
+    uint32_t background;
+    float threshold; /* of a detection, and of a segmentation of one class */
     /* Of a detection: */
     struct head_outputs boxes;
-    bool columns; /* outputs are [values][candidates], else [candidates][values] */
-    uint32_t box_at, score_at, class_count, background;
+    uint32_t box_at, score_at, class_count;
     int32_t objectness_at; /* -1: none */
     float score_clip;      /* 0: none */
     enum head_order order;
@@ -49,7 +52,7 @@ struct head {
     uint32_t anchor_count;
     const struct head_anchor *anchors;
     uint32_t keypoints, keypoint_at, keypoint_values;
-    float threshold, overlap;
+    float overlap;
     enum head_nms nms;
     bool per_class;
     uint32_t max;
@@ -114,5 +117,33 @@ int head_detect(const struct head *head, const struct head_tensor *tensors, uint
 int head_read_text(const struct head *head, const struct head_tensor *tensors, uint32_t count,
                    const char *const *labels, uint32_t label_count, struct lego_arena *arena,
                    const char **ret_text, float *ret_score, struct lego_diag *diag);
+
+/* Of a mask: the middle of pixel (x, y) is at u = u[0] * (x + .5) + u[1] * (y + .5) + u[2] of the
+ * input's width, so v of its height. One of u[0] and u[1] is 0, of v the other. */
+struct head_sampling {
+    uint32_t width, height;
+    double u[3], v[3];
+};
+
+struct head_mask {
+    uint32_t run_count;
+    const uint32_t *runs; /* [2 * run_count], row by row: a value, how often, ... */
+    uint32_t class_count;
+    const struct head_class *classes; /* the largest first; scores are parts of the mask */
+};
+
+/* Pixels of a segmentation's output. E_SHAPE. */
+int head_segment_size(const struct head *head, const struct head_tensor *tensors, uint32_t count,
+                      uint32_t *ret_width, uint32_t *ret_height, struct lego_diag *diag);
+
+/*
+ * A mask in the arena: 0 where a pixel is of no class, k + 1 where it is of class k. Numbers are
+ * interpolated bilinearly between the middles of the output's pixels before they are compared, as
+ * if the output had been enlarged first. Numbers that are no numbers win nothing. E_SHAPE, E_LIMIT:
+ * over HEADS_MAX_RUNS; E_NOMEM.
+ */
+int head_segment(const struct head *head, const struct head_tensor *tensors, uint32_t count,
+                 const struct head_sampling *sampling, struct lego_arena *arena,
+                 struct head_mask *ret_mask, struct lego_diag *diag);
 
 #endif

@@ -269,6 +269,8 @@ static int check_head(const struct reader *r)
     if (head->scores.count == 0 || (head->kind != HEAD_DETECTION && head->scores.count != 1))
         return complain(r, head->kind == HEAD_DETECTION ? "scores" : "output",
                         "there, and name what the model gives");
+    if (head->kind == HEAD_SEGMENTATION && head->activation == HEAD_SOFTMAX)
+        return complain(r, "activation", "none or sigmoid: softmax does not change which is first");
     if (head->kind != HEAD_DETECTION)
         return LEGO_OK;
     if (head->boxes.count == 0)
@@ -282,7 +284,8 @@ static int check_head(const struct reader *r)
 
 static int read_head(struct reader *r, json_t *root)
 {
-    static const char *const KINDS[] = {"classification", "detection", "text", NULL};
+    static const char *const KINDS[] = {"classification", "detection", "text", "segmentation",
+                                        NULL};
     int kind = 0;
     const char *key;
     json_t *value;
@@ -296,8 +299,9 @@ static int read_head(struct reader *r, json_t *root)
                              .per_class = true,
                              .max = 100};
     int status = read_choice(r, "kind", json_object_get(root, "kind"), KINDS,
-                             "classification, detection or text", &kind);
+                             "classification, detection, text or segmentation", &kind);
     r->head->kind = (enum head_kind)kind;
+    r->head->columns = r->head->kind == HEAD_SEGMENTATION;
     if (status == LEGO_OK)
         status = read_anchors(r, root);
     if (status != LEGO_OK)

@@ -31,16 +31,9 @@ static char *label_of(const struct results *r, uint32_t index)
     return index < r->package->label_count ? (char *)(uintptr_t)r->package->labels[index] : none;
 }
 
-static int add_classes(const struct results *r, const struct head *head, Legonet__Result *result)
+static int set_classes(const struct results *r, const struct head_class *classes, uint32_t count,
+                       Legonet__Result *result)
 {
-    const struct lego_preprocess *preprocess = &r->package->preprocess;
-    uint32_t skip = preprocess->present ? (uint32_t)preprocess->class_offset : 0, count = 0;
-    struct head_class *classes;
-    int status = head_classify(head, r->tensors, r->call->output_count, skip,
-                               r->wanted->top ? r->wanted->top : DEFAULT_TOP, r->arena, &classes,
-                               &count, r->diag);
-    if (status != LEGO_OK)
-        return status;
     Legonet__Class *messages = lego_arena_calloc(r->arena, count + 1u, sizeof(*messages));
     result->classes = lego_arena_calloc(r->arena, count + 1u, sizeof(*result->classes));
     if (!messages || !result->classes)
@@ -56,6 +49,17 @@ static int add_classes(const struct results *r, const struct head *head, Legonet
     return LEGO_OK;
 }
 
+static int add_classes(const struct results *r, const struct head *head, Legonet__Result *result)
+{
+    const struct lego_preprocess *preprocess = &r->package->preprocess;
+    uint32_t skip = preprocess->present ? (uint32_t)preprocess->class_offset : 0, count = 0;
+    struct head_class *classes;
+    int status = head_classify(head, r->tensors, r->call->output_count, skip,
+                               r->wanted->top ? r->wanted->top : DEFAULT_TOP, r->arena, &classes,
+                               &count, r->diag);
+    return status == LEGO_OK ? set_classes(r, classes, count, result) : status;
+}
+
 /* From parts of the input to the picture that the row was made of. */
 struct way_back {
     struct picture_map map;
@@ -65,7 +69,7 @@ struct way_back {
 static struct way_back way_back_of(const struct results *r, uint32_t row)
 {
     const struct lego_preprocess *preprocess = &r->package->preprocess;
-    struct way_back way = {{{1, 0, 0}, {0, 1, 0}}, 1, 1};
+    struct way_back way = {{.x = {1, 0, 0}, .y = {0, 1, 0}}, 1, 1};
     if (preprocess->present) {
         way.width = preprocess->width;
         way.height = preprocess->height;
@@ -162,6 +166,83 @@ static int add_text(const struct results *r, const struct head *head, Legonet__R
     return LEGO_OK;
 }
 
+/* What a mask covers, and pixel for pixel how large it is then. Of what was no picture all of the
+ * input, of a model that knows no pictures all of the output. */
+static int cover(const struct results *r, const struct head *head, uint32_t row,
+                 struct way_back *way, Legonet__Mask *mask)
+{
+    if (row < r->call->map_count) {
+        const struct picture_rectangle *seen = &way->map.seen;
+        mask->left = seen->x;
+        mask->top = seen->y;
+        mask->right = seen->x + seen->width;
+        mask->bottom = seen->y + seen->height;
+        return LEGO_OK;
+    }
+    if (r->package->preprocess.present) {
+        mask->right = (uint32_t)way->width;
+        mask->bottom = (uint32_t)way->height;
+        return LEGO_OK;
+    }
+    int status = head_segment_size(head, r->tensors, r->call->output_count, &mask->right,
+                                   &mask->bottom, r->diag);
+    way->width = mask->right;
+    way->height = mask->bottom;
+    return status;
+}
+
+static uint32_t shrink(uint32_t side, uint32_t longer, uint32_t most)
+{
+    if (most == 0 || longer <= most)
+        return side;
+    uint32_t shrunk = (uint32_t)(((uint64_t)side * most + longer / 2) / longer);
+    return shrunk ? shrunk : 1;
+}
+
+/* The way back from the mask's pixels to the picture, then to parts of the input. */
+static struct head_sampling sampling_of(const struct way_back *way, const Legonet__Mask *mask)
+{
+    const double *x = way->map.x, *y = way->map.y;
+    double across = (double)(mask->right - mask->left) / mask->width;
+    double down = (double)(mask->bottom - mask->top) / mask->height;
+    double left = mask->left - x[2], top = mask->top - y[2];
+    double size = x[0] * y[1] - x[1] * y[0];
+    double wide = size * way->width, high = size * way->height;
+    return (struct head_sampling){
+        .width = mask->width,
+        .height = mask->height,
+        .u = {y[1] * across / wide, -x[1] * down / wide, (y[1] * left - x[1] * top) / wide},
+        .v = {-y[0] * across / high, x[0] * down / high, (x[0] * top - y[0] * left) / high},
+    };
+}
+
+static int add_mask(const struct results *r, const struct head *head, uint32_t row,
+                    Legonet__Result *result)
+{
+    struct way_back way = way_back_of(r, row);
+    struct head_mask made;
+    Legonet__Mask *mask = lego_arena_calloc(r->arena, 1, sizeof(*mask));
+    if (!mask)
+        return no_memory(r);
+    legonet__mask__init(mask);
+    int status = cover(r, head, row, &way, mask);
+    if (status != LEGO_OK)
+        return status;
+    uint32_t width = mask->right - mask->left, height = mask->bottom - mask->top;
+    uint32_t longer = width > height ? width : height;
+    mask->width = shrink(width, longer, r->wanted->max_mask_side);
+    mask->height = shrink(height, longer, r->wanted->max_mask_side);
+    const struct head_sampling sampling = sampling_of(&way, mask);
+    status =
+        head_segment(head, r->tensors, r->call->output_count, &sampling, r->arena, &made, r->diag);
+    if (status != LEGO_OK)
+        return status;
+    mask->n_runs = (size_t)made.run_count * 2;
+    mask->runs = (uint32_t *)(uintptr_t)made.runs;
+    result->mask = mask;
+    return set_classes(r, made.classes, made.class_count, result);
+}
+
 static int add_result(const struct results *r, const struct head *head, uint32_t row,
                       Legonet__Result *result)
 {
@@ -175,6 +256,9 @@ static int add_result(const struct results *r, const struct head *head, uint32_t
     case HEAD_TEXT:
         result->kind = LEGONET__RESULT__KIND__TEXT;
         return add_text(r, head, result);
+    case HEAD_SEGMENTATION:
+        result->kind = LEGONET__RESULT__KIND__SEGMENTATION;
+        return add_mask(r, head, row, result);
     default:
         result->kind = LEGONET__RESULT__KIND__CLASSIFICATION;
         return add_classes(r, head, result);

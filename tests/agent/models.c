@@ -230,7 +230,7 @@ struct lego_preprocess model_echo_preprocess(void)
                                     .pad_value = 51};
 }
 
-void model_echo(const char *path)
+static struct lego_package *make_echo(void)
 {
     struct lego_package *package;
     must(lego_package_create(&package), "package", NULL);
@@ -248,5 +248,24 @@ void model_echo(const char *path)
     must(lego_graph_add_input(graph, x), "x", NULL);
     must(lego_graph_add_output(graph, y), "y", NULL);
     package->preprocess = model_echo_preprocess();
+    return package;
+}
+
+void model_echo(const char *path)
+{
+    finish(make_echo(), path);
+}
+
+void model_colors(const char *path)
+{
+    static const char *labels[] = {"red", "green", "blue"};
+    struct lego_package *package = make_echo();
+    package->label_count = 3;
+    package->labels = labels;
+    must(
+        lego_package_set_metadata(
+            package, "postprocess",
+            "{\"heads\": [{\"kind\": \"segmentation\", \"name\": \"colors\", \"output\": \"y\"}]}"),
+        "metadata", NULL);
     finish(package, path);
 }

@@ -40,4 +40,7 @@ struct lego_package *model_pair_package(void);
 struct lego_preprocess model_echo_preprocess(void);
 void model_echo(const char *path);
 
+/* The same as a segmentation of red, green and blue (its labels): the largest of the three wins. */
+void model_colors(const char *path);
+
 #endif

@@ -5,6 +5,7 @@
  *
  * tiny, pair: small networks, see tests/agent/models.h;
  * slow: takes long enough that what is sent after it waits;
+ * colors: a segmentation, see there, too;
  * late: tiny, whose requests may wait a millisecond;
  * demo: the model that LEGONET_DEMO names, where it does.
  */
@@ -58,6 +59,7 @@ START_TEST(command_succeeds_beside_an_agent)
                           "  - {name: late, path: ../models/tiny.lego, timeout: 1ms}\n");
     model_tiny(agent_model(&agent, "tiny.lego"), 1);
     model_pair(agent_model(&agent, "pair.lego"));
+    model_colors(agent_model(&agent, "colors.lego"));
     model_large(agent_model(&agent, "slow.lego"), 1024, 16);
     copy_demo(&agent);
     agent_start(&agent, true);

@@ -13,10 +13,10 @@ from legonet.client import DEFAULT_SOCKET, Client, Reply
 from legonet.errors import Error
 from legonet.frames import Frame
 from legonet.regions import Region, RegionTensor
-from legonet.results import (Answer, Class, Detection, Keypoint, Model, ModelState, Result, Server,
+from legonet.results import (Answer, Class, Detection, Keypoint, Mask, Model, ModelState, Result, Server,
                              TensorInfo)
 from legonet.tensors import Tensor
 
 __all__ = ["Answer", "AsyncClient", "Class", "Client", "DEFAULT_SOCKET", "Detection", "Error", "Frame", "Keypoint",
-           "Model", "ModelState", "Region",
+           "Mask", "Model", "ModelState", "Region",
            "RegionTensor", "Reply", "Result", "Server", "Tensor", "TensorInfo", "errors"]

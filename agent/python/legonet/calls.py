@@ -121,8 +121,8 @@ class Calls:
         version   the model's; empty: the highest that serves
         outputs   names of those wanted (none: all), or a dict from names to RegionTensors (None: in the answer)
         top       the best classes of the first of `outputs`, which must be named, instead of its numbers
-        answers   a dict, {} or with top, score, max_detections: what the model's heads say comes as Result.answers,
-                  and outputs only where they are named
+        answers   a dict, {} or with top, score, max_detections, max_mask_side: what the model's heads say comes as
+                  Result.answers, and outputs only where they are named
         priority  1 goes first, 10 last; 0: the model's own
         deadline  seconds: a request that waits longer in the agent is not run (DeadlineError)
         stream    the latest frame wins: a newer request of the stream takes the place of those that wait

@@ -1,6 +1,9 @@
 """What the agent answers, as plain objects."""
 import dataclasses
 import json
+from typing import Optional
+
+import numpy
 
 from legonet import errors, protocol, tensors
 
@@ -35,15 +38,30 @@ class Detection:
 
 
 @dataclasses.dataclass(frozen=True)
+class Mask:
+    """What each pixel shows, of the part of the frame that the model has seen.
+
+    left, top, right, bottom    that part in pixels of the frame as it was sent; without a frame, of the model's input
+    values                      uint16, height x width: 0 where a pixel is of no class, k + 1 where it is of class k
+    """
+    left: int
+    top: int
+    right: int
+    bottom: int
+    values: numpy.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
 class Answer:
-    """What one head of the model says of one row of the batch: classes, detections (the best first) or a text."""
+    """What one head of the model says of one row of the batch: classes, detections (the best first), a text, a mask."""
     row: int
     head: str
-    kind: str  # CLASSIFICATION, DETECTION or TEXT
-    classes: tuple
+    kind: str  # CLASSIFICATION, DETECTION, TEXT or SEGMENTATION
+    classes: tuple  # of a mask those that it shows, the largest first; scores are their parts of it
     detections: tuple
     text: str
     text_score: float
+    mask: Optional[Mask] = None
 
 
 @dataclasses.dataclass
@@ -131,6 +149,18 @@ def _place_of(output, places):
     return dataclasses.replace(place, datatype=output.datatype, shape=tuple(output.shape))
 
 
+def _mask_from(mask):
+    runs = numpy.array(mask.runs, numpy.uint32)
+    pixels = mask.width * mask.height
+    sides = (mask.width, mask.height, mask.right, mask.bottom)
+    if (min(sides) < 1 or max(sides) > 16384 or mask.left >= mask.right or mask.top >= mask.bottom or runs.size % 2
+            or runs[::2].max(initial=0) > 65535 or runs[1::2].sum(dtype=numpy.uint64) != pixels):
+        raise errors.FormatError("the answer's mask is not what its runs say")
+    values = numpy.repeat(runs[::2].astype(numpy.uint16), runs[1::2]).reshape(mask.height, mask.width)
+    values.flags.writeable = False
+    return Mask(mask.left, mask.top, mask.right, mask.bottom, values)
+
+
 def _answer_from(result):
     classes = tuple(Class(c.index, c.score, c.label) for c in result.classes)
     detections = tuple(
@@ -138,7 +168,8 @@ def _answer_from(result):
                   tuple(Keypoint(k.x, k.y, k.score) for k in d.keypoints))
         for d in result.detections)
     kind = protocol.enum_name("legonet.Result.Kind", result.kind)
-    return Answer(result.row, result.head, kind, classes, detections, result.text.text, result.text.score)
+    return Answer(result.row, result.head, kind, classes, detections, result.text.text, result.text.score,
+                  _mask_from(result.mask) if result.HasField("mask") else None)
 
 
 def result_from(response, places):

@@ -85,6 +85,27 @@ static bool check_classes(struct runner *runner, const struct lego_client_result
     return same;
 }
 
+/* Where it lies, and its values row by row. */
+static bool check_mask(const json_t *wanted, const struct lego_client_mask *mask)
+{
+    if (!wanted || !mask)
+        return holds(!wanted && !mask, "mask", wanted ? "none" : "one");
+    const uint32_t got[] = {mask->left,   mask->top,   mask->right,
+                            mask->bottom, mask->width, mask->height};
+    const json_t *place = json_object_get(wanted, "place"),
+                 *values = json_object_get(wanted, "rows");
+    uint16_t read[4096];
+    bool same = holds(lego_client_mask_read(mask, read, 4096, NULL) == LEGO_OK, "mask", "size");
+    for (size_t i = 0; same && i < 6; i++)
+        same = holds(json_integer_value(json_array_get(place, i)) == got[i], "mask", "place");
+    /* All rows are alike, each as a text with a digit for a pixel. */
+    const char *row = json_string_value(values);
+    same = same && holds(strlen(row) == mask->width, "mask", "width");
+    for (size_t i = 0; same && i < (size_t)mask->width * mask->height; i++)
+        same = holds(read[i] == row[i % mask->width] - '0', "mask", "value");
+    return same;
+}
+
 static bool check_answers(struct runner *runner, const json_t *wanted,
                           const struct lego_client_result *result)
 {
@@ -97,10 +118,12 @@ static bool check_answers(struct runner *runner, const json_t *wanted,
     for (uint32_t i = 0; same && i < result->answer_count; i++) {
         const struct lego_client_answer *one = &result->answers[i];
         const json_t *want = json_array_get(wanted, i);
-        same = holds(one->kind == LEGO_CLIENT_CLASSES &&
+        const json_t *mask = json_object_get(want, "mask");
+        same = holds(one->kind == (mask ? LEGO_CLIENT_MASK : LEGO_CLIENT_CLASSES) &&
                          one->row == json_integer_value(json_object_get(want, "row")) &&
                          one->class_count == json_integer_value(json_object_get(want, "classes")),
-                     "answer", one->head);
+                     "answer", one->head) &&
+               check_mask(mask, one->mask);
         for (uint32_t c = 0; same && c < one->class_count; c++)
             same = holds(!strcmp(model->labels[one->classes[c].index], one->classes[c].label),
                          "label", one->classes[c].label);

@@ -54,6 +54,10 @@ class Runner:
         fields = {key: value for key, value in spec.items() if key != "bytes"}
         if "bytes" in spec:  # a pattern
             fields["data"] = bytes(i * 7 % 251 for i in range(spec["bytes"]))
+        if "stripes" in spec:  # upright, of one colour each
+            colors = fields.pop("stripes")
+            row = [color for x in range(spec["width"]) for color in colors[x * len(colors) // spec["width"]]]
+            fields["data"] = bytes(row * spec["height"])
         return legonet.Frame(**fields)
 
     def options_of(self, step):
@@ -153,11 +157,19 @@ class Runner:
             expect(model.labels[one.index] == one.label, one)
 
     def check_answers(self, result, wanted):
-        got = [{"row": one.row, "classes": len(one.classes)} for one in result.answers]
+        def shown(one):
+            shown = {"row": one.row, "classes": len(one.classes)}
+            if one.mask is not None:
+                place = [one.mask.left, one.mask.top, one.mask.right, one.mask.bottom, *reversed(one.mask.values.shape)]
+                rows = {"".join(str(value) for value in row) for row in one.mask.values}
+                shown["mask"] = {"place": place, "rows": rows.pop() if len(rows) == 1 else "not alike"}
+            return shown
+
+        got = [shown(one) for one in result.answers]
         expect(got == wanted, got)
         model = self.client.model(result.model)
         for one in result.answers:
-            expect(one.kind == "CLASSIFICATION", one)
+            expect(one.kind == ("CLASSIFICATION" if one.mask is None else "SEGMENTATION"), one)
             expect(all(model.labels[c.index] == c.label for c in one.classes), one)
 
     def check_label(self, result, wanted):

@@ -97,12 +97,21 @@ static uint32_t element_of(const json_t *list, size_t index)
     return (uint32_t)json_integer_value(json_array_get(list, index));
 }
 
+/* A byte of rows of RGB pixels, in upright stripes of one colour each. */
+static uint8_t stripe(const json_t *stripes, size_t index, size_t width)
+{
+    size_t column = index / 3 % width;
+    const json_t *color = json_array_get(stripes, column * json_array_size(stripes) / width);
+    return (uint8_t)element_of(color, index % 3);
+}
+
 static struct lego_client_frame frame_of(const json_t *spec)
 {
     static const char *const resizes[] = {"MODEL",       "STRETCH",   "FIT_SHORTEST",
                                           "FIT_LONGEST", "LETTERBOX", NULL};
     static const char *const filters[] = {"MODEL", "BILINEAR", "AREA", NULL};
     const char *fourcc = step_text(spec, "fourcc");
+    const json_t *stripes = json_object_get(spec, "stripes");
     const json_t *planes = json_object_get(spec, "planes"), *crop = json_object_get(spec, "crop");
     struct lego_client_frame frame = {
         .fourcc = LEGO_CLIENT_FOURCC(fourcc[0], fourcc[1], fourcc[2], fourcc[3]),
@@ -130,7 +139,7 @@ static struct lego_client_frame frame_of(const json_t *spec)
     if (!data)
         abort();
     for (size_t i = 0; i < frame.bytes; i++)
-        data[i] = (uint8_t)(i * 7 % 251);
+        data[i] = stripes ? stripe(stripes, i, frame.width) : (uint8_t)(i * 7 % 251);
     frame.data = data;
     return frame;
 }
@@ -155,6 +164,8 @@ int request_build(struct runner *runner, const json_t *step, struct built *ret_b
     ret_built->request.frame_count = (uint32_t)json_array_size(frames);
     set_outputs(ret_built, step);
     ret_built->results.top = (uint32_t)number(json_object_get(step, "answers"), "top");
+    ret_built->results.max_mask_side =
+        (uint32_t)number(json_object_get(step, "answers"), "max_mask_side");
     ret_built->request.results = json_object_get(step, "answers") ? &ret_built->results : NULL;
     return set_schedule(runner, step, diag);
 }

@@ -332,6 +332,23 @@ START_TEST(turned_frames_are_frames_of_turned_pixels)
 }
 END_TEST
 
+/* All of the crop, but where the longer side is cut: those pixels whose middle is in the input. */
+static void expect_seen(const struct picture_map *map, const struct picture_frame *f)
+{
+    double size = map->x[0] * map->y[1] - map->x[1] * map->y[0];
+    for (uint32_t y = 0; y < f->height; y++)
+        for (uint32_t x = 0; x < f->width; x++) {
+            double dx = x + 0.5 - map->x[2], dy = y + 0.5 - map->y[2];
+            double u = (map->y[1] * dx - map->x[1] * dy) / size;
+            double v = (map->x[0] * dy - map->y[0] * dx) / size;
+            bool crop = x >= 4 && x < 44 && y >= 6 && y < 34;
+            bool wanted = crop && u > 0 && u < 32 && v > 0 && v < 24;
+            bool seen = x - map->seen.x < map->seen.width && y - map->seen.y < map->seen.height;
+            ck_assert_msg(wanted == seen, "rotation %u, resize %d: (%u, %u): %d", f->rotation,
+                          (int)f->resize, x, y, wanted);
+        }
+}
+
 /* Each pixel says where it is: what arrives must map back there. */
 START_TEST(points_map_back_to_the_frame)
 {
@@ -374,6 +391,7 @@ START_TEST(points_map_back_to_the_frame)
                 }
             }
             ck_assert_uint_ge(seen, 300);
+            expect_seen(&map, &f);
             free(got);
         }
     }

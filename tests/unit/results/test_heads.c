@@ -68,6 +68,10 @@ START_TEST(wrong_descriptions_are_named)
         {"{\"heads\": [{\"kind\": \"detection\", \"scores\": \"y\", \"boxes\": \"y\","
          "\"activation\": \"softmax\", \"objectness_at\": 4}]}",
          "'activation'"},
+        {"{\"heads\": [{\"kind\": \"segmentation\"}]}", "'output' must be there"},
+        {"{\"heads\": [{\"kind\": \"segmentation\", \"output\": \"y\", \"activation\":"
+         "\"softmax\"}]}",
+         "'activation' must be none or sigmoid"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct lego_diag diag = LEGO_DIAG_INIT;
@@ -233,6 +237,154 @@ START_TEST(boxes_are_relative_to_anchors)
 }
 END_TEST
 
+/* What enlarging the output and comparing its numbers gives, one by one; -1: too near to a draw. */
+static int shown_at(const float *data, uint32_t w, uint32_t h, uint32_t classes, double u, double v)
+{
+    double x = fmin(fmax(u * w - 0.5, 0), w - 1.0), y = fmin(fmax(v * h - 0.5, 0), h - 1.0);
+    uint32_t left = (uint32_t)x, top = (uint32_t)y;
+    uint32_t right = left + 1 < w ? left + 1 : left, bottom = top + 1 < h ? top + 1 : top;
+    double best = -INFINITY, second = -INFINITY;
+    int first = 0;
+    for (uint32_t c = 0; c < classes; c++) {
+        const float *d = data + (size_t)c * w * h;
+        double above =
+            (double)d[top * w + left] * (1 - x + left) + (double)d[top * w + right] * (x - left);
+        double below = (double)d[bottom * w + left] * (1 - x + left) +
+                       (double)d[bottom * w + right] * (x - left);
+        double value = above * (1 - y + top) + below * (y - top);
+        second = fmax(second, fmin(best, value));
+        if (value > best) {
+            best = value;
+            first = (int)c;
+        }
+    }
+    return best - second < 1e-4 ? -1 : first;
+}
+
+static void expect_mask(const struct head_mask *mask, const struct head_sampling *s,
+                        const float *data, uint32_t w, uint32_t h, uint32_t classes,
+                        uint32_t background)
+{
+    uint32_t run = 0, left = mask->runs[1], draws = 0, changes = 0;
+    double areas[8] = {0};
+    for (uint32_t i = 0; i < s->width * s->height; i++, left--) {
+        double x = i % s->width + 0.5, y = i / s->width + 0.5;
+        double u = s->u[0] * x + s->u[1] * y + s->u[2], v = s->v[0] * x + s->v[1] * y + s->v[2];
+        int wanted = shown_at(data, w, h, classes, u, v);
+        while (left == 0) {
+            ck_assert_uint_lt(++run, mask->run_count);
+            ck_assert_uint_ne(mask->runs[2 * run], mask->runs[2 * run - 2]);
+            left = mask->runs[2 * run + 1];
+            changes++;
+        }
+        areas[mask->runs[2 * run]] += 1.0 / (s->width * s->height);
+        draws += wanted < 0;
+        if (wanted >= 0)
+            ck_assert_int_eq((int)mask->runs[2 * run],
+                             wanted < (int)background ? 0 : wanted - (int)background + 1);
+    }
+    ck_assert_uint_eq(left, 0);
+    ck_assert_uint_eq(run + 1, mask->run_count);
+    ck_assert_uint_gt(changes, s->height);
+    ck_assert_uint_le(draws, s->width * s->height / 100);
+    for (uint32_t i = 0; i < mask->class_count; i++) {
+        ck_assert_double_eq_tol(areas[mask->classes[i].index + 1], (double)mask->classes[i].score,
+                                1e-5);
+        ck_assert(i == 0 || mask->classes[i].score <= mask->classes[i - 1].score);
+    }
+}
+
+START_TEST(masks_show_the_largest_class)
+{
+    enum { W = 9, H = 7, CLASSES = 4 };
+    /* Coarser and finer than the output, flipped, turned, cut, beyond its edges. */
+    static const struct head_sampling samplings[] = {
+        {64, 48, {1.0 / 64, 0, 0}, {0, 1.0 / 48, 0}},
+        {5, 4, {1.0 / 5, 0, 0}, {0, 1.0 / 4, 0}},
+        {64, 48, {-1.0 / 64, 0, 1}, {0, -1.0 / 48, 1}},
+        {33, 50, {0, 1.0 / 50, 0}, {-1.0 / 33, 0, 1}},
+        {100, 80, {1.5 / 100, 0, -0.25}, {0, 0.5 / 80, 0.25}},
+        {9, 7, {1.0 / 9, 0, 0}, {0, 1.0 / 7, 0}},
+    };
+    float columns[CLASSES * H * W], rows[H * W * CLASSES];
+    uint32_t state = 1;
+    for (uint32_t i = 0; i < CLASSES * H * W; i++) {
+        state = state * 1664525u + 1013904223u;
+        columns[i] = (float)(state >> 8) / (1 << 22) - 2.0f;
+        rows[i % (H * W) * CLASSES + i / (H * W)] = columns[i];
+    }
+    for (uint32_t background = 0; background < 3; background++) {
+        char text[200];
+        for (size_t i = 0; i < 2 * sizeof(samplings) / sizeof(samplings[0]); i++) {
+            const struct head_sampling *s = &samplings[i / 2];
+            bool by_rows = i % 2;
+            snprintf(text, sizeof(text),
+                     "{\"heads\": [{\"kind\": \"segmentation\", \"output\": \"y\","
+                     "\"background\": %u, \"layout\": \"%s\"}]}",
+                     background, by_rows ? "rows" : "columns");
+            struct head head = parse(text);
+            struct head_tensor tensor = TENSOR("y", columns, 1, CLASSES, H, W);
+            struct head_mask mask;
+            if (by_rows) {
+                tensor.data = rows;
+                tensor.shape = (struct lego_shape){.rank = 4, .dim = {1, H, W, CLASSES}};
+            }
+            ck_assert_int_eq(head_segment(&head, &tensor, 1, s, arena, &mask, NULL), LEGO_OK);
+            expect_mask(&mask, s, columns, W, H, CLASSES, background);
+        }
+    }
+}
+END_TEST
+
+START_TEST(masks_of_one_class_begin_at_the_threshold)
+{
+    const struct head_sampling s = {4, 2, {1.0 / 4, 0, 0}, {0, 1.0 / 2, 0}};
+    const float data[2][4] = {{-2, -1, 1, 2}, {NAN, INFINITY, -INFINITY, 0}};
+    static const struct {
+        const char *keys;
+        uint32_t run_count, runs[8];
+    } cases[] = {
+        {"\"activation\": \"sigmoid\"", 4, {0, 2, 1, 2, 0, 1, 1, 1}},
+        {"\"threshold\": 0", 4, {0, 2, 1, 2, 0, 1, 1, 1}},
+        {"\"activation\": \"sigmoid\", \"threshold\": 0.2", 4, {0, 1, 1, 3, 0, 1, 1, 1}},
+        {"\"activation\": \"sigmoid\", \"threshold\": 0.8", 4, {0, 3, 1, 1, 0, 1, 1, 1}},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char text[200];
+        struct head_mask mask;
+        snprintf(text, sizeof(text),
+                 "{\"heads\": [{\"kind\": \"segmentation\", \"output\": \"y\", %s}]}",
+                 cases[i].keys);
+        struct head head = parse(text);
+        const struct head_tensor tensor = TENSOR("y", &data[0][0], 1, 2, 4);
+        ck_assert_int_eq(head_segment(&head, &tensor, 1, &s, arena, &mask, NULL), LEGO_OK);
+        ck_assert_uint_ge(mask.run_count, cases[i].run_count);
+        for (uint32_t k = 0; k < 2 * cases[i].run_count; k++)
+            ck_assert_msg(mask.runs[k] == cases[i].runs[k], "case %zu, %u: %u", i, k, mask.runs[k]);
+        ck_assert_uint_eq(mask.class_count, 1);
+        ck_assert_uint_eq(mask.classes[0].index, 0);
+    }
+}
+END_TEST
+
+START_TEST(outputs_that_make_no_mask)
+{
+    const struct head_sampling s = {4, 2, {1.0 / 4, 0, 0}, {0, 1.0 / 2, 0}};
+    const float data[8] = {0};
+    const struct head_tensor wrong[] = {TENSOR("y", data, 1, 8), TENSOR("x", data, 1, 2, 4),
+                                        TENSOR("y", data, 1, 1, 2, 2, 2),
+                                        TENSOR("y", data, 1, 1, 2, 4), TENSOR("y", data, 1, 2, 4)};
+    struct head head = parse("{\"heads\": [{\"kind\": \"segmentation\", \"output\": \"y\","
+                             "\"background\": 1}]}");
+    struct head_mask mask;
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        struct lego_diag diag = LEGO_DIAG_INIT;
+        ck_assert_int_eq(head_segment(&head, &wrong[i], 1, &s, arena, &mask, &diag), LEGO_E_SHAPE);
+        ck_assert_ptr_nonnull(strstr(diag.text, "output \"y\""));
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("heads");
@@ -244,6 +396,9 @@ int main(void)
     tcase_add_test(tests, texts_are_read);
     tcase_add_test(tests, overlapping_boxes_are_suppressed);
     tcase_add_test(tests, boxes_are_relative_to_anchors);
+    tcase_add_test(tests, masks_show_the_largest_class);
+    tcase_add_test(tests, masks_of_one_class_begin_at_the_threshold);
+    tcase_add_test(tests, outputs_that_make_no_mask);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
