@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Prints the README's latency table: this runtime beside onnxruntime-node, alternating in one run.
 
-usage: latency.py --legonet PROGRAM --ort NODE_MODULES [--threads 1,2] [--runs 100] [--rounds 5]
-                  [--compress='--codec bricks --ratio 16'] MODEL.onnx ...
+usage: latency.py --legonet PROGRAM --ort NODE_MODULES [--threads 1,2] [--seconds 0.5] [--rounds 5]
+                  [--compress='--codec bricks --ratio 16'] [--lego FOLDER] MODEL.onnx ...
 
-Each round runs both programs once; the figures are medians over the rounds of each process's median. Memory is the
-peak of the resident set, for onnxruntime without what the bare node process takes. Models are run as ONNX (fp32
-weights) and as the `.lego` that --compress makes: plain bricks (1x1, K = 16), whose weights stay compressed, unless it
-says otherwise.
+Each round runs every program once, for about --seconds of inference; the figures are medians over the rounds of each
+process's median, ratios those of such medians. Models are run as ONNX (fp32 weights), as the `.lego` that --compress
+makes (4x1 bricks, K = 256, about 16 times smaller, unless it says otherwise; --lego keeps them in a folder and takes
+those that are there), and as that `.lego` in integers. Ready is from nothing to a session that allocates no more, for
+onnxruntime InferenceSession.create. Memory is the peak of the whole process, of the `.lego` in fp32, for onnxruntime
+without what the bare node process takes.
 """
 import argparse
 import json
@@ -15,6 +17,10 @@ import os
 import subprocess
 import sys
 import tempfile
+
+HEAD = ('model', 'threads', 'onnxruntime ms', '.onnx ms', '.lego ms', '.lego int8 ms', '.onnx / ort', '.lego / ort', 'int8 / ort',
+        '.lego / .onnx', 'ready ms, .lego / ort', 'peak memory MB, .lego / ort')
+PROBE_RUNS, LEAST_RUNS, MOST_RUNS = 5, 5, 5000
 
 
 def median(values):
@@ -30,23 +36,35 @@ def run_json(command):
 
 def compress(args, model, folder):
     out = os.path.join(folder, os.path.basename(model)[:-5] + '.lego')
-    run_json([args.legonet, 'compress', model, '-o', out, '--json'] + args.compress.split())
+    if not os.path.exists(out):
+        run_json([args.legonet, 'compress', model, '-o', out, '--json'] + args.compress.split())
     return out
 
 
 def measure(args, model, lego, threads):
     here = os.path.dirname(os.path.abspath(__file__))
-    ours = lambda path: run_json([args.legonet, 'bench', path, '--threads', threads, '--runs', str(args.runs), '--json'])
-    peer = lambda: run_json(['node', os.path.join(here, 'onnxruntime.js'), os.path.abspath(args.ort), os.path.abspath(model),
-                             threads, str(args.runs)])
-    rounds = [(ours(model), ours(lego), peer()) for _ in range(args.rounds)]
-    figure = lambda which, key: median([r[which][key] for r in rounds])
-    net = median([r[2]['peak_rss_bytes'] - r[2]['bare_rss_bytes'] for r in rounds])
-    base = figure(2, 'median_us')
-    print(f"| {os.path.basename(model)[:-5]} | {threads} | {figure(0, 'median_us') / 1e3:.2f} | {figure(1, 'median_us') / 1e3:.2f} "
-          f"| {base / 1e3:.2f} | {figure(0, 'median_us') / base:.2f} | {figure(1, 'median_us') / base:.2f} "
-          f"| {figure(1, 'load_us') / 1e3:.1f} / {figure(2, 'load_us') / 1e3:.1f} "
-          f"| {figure(1, 'peak_rss_bytes') / 1e6:.0f} / {net / 1e6:.0f} |", flush=True)
+
+    def ours(path, runs, compute='fp32'):
+        return run_json([args.legonet, 'bench', path, '--threads', threads, '--runs', str(runs), '--compute', compute, '--json'])
+
+    def peer(runs):
+        return run_json(['node', os.path.join(here, 'onnxruntime.js'), os.path.abspath(args.ort), os.path.abspath(model), threads,
+                         str(runs)])
+
+    runs = int(args.seconds * 1e6 / ours(model, PROBE_RUNS)['median_us'])
+    runs = min(max(runs, LEAST_RUNS), MOST_RUNS)
+    rounds = [(ours(model, runs), ours(lego, runs), ours(lego, runs, 'int8'), peer(runs)) for _ in range(args.rounds)]
+
+    def figure(which, key):
+        return median([r[which][key] for r in rounds])
+
+    onnx, coded, integers, ort = (figure(which, 'median_us') / 1e3 for which in range(4))
+    net = median([r[3]['peak_rss_bytes'] - r[3]['bare_rss_bytes'] for r in rounds])
+    row = (os.path.basename(model)[:-5], threads, f'{ort:.2f}', f'{onnx:.2f}', f'{coded:.2f}', f'{integers:.2f}', f'{onnx / ort:.2f}',
+           f'{coded / ort:.2f}', f'{integers / ort:.2f}', f'{coded / onnx:.2f}',
+           f'{figure(1, "ready_us") / 1e3:.1f} / {figure(3, "load_us") / 1e3:.0f}',
+           f'{figure(1, "peak_rss_bytes") / 1e6:.1f} / {net / 1e6:.0f}')
+    print(f'| {" | ".join(row)} |', flush=True)
 
 
 def main():
@@ -54,17 +72,16 @@ def main():
     parser.add_argument('--legonet', required=True)
     parser.add_argument('--ort', required=True)
     parser.add_argument('--threads', default='1,2')
-    parser.add_argument('--runs', type=int, default=100)
+    parser.add_argument('--seconds', type=float, default=0.5)
     parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--compress', default='--codec bricks --brick 1x1 --catalogue 16')
+    parser.add_argument('--compress', default='--codec bricks --brick 4x1 --catalogue 256')
+    parser.add_argument('--lego')
     parser.add_argument('models', nargs='+')
     args = parser.parse_args()
-    print('| model | threads | .onnx ms | .lego ms | onnxruntime ms | ratio .onnx | ratio .lego | load ms, .lego / onnxruntime '
-          '| peak memory MB, .lego / onnxruntime |')
-    print('|---|---|---|---|---|---|---|---|---|')
+    print(f'| {" | ".join(HEAD)} |\n|{"---|" * len(HEAD)}')
     with tempfile.TemporaryDirectory() as folder:
         for model in args.models:
-            lego = compress(args, model, folder)
+            lego = compress(args, model, args.lego or folder)
             for threads in args.threads.split(','):
                 measure(args, model, lego, threads)
 

@@ -196,7 +196,7 @@ expect 0 compress "$model" -o "$work/auto.lego" --quiet --brick 1x1 --catalogue 
 expect 0 bench "$model" --runs 3 --threads 1 --compute int8 --layers
 says 'Quantize'
 expect 0 bench "$model" --runs 3 --threads 1 --json
-json load_us first_us median_us min_us threads peak_rss_bytes weights_resident_bytes
+json load_us ready_us first_us median_us min_us threads peak_rss_bytes weights_resident_bytes
 python3 - "$work/out" <<'PY' || fail "the figures of bench make no sense"
 import json, sys
 b = json.load(open(sys.argv[1]))
