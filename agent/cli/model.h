@@ -17,12 +17,13 @@ int cli_model_open(const char *path, enum lego_resident resident, enum lego_comp
                    struct lego_model **ret_model, struct lego_diag *diag);
 
 /* The option --resident, read into a `const char *resident` of the command's struct. */
-#define CLI_RESIDENT(options_)                                                                    \
-    {                                                                                             \
-        .name = "resident", .type = CLI_STRING, .offset = offsetof(options_, resident),           \
-        .value = "WHAT", .otherwise = "auto",                                                     \
-        .help = "weights in memory: coded (as in the file, smallest), panels (decoded at load,\n" \
-                "fastest), or auto: panels only for entropy-coded weights of up to 32 MiB",       \
+#define CLI_RESIDENT(options_)                                                                     \
+    {                                                                                              \
+        .name = "resident", .type = CLI_STRING, .offset = offsetof(options_, resident),            \
+        .value = "WHAT", .otherwise = "auto",                                                      \
+        .help = "weights in memory: coded (as in the file, smallest), panels (decoded at load,\n"  \
+                "fastest), or auto: panels for models of at most 4 MiB of fp32 weights, and for\n" \
+                "entropy-coded weights of up to 32 MiB",                                           \
     }
 
 /* Its word's meaning; false where it is none of the three. */

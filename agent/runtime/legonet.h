@@ -24,8 +24,9 @@ extern "C" {
 
 /* What stays in memory for the weights of a model. */
 enum lego_resident {
-    LEGO_RESIDENT_AUTO = 0,   /* bricks coded; entropy-coded weights, slow to decode at every run,
-                                 as panels up to LEGO_RESIDENT_AUTO_BYTES of them, else coded */
+    LEGO_RESIDENT_AUTO = 0,   /* coded, but decoded as PANELS in a model of few weights, at most
+                                 LEGO_RESIDENT_SMALL_BYTES, and entropy-coded weights, slow to
+                                 decode at every run, up to LEGO_RESIDENT_ENTROPY_BYTES */
     LEGO_RESIDENT_CODED = 1,  /* as mapped: every run decodes tiles into a small panel */
     LEGO_RESIDENT_PANELS = 2, /* decoded once at load: fastest, as large as the fp32 weights */
 };
@@ -38,8 +39,10 @@ enum lego_compute {
                               bits, a weight to 7 bits; panels of a byte a weight stay in memory */
 };
 
-/* What all entropy-coded weights of a model may take as fp32 for AUTO to keep them so. */
-#define LEGO_RESIDENT_AUTO_BYTES ((size_t)32 << 20)
+/* What all coded weights of a model may take as fp32 for AUTO to keep them so: of any kind, and of
+ * the entropy-coded ones. */
+#define LEGO_RESIDENT_SMALL_BYTES   ((size_t)4 << 20)
+#define LEGO_RESIDENT_ENTROPY_BYTES ((size_t)32 << 20)
 
 struct lego_model_options {
     enum lego_verify verify; /* of the file's bulk sections */

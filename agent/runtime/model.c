@@ -5,6 +5,8 @@
 #include "agent/runtime/kern_init.h"
 #include "agent/runtime/plan.h"
 
+#include "codec/base/arith.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,20 +68,19 @@ static int model_check_operators(const struct lego_graph *graph, struct lego_dia
                 : LEGO_OK;
 }
 
-/* Whether AUTO keeps the entropy-coded weights of a model as panels. */
-static bool model_entropy_fits(const struct lego_graph *graph)
+/* What the coded weights of a model (all, or only the entropy-coded ones) take as fp32. */
+static size_t model_coded_bytes(const struct lego_graph *graph, bool entropy_coded)
 {
     size_t bytes = 0;
 
     for (uint32_t i = 0; i < graph->tensor_count; i++) {
         const struct lego_tensor *tensor = &graph->tensors[i];
-        if (!tensor->coded || !tensor->coded->trellis)
+        if (!tensor->coded || (entropy_coded && !tensor->coded->trellis))
             continue;
-        if (tensor->bytes > LEGO_RESIDENT_AUTO_BYTES - bytes)
-            return false;
-        bytes += tensor->bytes;
+        if (!lego_add_size(bytes, tensor->bytes, &bytes))
+            return SIZE_MAX;
     }
-    return true;
+    return bytes;
 }
 
 int lego_model_from_package(struct lego_package *package, const struct lego_model_options *options,
@@ -99,7 +100,8 @@ int lego_model_from_package(struct lego_package *package, const struct lego_mode
     model->package = package;
     model->resident = options->resident;
     model->compute = options->compute;
-    model->entropy_panels = model_entropy_fits(package->graph);
+    model->small_panels = model_coded_bytes(package->graph, false) <= LEGO_RESIDENT_SMALL_BYTES;
+    model->entropy_panels = model_coded_bytes(package->graph, true) <= LEGO_RESIDENT_ENTROPY_BYTES;
     model->plan_cache = options->plan_cache ? options->plan_cache : MODEL_PLAN_CACHE;
     status = model_guard(model, diag);
     if (!status)
@@ -206,9 +208,9 @@ bool model_owns(const struct lego_model *model, const struct lego_tensor *tensor
 
 static bool model_keeps_panels(const struct lego_model *model, const struct lego_tensor *tensor)
 {
-    if (model->resident == LEGO_RESIDENT_AUTO)
-        return tensor->coded && tensor->coded->trellis && model->entropy_panels;
-    return model->resident == LEGO_RESIDENT_PANELS;
+    if (model->resident != LEGO_RESIDENT_AUTO || !tensor->coded)
+        return model->resident == LEGO_RESIDENT_PANELS;
+    return tensor->coded->trellis ? model->entropy_panels : model->small_panels;
 }
 
 static bool weights_key_equal(const struct weights_key *a, const struct weights_key *b)

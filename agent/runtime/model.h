@@ -30,7 +30,7 @@ struct lego_model {
     char cpu[64];
     enum lego_resident resident;
     enum lego_compute compute;
-    bool entropy_panels; /* AUTO: entropy-coded weights are few enough to stay decoded */
+    bool small_panels, entropy_panels; /* AUTO: bricks, entropy-coded weights stay decoded */
     size_t plan_cache;
     struct fault_region *guard;
     struct weights_catalogues catalogues;

@@ -24,6 +24,10 @@ bool gemv_takes(const struct kern_table *kernels, const struct gemm_detail *deta
     if (!kernels->cpu || detail->pixels != 1 || detail->source != GEMM_ROWS || !coded ||
         coded->trellis || weights->groups > 1)
         return false;
+    /* Decoded weights that lie in a cache are faster than indices. */
+    if (weights->panels &&
+        weights_tile_elems(weights) * weights->tile_count * sizeof(float) <= WEIGHTS_PANEL_BYTES)
+        return false;
     return coded->brick_rows == 1 ||
            (coded->brick_rows % GEMV_ROWS == 0 && coded->tile_rows == GEMV_TILE);
 }

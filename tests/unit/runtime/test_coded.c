@@ -301,8 +301,8 @@ static size_t resident_bytes(build_fn build, const void *argument, enum lego_res
     return bytes;
 }
 
-/* Bricks stay coded unless panels are asked for: only the catalogues are in private memory. Few
- * entropy-coded weights are decoded unless coded ones are asked for. */
+/* Bricks of a large model stay coded unless panels are asked for: only the catalogues are in
+ * private memory. Few weights are decoded unless coded ones are asked for. */
 START_TEST(test_resident_bytes)
 {
     const struct trellis_case test = {
@@ -315,15 +315,22 @@ START_TEST(test_resident_bytes)
                   0},
         .trellis = {.groups = 1, .lanes = 32, .tile_rows = 32, .scale_kind = LEGO_SCALE_LAYER}};
     const size_t weight_bytes = (size_t)64 * 128 * 9 * sizeof(float);
-    size_t bricks[3], entropy[3];
+    struct coded_case many = test.coded;
+    size_t bricks[3], large[3], entropy[3];
+
+    many.out = 2048;
 
     for (int i = 0; i < 3; i++) {
         bricks[i] = resident_bytes(build_case, &test.coded, (enum lego_resident)i);
+        large[i] = resident_bytes(build_case, &many, (enum lego_resident)i);
         entropy[i] = resident_bytes(build_trellis, &test, (enum lego_resident)i);
     }
     ck_assert_uint_lt(bricks[LEGO_RESIDENT_CODED], weight_bytes / 50);
-    ck_assert_uint_eq(bricks[LEGO_RESIDENT_AUTO], bricks[LEGO_RESIDENT_CODED]);
     ck_assert_uint_ge(bricks[LEGO_RESIDENT_PANELS], weight_bytes);
+    ck_assert_uint_eq(bricks[LEGO_RESIDENT_AUTO], bricks[LEGO_RESIDENT_PANELS]);
+    ck_assert_uint_gt(16 * weight_bytes, LEGO_RESIDENT_SMALL_BYTES);
+    ck_assert_uint_eq(large[LEGO_RESIDENT_AUTO], large[LEGO_RESIDENT_CODED]);
+    ck_assert_uint_ge(large[LEGO_RESIDENT_PANELS], 16 * weight_bytes);
     ck_assert_uint_lt(entropy[LEGO_RESIDENT_CODED], weight_bytes / 2);
     ck_assert_uint_ge(entropy[LEGO_RESIDENT_AUTO], weight_bytes);
     ck_assert_uint_eq(entropy[LEGO_RESIDENT_AUTO], entropy[LEGO_RESIDENT_PANELS]);
