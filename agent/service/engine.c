@@ -330,6 +330,16 @@ engines_withdraw(struct engines *engines, struct queue_peer *peer,
     return jobs;
 }
 
+struct inference_job *
+engines_overtake(struct engines *engines, struct queue_peer *peer,
+                 bool (*match)(const struct inference_job *job, void *context), void *context)
+{
+    pthread_mutex_lock(&engines->mutex);
+    struct inference_job *jobs = queue_overtake(&engines->queue, peer, match, context);
+    pthread_mutex_unlock(&engines->mutex);
+    return jobs;
+}
+
 struct inference_job *engines_take(struct engines *engines)
 {
     if (!atomic_load(&engines->has_finished))

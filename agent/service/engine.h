@@ -88,6 +88,11 @@ struct inference_job *
 engines_withdraw(struct engines *engines, struct queue_peer *peer,
                  bool (*match)(const struct inference_job *job, void *context), void *context);
 
+/* The same for what a newer job of the peer, submitted next, takes the place of: queue_overtake. */
+struct inference_job *
+engines_overtake(struct engines *engines, struct queue_peer *peer,
+                 bool (*match)(const struct inference_job *job, void *context), void *context);
+
 /* All jobs that are finished, in order, linked by `next`; NULL for none. */
 struct inference_job *engines_take(struct engines *engines);
 

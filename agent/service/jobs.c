@@ -373,7 +373,7 @@ int jobs_submit(struct service *service, struct connection *connection, const st
     job->body_bytes = bytes;
     if (job->stream)
         refuse_withdrawn(
-            service, engines_withdraw(service->engines, connection->queue_peer, match_stream, job),
+            service, engines_overtake(service->engines, connection->queue_peer, match_stream, job),
             "a newer request of its stream took its place");
     status = submit(service, connection, job, diag);
     if (status != LEGO_OK) {

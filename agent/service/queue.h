@@ -20,6 +20,9 @@ TAILQ_HEAD(queue_jobs, inference_job);
 struct queue_lane {
     TAILQ_ENTRY(queue_lane) turns;
     struct queue_jobs jobs;
+    bool has_turn; /* it is among the turns, with a job or a place that is kept */
+    bool is_kept;  /* a place that was overtaken is the next job's: */
+    struct inference_job *kept_before; /* before this one; NULL: at the end */
 };
 
 TAILQ_HEAD(queue_turns, queue_lane);
@@ -33,7 +36,7 @@ struct queue_peer {
 };
 
 struct queue {
-    struct queue_turns turns[QUEUE_PRIORITIES]; /* lanes that hold jobs, the next one first */
+    struct queue_turns turns[QUEUE_PRIORITIES]; /* lanes that have a turn, the next one first */
     size_t jobs, bytes;
 };
 
@@ -60,6 +63,15 @@ void queue_remove(struct queue *queue, struct inference_job *job);
  * the queue, linked by `next`.
  */
 struct inference_job *queue_withdraw(struct queue *queue, struct queue_peer *peer,
+                                     bool (*match)(const struct inference_job *job, void *context),
+                                     void *context);
+
+/*
+ * The same for jobs of `peer` that a newer one, which is pushed next, takes the place of: the newer
+ * one's turn comes when theirs would have come, at the same priority. Who brings a new frame before
+ * the last one's turn would else wait for ever where engines are few.
+ */
+struct inference_job *queue_overtake(struct queue *queue, struct queue_peer *peer,
                                      bool (*match)(const struct inference_job *job, void *context),
                                      void *context);
 

@@ -109,6 +109,70 @@ START_TEST(jobs_are_withdrawn)
 }
 END_TEST
 
+/* All frames of a peer are of one stream. */
+static void bring(int job, int peer)
+{
+    static char stream[] = "s";
+    jobs[job].peer = &peers[peer];
+    jobs[job].stream = stream;
+    jobs[job].priority = 5;
+    queue_push(&queue, &jobs[job]);
+}
+
+static bool is_frame(const struct inference_job *job, void *context)
+{
+    (void)context;
+    return job->stream != NULL;
+}
+
+static void overtake(int by, int peer, int taken)
+{
+    ck_assert_ptr_eq(queue_overtake(&queue, &peers[peer], is_frame, NULL), &jobs[taken]);
+    ck_assert_ptr_null(jobs[taken].next);
+    bring(by, peer);
+}
+
+START_TEST(who_overtakes_has_the_turn_of_the_overtaken)
+{
+    for (int i = 0; i < 3; i++)
+        bring(i, i);
+    overtake(10, 0, 0);
+    overtake(11, 1, 1);
+    ck_assert_ptr_eq(queue_pop(&queue), &jobs[10]);
+    bring(20, 0);
+    overtake(21, 1, 11);
+    EXPECT(21, 2, 20);
+    /* Among others of its peer, too, also where those before and after it have gone meanwhile. */
+    push(30, 0, 5);
+    bring(31, 0);
+    push(32, 0, 5);
+    overtake(33, 0, 31);
+    ck_assert_ptr_eq(queue_overtake(&queue, &peers[0], is_frame, NULL), &jobs[33]);
+    ck_assert_ptr_eq(queue_pop(&queue), &jobs[30]);
+    ck_assert_ptr_eq(queue_pop(&queue), &jobs[32]);
+    push(34, 0, 5);
+    EXPECT(34);
+}
+END_TEST
+
+START_TEST(a_place_that_nobody_takes_is_given_up)
+{
+    bring(0, 0);
+    bring(1, 1);
+    ck_assert_ptr_eq(queue_overtake(&queue, &peers[0], is_frame, NULL), &jobs[0]);
+    EXPECT(1);
+    bring(2, 1);
+    bring(3, 0);
+    EXPECT(2, 3);
+    bring(4, 0);
+    bring(5, 1);
+    ck_assert_ptr_eq(queue_overtake(&queue, &peers[0], is_frame, NULL), &jobs[4]);
+    ck_assert_ptr_null(queue_withdraw(&queue, &peers[0], is_frame, NULL)); /* it has gone */
+    queue_peer_init(&peers[0]);
+    EXPECT(5);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("queue");
@@ -119,6 +183,8 @@ int main(void)
     tcase_add_test(tests, priorities_come_first);
     tcase_add_test(tests, a_late_peer_has_one_turn);
     tcase_add_test(tests, jobs_are_withdrawn);
+    tcase_add_test(tests, who_overtakes_has_the_turn_of_the_overtaken);
+    tcase_add_test(tests, a_place_that_nobody_takes_is_given_up);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
