@@ -59,13 +59,13 @@ uint32_t calibrate_images(const struct calibration *calibration);
 
 /*
  * Changes synthetic examples so that the network's layers see the statistics that their
- * BatchNormalizations had learnt (calibrate_match.h), in so many steps. Before the first walk.
- * ret_matched: false, and nothing is changed, where there are none to match, where gradients do not
- * go through an operator before them, or where it would take too long. LEGO_E_NOMEM, what
- * evaluation says.
+ * BatchNormalizations had learnt (calibrate_match.h), in `steps` steps, or fewer where those take
+ * more than `most_work` multiplications. Before the first walk. ret_matched: false, and nothing is
+ * changed, where there are none to match, where gradients do not go through an operator before
+ * them, or where the steps that are left are too few. LEGO_E_NOMEM, what evaluation says.
  */
-int calibrate_match(struct calibration *calibration, uint32_t steps, bool *ret_matched,
-                    struct lego_diag *diag);
+int calibrate_match(struct calibration *calibration, uint32_t steps, double most_work,
+                    bool *ret_matched, struct lego_diag *diag);
 
 /* Layers that have no BatchNormalization to be adapted by, where the examples are synthetic. */
 uint32_t calibrate_unadapted(const struct calibration *calibration);

@@ -13,7 +13,6 @@
 #define LAST_RATE    0.1 /* of that: the last ones */
 #define FIRST_MOMENT 0.9 /* of Adam */
 #define OTHER_MOMENT 0.999
-#define MOST_WORK    4e12 /* multiplications of all steps: some minutes */
 #define LEAST_STEPS  8    /* fewer do not bring examples near enough */
 #define LEAST_SCALE  0.05 /* of a layer's mean scale, by which what a row lacks is measured */
 
@@ -352,7 +351,7 @@ static void match_clear(struct match *m)
     free(m->moves);
 }
 
-int calibrate_match(struct calibration *c, uint32_t steps, bool *ret_matched,
+int calibrate_match(struct calibration *c, uint32_t steps, double most_work, bool *ret_matched,
                     struct lego_diag *diag)
 {
     const size_t nodes = c->graph->node_count + 1, values = c->graph->value_count + 1;
@@ -371,7 +370,7 @@ int calibrate_match(struct calibration *c, uint32_t steps, bool *ret_matched,
     bool enough = m.wanted && m.follows && m.gradients && m.weights && m.z && m.pull && m.moves;
     if (enough && c->synthetic && c->graph->values[m.input].dtype == LEGO_DTYPE_FLOAT32 &&
         find_ways(&m)) {
-        const double affordable = MOST_WORK / fmax(work_of(&m), 1);
+        const double affordable = most_work / fmax(work_of(&m), 1);
 
         steps = affordable < steps ? (uint32_t)affordable : steps;
         *ret_matched = steps >= LEAST_STEPS;

@@ -12,7 +12,7 @@
 #define SAMPLES      8192 /* of a layer's input, that its statistics are made of */
 #define LEAST        16   /* of them, from each example */
 #define FEW          4 /* examples for each column, below which a moment of pooled inputs is thin */
-#define POOLED       0.9                 /* of the moment, that is of what was pooled */
+#define POOLED       0.75                /* of the moment, that is of what was pooled */
 #define TARGET_BYTES ((size_t)256 << 20) /* that the teacher's targets may take between walks */
 
 /* How many samples of a layer each example gives. */

@@ -11,8 +11,8 @@
 #define RIDGE_LAST     0.3
 #define DAMPING        0.01 /* of the mean moment, in the factor that feeds errors on */
 #define DAMPING_LAST   0.05
-#define DAMPING_POOLED 0.3 /* where the moment is mostly of other inputs, those before a pool */
-#define DESCENTS       1   /* times that all bricks are chosen again */
+#define DAMPING_POOLED 0.15 /* where the moment is mostly of other inputs, those before a pool */
+#define DESCENTS       1    /* times that all bricks are chosen again */
 
 /* One layer's work: what is the same for all formats. */
 struct work {

@@ -4,8 +4,11 @@
 #include <math.h>
 #include <stdlib.h>
 
+#define FEW_BITS    0.8 /* a weight, below which what is left is fragile */
 #define MATCH_BITS  1.3 /* a weight, below which examples are worth the time of matching them */
 #define MATCH_STEPS 20
+#define MATCH_WORK  1e12 /* multiplications of all steps: some 20 seconds */
+#define MUCH_WORK   4e12 /* the same where so little is left that the time is worth it */
 
 /*
  * How many synthetic examples a compression asks for at most. The fewer bits there are for a
@@ -27,7 +30,7 @@ static uint32_t most_examples(const struct encode_session *s, const struct encod
 
     if (options->codec != ENCODE_CODEC_SMALL || bits > 1.2)
         return ENCODE_EXAMPLES;
-    return bits > 0.8 ? 2 * ENCODE_EXAMPLES : 4 * ENCODE_EXAMPLES;
+    return bits > FEW_BITS ? 2 * ENCODE_EXAMPLES : 4 * ENCODE_EXAMPLES;
 }
 
 static int create(struct encode_session *s, const struct lego_package *package,
@@ -58,7 +61,9 @@ static int create(struct encode_session *s, const struct lego_package *package,
                               &s->calibration, diag);
     if (status == LEGO_OK && s->synthetic && bits_of(s, options) < MATCH_BITS &&
         !(options->without & ENCODE_WITHOUT(MATCHING)))
-        status = calibrate_match(s->calibration, MATCH_STEPS, &s->matched, diag);
+        status = calibrate_match(s->calibration, MATCH_STEPS,
+                                 bits_of(s, options) > FEW_BITS ? MATCH_WORK : MUCH_WORK,
+                                 &s->matched, diag);
     return status;
 }
 

@@ -3,6 +3,7 @@
 
 #include "codec/base/status.h"
 #include "codec/encode/fit.h"
+#include "codec/encode/portable.h"
 #include "codec/encode/trellis_math.h"
 
 #include <math.h>
@@ -23,6 +24,7 @@
 #define LAYER_BYTES 14   /* of a layer's message beside its shape: step, tables, sizes */
 #define ROTATE_BITS 1.3  /* a weight, below which kernels are rotated */
 #define WHOLE_BITS  3    /* a weight, above which biases are fp16 */
+#define SHARE       0.7  /* power of the sensitivity that weighs a layer's error */
 #define FIRST_PRICE 1e-5 /* of a bit at 28 times smaller */
 #define FIRST_SLOPE 1.5  /* of the logarithms, price over bits */
 
@@ -298,7 +300,7 @@ static bool is_better(const struct small *s, uint64_t bytes, uint64_t taken)
 
 static int search(struct small *s, uint64_t bytes, struct lego_diag *diag)
 {
-    static const double ridges[DRAWS] = {0.1, 0.15, 0.4, 0.25};
+    static const double ridges[DRAWS] = {0.2, 0.1, 0.15, 0.4};
     double last_price = 0, last_bits = 0;
     uint64_t taken = 0;
 
@@ -418,7 +420,7 @@ static int prepare(struct small *s, struct encode_report *report, struct lego_di
         s->layers[i].sensitivity = 1;
     }
     for (uint32_t i = 0; status == LEGO_OK && i < s->layer_count; i++) {
-        s->layers[s->walked[i].weight].sensitivity = sqrt(sensitivity[i]);
+        s->layers[s->walked[i].weight].sensitivity = portable_pow(sensitivity[i], SHARE);
         s->layers[s->walked[i].weight].last = i + 1 == s->layer_count;
     }
     return status;
@@ -444,7 +446,7 @@ static int run(struct small *s, struct encode_report *report, struct lego_diag *
         small_rotate(s->package, s->weights, s->weight_count, s->layers) != LEGO_OK)
         return lego_fail(diag, LEGO_E_NOMEM, "out of memory for a rotation");
     s->draws = bits < DRAW_BITS && !s->options->draft ? DRAWS : 1;
-    s->settings.gain = ratio <= 12 ? 0.65 : ratio <= 20 ? 0.75 : 0.9;
+    s->settings.gain = ratio <= 12 ? 0.85 : ratio <= 20 ? 0.8 : 0.9;
     s->settings.price = FIRST_PRICE * trellis_exp2(2.2 * trellis_log2(ratio / 28));
     s->settings.bias_levels = bits > WHOLE_BITS ? 0 : bits > 1.2 ? 127 : bits > 0.8 ? 63 : 31;
     s->package->pack_dense = true;

@@ -9,9 +9,9 @@
 #include <string.h>
 
 #define RIDGE_LAST     0.3  /* of the mean moment, where the targets pull at the weights */
-#define DAMPING        0.01 /* of the mean moment, in the factor that feeds errors on */
-#define DAMPING_LAST   0.05
-#define DAMPING_POOLED 0.3 /* where the moment is mostly of other inputs, those before a pool */
+#define DAMPING        0.04 /* of the mean moment, in the factor that feeds errors on */
+#define DAMPING_LAST   0.2
+#define DAMPING_POOLED 0.15 /* where the moment is mostly of other inputs, those before a pool */
 #define LEAST_STEP     0x1p-14f /* the least that fp16 holds with all its bits */
 
 struct work {

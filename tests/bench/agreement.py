@@ -2,27 +2,20 @@
 """Prints a table of what is left of models at several ratios: how far compressed ones are from their full weights.
 
 usage: agreement.py --legonet PROGRAM (--images DIR [--labels FILE.csv] | --inputs DIR) [--calibrate N]
-                    [--codecs bricks,small] [--ratios 4,6,8,12] MODEL.onnx ...
+                    [--codecs bricks,small] [--ratios 4,6,8,12] [--jobs N] MODEL.onnx ...
 
 --images takes a folder of pictures, with --labels top-1 is measured beside the agreement; --inputs a folder of tensors
 (.pb, .npy; ONNX's test_data_set_K too) for models that take no pictures, or their model's own vectors where DIR is -.
-With --calibrate every second picture, at most N of them, calibrates the codecs, and the others measure all rows;
-without it no codec sees any. A ratio that a codec refuses has a row with the reason.
+With --calibrate N, files are also made that every second picture, at most N, calibrates; they are measured on the others.
+All other files are made without data, and measured on all. A ratio that a codec refuses has a row with the reason.
+--jobs: files made at once, on a core each.
 """
 import argparse
-import json
+import functools
 import os
-import subprocess
-import sys
 import tempfile
 
-
-def run_json(command):
-    """The JSON that a command prints, or the reason why it failed."""
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        return None, (done.stderr.strip().splitlines() or ['no reason given'])[-1]
-    return json.loads(done.stdout), None
+import pool
 
 
 def split_pictures(folder, limit, work):
@@ -52,17 +45,26 @@ def show(value, form):
     return '' if value is None else format(value, form)
 
 
-def measure(args, model, data, codec, ratio, calibrate, out):
-    options = ['--codec', codec, '--ratio', ratio, '--json', '--quiet'] + (['--calibrate', calibrate] if calibrate else [])
-    report, why = run_json([args.legonet, 'compress', model, '-o', out] + options)
+def full_weights(args, model, data, seen):
+    full, why = pool.run_json([args.legonet, 'eval', model, '--against', model, '--json'] + data)
+    if not full:
+        return f'| {os.path.basename(model)[:-5]} | full weights | | | | | | | {why} |'
+    return (f"| {os.path.basename(model)[:-5]} | full weights | {'measured on the other half' if seen else ''} | | "
+            f"| {show(full['top1'], '.1f')} | | | |")
+
+
+def measure(args, model, data, codec, ratio, calibrate):
+    out = os.path.join(args.work, f"{os.path.basename(model)}.{codec}.{ratio}.{'seen' if calibrate else 'free'}.lego")
+    options = ['--codec', codec, '--ratio', ratio, '--json', '--quiet'] + pool.threads(args.jobs)
+    report, why = pool.run_json([args.legonet, 'compress', model, '-o', out] + options + (['--calibrate', calibrate] if calibrate else []))
     result = None
     if report:
-        result, why = run_json([args.legonet, 'eval', out, '--against', model, '--json'] + data)
-    row = [os.path.basename(model)[:-5], codec, 'pictures' if calibrate else 'none', ratio + 'x']
+        result, why = pool.run_json([args.legonet, 'eval', out, '--against', model, '--json'] + data)
+    row = f"| {os.path.basename(model)[:-5]} | {codec} | {'pictures' if calibrate else 'none'} | {ratio}x "
     if not result:
-        return row + ['', '', '', '', '', why.replace('|', '/')]
-    return row + [f"{report['ratio']:.1f}x", show(result['top1'], '.1f'), show(result['agreement'], '.1f'),
-                  show(result['kl'], '.3f'), show(result['output_error'], '.3f'), '']
+        return row + f"| | | | | {why.replace('|', '/')} |"
+    return row + (f"| {report['ratio']:.1f}x | {show(result['top1'], '.1f')} | {show(result['agreement'], '.1f')} "
+                  f"| {show(result['kl'], '.3f')} | {show(result['output_error'], '.3f')} |")
 
 
 def main():
@@ -75,29 +77,28 @@ def main():
     parser.add_argument('--calibrate', type=int, default=0)
     parser.add_argument('--codecs', default='bricks,small')
     parser.add_argument('--ratios', default='4,6,8,12')
+    parser.add_argument('--jobs', type=int, default=1)
     parser.add_argument('models', nargs='+')
     args = parser.parse_args()
     if args.calibrate and not args.images:
         parser.error('--calibrate goes with --images')
-    print('| model | codec | data seen | asked | ratio | top-1 % | same class % | KL | output error | |')
-    print('|---|---|---|---|---|---|---|---|---|---|')
-    with tempfile.TemporaryDirectory() as work:
-        images, labels, calibrate = args.images, args.labels, None
+    print('| model | codec | data seen | asked | ratio | top-1 % | same class % | KL | output error |')
+    print('|---|---|---|---|---|---|---|---|---|')
+    with tempfile.TemporaryDirectory() as args.work:
+        ways = [(None, ['--images', args.images] + (['--labels', args.labels] if args.labels else []))]
         if args.calibrate:
-            calibrate, images = split_pictures(images, args.calibrate, work)
-            labels = labels and keep_labels(labels, images, work)
+            calibrate, others = split_pictures(args.images, args.calibrate, args.work)
+            labels = args.labels and keep_labels(args.labels, others, args.work)
+            ways.append((calibrate, ['--images', others] + (['--labels', labels] if labels else [])))
+        tasks = []
         for model in args.models:
-            where = (['--images', images] + (['--labels', labels] if labels else []) if images else
-                     ['--inputs', model[:-5] if args.inputs == '-' else args.inputs])
-            full, why = run_json([args.legonet, 'eval', model, '--against', model, '--json'] + where)
-            if not full:
-                sys.exit(f'{model}: {why}')
-            print(f"| {os.path.basename(model)[:-5]} | full weights | | | | {show(full['top1'], '.1f')} | | | | |")
-            for codec in args.codecs.split(','):
-                for ratio in args.ratios.split(','):
-                    for source in [None, calibrate] if calibrate else [None]:
-                        row = measure(args, model, where, codec, ratio, source, os.path.join(work, 'm.lego'))
-                        print('| ' + ' | '.join(row) + ' |', flush=True)
+            for seen, pictures in ways:
+                where = pictures if args.images else ['--inputs', model[:-5] if args.inputs == '-' else args.inputs]
+                tasks.append(functools.partial(full_weights, args, model, where, seen))
+                tasks += [functools.partial(measure, args, model, where, codec, ratio, seen)
+                          for codec in args.codecs.split(',') for ratio in args.ratios.split(',')]
+        for row in pool.in_order(args.jobs, tasks):
+            print(row, flush=True)
 
 
 main()

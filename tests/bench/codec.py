@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""Prints the README's table of codecs: the real file ratio and the accuracy that is left.
+"""Prints the README's table of codecs: the real file ratio, the accuracy that is left, what was predicted, the time.
 
-usage: codec.py --legonet PROGRAM --cifar10 DATA.bin MODEL.onnx ...
+usage: codec.py --legonet PROGRAM --cifar10 DATA.bin [--jobs N] MODEL.onnx ...
+
+--jobs: files made at once, on a core each; their seconds are those of one core. 1: one after the other, on all cores.
 """
 import argparse
-import json
+import functools
 import os
-import subprocess
-import sys
 import tempfile
+
+import pool
 
 CODECS = [
     ('the paper\'s method, K = 16', ['--codec', 'legonet', '--catalogue', '16']),
@@ -17,32 +19,43 @@ CODECS = [
     ('bricks 1x1, K = 16, one catalogue', ['--codec', 'bricks', '--brick', '1x1', '--catalogue', '16', '--scope', 'model']),
     ('bricks 1x1, K = 16, a catalogue a layer', ['--codec', 'bricks', '--brick', '1x1', '--catalogue', '16', '--scope', 'layer']),
     ('bricks 2x1, K = 256, a catalogue a layer', ['--codec', 'bricks', '--brick', '2x1', '--catalogue', '256', '--scope', 'layer']),
-] + [(f'bricks, --ratio {r}', ['--codec', 'bricks', '--ratio', str(r)]) for r in (8, 12, 16, 20, 24, 32)] + [(f'small, --ratio {r}', ['--codec', 'small', '--ratio', str(r)]) for r in (8, 12, 16, 20, 24, 32, 40, 64)]
+] + [(f'{codec}, --ratio {r}', ['--codec', codec, '--ratio', str(r)])
+     for codec, ratios in (('bricks', (8, 12, 16, 20, 24, 32)), ('small', (8, 12, 16, 20, 24, 32, 40, 64))) for r in ratios]
 
 
-def run_json(command):
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f'{" ".join(command)}: {done.stderr.strip()}')
-    return json.loads(done.stdout)
+def measure(args, model, index):
+    name, options = CODECS[index]
+    out = os.path.join(args.work, f'{os.path.basename(model)}.{index}.lego')
+    row = f'| {os.path.basename(model)[:-5]} | {name} '
+    made, why = pool.run_json([args.legonet, 'compress', model, '-o', out, '-q', '--json'] + options + pool.threads(args.jobs))
+    found = None
+    if made:
+        found, why = pool.run_json([args.legonet, 'eval', out, '--cifar10', args.cifar10, '--against', model, '--json'])
+    if not found:
+        return row + f'| not reached: {why} | | | | | |'
+    predicted = made.get('predicted')
+    return row + (f"| {made['ratio']:.1f}x | {found['top1']:.2f} | {args.full[model] - found['top1']:.2f} | {found['kl']:.3f} "
+                  f"| {format(predicted['drop'], '.2f') if predicted else ''} | {made['seconds']:.0f} |")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--legonet', required=True)
     parser.add_argument('--cifar10', required=True)
+    parser.add_argument('--jobs', type=int, default=1)
     parser.add_argument('models', nargs='+')
     args = parser.parse_args()
-    top1 = lambda path: run_json([args.legonet, 'eval', path, '--cifar10', args.cifar10, '--json'])['top1']
-    print('| model | codec | ratio | top-1 % | fp32 top-1 % |')
-    print('|---|---|---|---|---|')
-    with tempfile.TemporaryDirectory() as folder:
-        out = os.path.join(folder, 'model.lego')
-        for model in args.models:
-            full = top1(model)
-            for name, options in CODECS:
-                report = run_json([args.legonet, 'compress', model, '-o', out, '--json'] + options)
-                print(f"| {os.path.basename(model)[:-5]} | {name} | {report['ratio']:.1f}x | {top1(out):.2f} | {full:.2f} |", flush=True)
+    args.full = {}
+    for model in args.models:
+        full, why = pool.run_json([args.legonet, 'eval', model, '--cifar10', args.cifar10, '--json'])
+        if not full:
+            parser.exit(1, f'{model}: {why}\n')
+        args.full[model] = full['top1']
+        print(f"{os.path.basename(model)[:-5]}: full weights {full['top1']:.2f} %", flush=True)
+    print('\n| model | codec | ratio | top-1 % | points lost | KL | lost, predicted | s |\n|---|---|---|---|---|---|---|---|')
+    with tempfile.TemporaryDirectory() as args.work:
+        for row in pool.in_order(args.jobs, [functools.partial(measure, args, m, i) for m in args.models for i in range(len(CODECS))]):
+            print(row, flush=True)
 
 
 main()

@@ -248,7 +248,7 @@ START_TEST(matched_examples_have_the_statistics_that_were_learnt)
     const struct statistics before = measure(&b);
     close_bench(&b);
     open_bench(&b, package, &drawn, 2);
-    ck_assert_msg(calibrate_match(b.calibration, STEPS, &matched, &diag) == LEGO_OK, "%s",
+    ck_assert_msg(calibrate_match(b.calibration, STEPS, INFINITY, &matched, &diag) == LEGO_OK, "%s",
                   diag.text);
     ck_assert(matched);
     const struct statistics after = measure(&b);
@@ -270,7 +270,7 @@ START_TEST(matching_does_not_depend_on_threads_or_kernels)
     learn(package, &real);
     for (uint32_t threads = 1; threads <= 3; threads += 2) {
         open_bench(&b, package, &drawn, threads);
-        ck_assert_int_eq(calibrate_match(b.calibration, 4, &matched, &diag), LEGO_OK);
+        ck_assert_int_eq(calibrate_match(b.calibration, 4, INFINITY, &matched, &diag), LEGO_OK);
         const char *now = b.calibration->values[b.calibration->graph->inputs[0]].teacher;
         if (threads == 1)
             memcpy(one, now, bytes);
@@ -298,7 +298,7 @@ START_TEST(what_gradients_do_not_pass_is_left_alone)
     const char *now = b.calibration->values[b.calibration->graph->inputs[0]].teacher;
 
     memcpy(before, now, bytes);
-    ck_assert_int_eq(calibrate_match(b.calibration, 4, &matched, &diag), LEGO_OK);
+    ck_assert_int_eq(calibrate_match(b.calibration, 4, INFINITY, &matched, &diag), LEGO_OK);
     ck_assert(!matched);
     ck_assert_mem_eq(before, now, bytes);
     free(before);
