@@ -40,7 +40,7 @@ static void on_awake(void *context)
 }
 
 /* An engine that has not seen this yet may have finished without a word. */
-static void on_ended(struct connection *connection)
+static void on_awaits(struct connection *connection)
 {
     wake_jobs(connection->host->context);
 }
@@ -88,6 +88,7 @@ static void on_tick(uv_timer_t *timer)
     struct service *service = timer->data;
     uint64_t now = clock_ns();
     struct connection *next;
+    notify_flush();
     jobs_done(service);
     for (struct connection *connection = service->connections; connection; connection = next) {
         next = connection->next;
@@ -113,6 +114,7 @@ static void on_drain_tick(uv_timer_t *timer)
     struct service *service = timer->data;
     bool late = clock_ns() >= service->drain_deadline_ns, waiting = false;
     struct connection *next;
+    notify_flush();
     jobs_done(service);
     for (struct connection *connection = service->connections; connection; connection = next) {
         next = connection->next;
@@ -194,7 +196,7 @@ static void set_up_host(struct service *service)
         .context = service,
         .awake = on_awake,
         .frame = dispatch_frame,
-        .ended = on_ended,
+        .awaits = on_awaits,
         .closed = dispatch_closed,
         .released = on_released,
     };

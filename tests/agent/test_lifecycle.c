@@ -44,6 +44,23 @@ START_TEST(systemd_is_told)
 }
 END_TEST
 
+/* Far more reloads than the socket holds notifications: nobody reads them, the loop goes on. */
+START_TEST(a_systemd_that_does_not_read_stops_nothing)
+{
+    char message[512];
+    prepare("");
+    agent_start(&agent, true);
+    for (int i = 0; i < 400; i++) {
+        ck_assert_int_eq(kill(agent.pid, SIGHUP), 0);
+        wire_expect_alive(&agent);
+    }
+    ck_assert_int_eq(kill(agent.pid, SIGTERM), 0);
+    agent_wait_notify(&agent, "STOPPING=1", message);
+    ck_assert_int_eq(agent_wait(&agent), 0);
+    agent_remove(&agent);
+}
+END_TEST
+
 START_TEST(a_passed_socket_is_served_and_stays)
 {
     prepare("");
@@ -210,6 +227,7 @@ int main(void)
     TCase *tests = tcase_create("lifecycle");
     tcase_set_timeout(tests, 180);
     tcase_add_test(tests, systemd_is_told);
+    tcase_add_test(tests, a_systemd_that_does_not_read_stops_nothing);
     tcase_add_test(tests, a_passed_socket_is_served_and_stays);
     tcase_add_test(tests, stopping_drains);
     tcase_add_test(tests, stopping_ends_in_time);
