@@ -43,12 +43,22 @@ static void on_poll_closed(uv_handle_t *handle)
         release(connection);
 }
 
-/* From now on engines wake the loop for this connection. */
+/* Where nothing is read before an answer, engines that write one wake the loop. */
+static void note_waiting(struct connection *connection)
+{
+    bool awaits = connection->ended || connection->in_flight >= connection->host->max_in_flight;
+    if (awaits == connection->awaits)
+        return;
+    connection->awaits = awaits;
+    atomic_store(&connection->direct.awaited, awaits);
+    if (awaits && connection->in_flight > 0)
+        connection->host->awaits(connection);
+}
+
 static void end(struct connection *connection)
 {
     connection->ended = true;
-    atomic_store(&connection->direct.ended, true);
-    connection->host->ended(connection);
+    note_waiting(connection);
 }
 
 void connection_close(struct connection *connection)
@@ -339,6 +349,7 @@ void connection_pump(struct connection *connection)
     }
     if (connection->closed)
         return;
+    note_waiting(connection);
     /* With `ended` the pending bytes can never be parsed: may_read is false for good. */
     if (connection->ended && connection->in_flight == 0 && !connection->out) {
         connection_close(connection);
@@ -395,7 +406,7 @@ int connection_open(const struct connection_host *host, int fd, struct connectio
     connection->direct.fd = fd;
     atomic_init(&connection->direct.taken, false);
     atomic_init(&connection->direct.has_more, false);
-    atomic_init(&connection->direct.ended, false);
+    atomic_init(&connection->direct.awaited, false);
     connection->pid = peer.pid;
     connection->uid = peer.uid;
     connection->gid = peer.gid;

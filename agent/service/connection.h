@@ -32,8 +32,9 @@ struct connection_host {
     void (*awake)(void *context);
     /* A frame has come; the body is the callee's. */
     void (*frame)(struct connection *connection, uint8_t *body, size_t bytes);
-    /* The connection reads no more: it waits for its last answers. */
-    void (*ended)(struct connection *connection);
+    /* The connection does not go on before an answer: an engine may have finished without a word.
+     */
+    void (*awaits)(struct connection *connection);
     /* The connection reads and answers no more: what it waits for may be cancelled. */
     void (*closed)(struct connection *connection);
     /* The memory goes away. */
@@ -69,7 +70,8 @@ struct connection {
     struct out_frame *out, **out_last;
     size_t out_bytes, out_sent;   /* sent: of the first frame */
     uint64_t read_ns, written_ns; /* when bytes last went */
-    bool ended; /* nothing more is read: end of file or a fault; answers still go out */
+    bool awaits; /* reads nothing before an answer: engines that write answers wake the loop */
+    bool ended;  /* nothing more is read: end of file or a fault; answers still go out */
     bool closed;
 };
 

@@ -1,6 +1,7 @@
 /*
  * Writing a whole answer from the engine that made it, while the loop sleeps: it saves the client
- * one wake-up of a thread, and the loop learns of it when it is awake anyway. Only one side writes
+ * one wake-up of a thread, and the loop learns of it when it is awake anyway,
+ * or at once where it waits for that. Only one side writes
  * at a time, and answers never mix: an engine writes only where nothing waits to be written, and
  * what it could not write whole the loop goes on with.
  */
@@ -16,7 +17,7 @@ struct direct {
     int fd;               /* stays open while the connection has unanswered requests */
     atomic_bool taken;    /* somebody writes */
     atomic_bool has_more; /* the loop has something to write: set and cleared by it alone */
-    atomic_bool ended;    /* the loop waits for the last answer: set by it alone */
+    atomic_bool awaited;  /* the loop waits for an answer: set and cleared by it alone */
 };
 
 enum direct_result {

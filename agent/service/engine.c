@@ -188,7 +188,7 @@ static bool finish(struct engines *engines, struct inference_job *job)
     if (job->direct && job->frame && !atomic_load(&job->cancelled))
         job->written = direct_send(job->direct, job->frame, job->frame_bytes, &job->written_bytes);
     list_append(&engines->finished, job);
-    return job->written == DIRECT_ALL && !atomic_load(&job->direct->ended);
+    return job->written == DIRECT_ALL && !atomic_load(&job->direct->awaited);
 }
 
 static void *engine_main(void *argument)

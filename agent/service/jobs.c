@@ -328,8 +328,8 @@ static int submit(struct service *service, struct connection *connection, struct
     /* All is counted before an engine can see the job. */
     uint64_t deadline_ns = job->deadline_ns;
     bool here = may_run_here(connection, job);
-    /* With more under way the loop writes many answers at once; and where the client is at its
-     * bound the loop must hear of the answer, to read on. */
+    /* With more under way the loop writes many answers at once; and with a bound of one it must
+     * hear of each answer anyway, to read on. */
     if (connection->in_flight == 0 && connection->host->max_in_flight > 1)
         job->direct = &connection->direct;
     connection_begin(connection);

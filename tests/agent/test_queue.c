@@ -422,6 +422,28 @@ START_TEST(one_at_a_time_flows)
 }
 END_TEST
 
+/* A client at its bound goes on as soon as one answer is written, whoever writes it: the third
+ * request is not read before, and is answered while the second is still computed. */
+START_TEST(a_client_at_its_bound_goes_on_at_once)
+{
+    tear_down();
+    agent_prepare(&agent, "engines: {count: 2, threads: 1}\nlimits: {in_flight: 2}\n");
+    model_tiny(agent_model(&agent, "tiny.lego"), 1);
+    model_large(agent_model(&agent, "large.lego"), 1024, 16);
+    agent_start(&agent, true);
+    fd = wire_connect(&agent);
+    for (int round = 0; round < 6; round++) { /* fewer than make "tiny" known to be quick */
+        add("tiny", 1, 1, NULL);
+        add("large", 2, BLOCKER_ROWS, NULL);
+        add("tiny", 3, 1, NULL);
+        send_all(fd);
+        expect(fd, 1, LEGO_OK, "");
+        expect(fd, 3, LEGO_OK, "");
+        expect(fd, 2, LEGO_OK, "");
+    }
+}
+END_TEST
+
 static uint64_t submit(struct lego_client *client, const struct lego_client_schedule *schedule)
 {
     struct lego_diag diag = LEGO_DIAG_INIT;
@@ -497,6 +519,7 @@ int main(void)
     tcase_add_test(tests, wrong_parameters_are_refused);
     tcase_add_test(tests, answers_say_where_the_time_went);
     tcase_add_test(tests, one_at_a_time_flows);
+    tcase_add_test(tests, a_client_at_its_bound_goes_on_at_once);
     tcase_add_test(tests, the_client_library_schedules);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
