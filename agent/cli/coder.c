@@ -69,7 +69,7 @@ static int add_companions(const struct coder *c, struct lego_package *package,
 static int import(const struct coder *c, struct lego_package **ret_package, struct lego_diag *diag)
 {
     struct lego_package *package = NULL;
-    int status = import_onnx(c->path, NULL, &package, diag);
+    int status = cli_import(c->path, &package, diag);
 
     if (status == LEGO_OK)
         status = add_companions(c, package, diag);

@@ -55,6 +55,19 @@ bool cli_compute(const char *word, enum lego_compute *ret_compute)
     return false;
 }
 
+static void print_refused(void *context, const char *text)
+{
+    (void)context;
+    fprintf(stderr, "not supported, too: %s\n", text);
+}
+
+int cli_import(const char *path, struct lego_package **ret_package, struct lego_diag *diag)
+{
+    const struct import_options options = {.refused = print_refused};
+
+    return import_onnx(path, &options, ret_package, diag);
+}
+
 int cli_model_open(const char *path, enum lego_resident resident, enum lego_compute compute,
                    struct lego_model **ret_model, struct lego_diag *diag)
 {
@@ -63,7 +76,7 @@ int cli_model_open(const char *path, enum lego_resident resident, enum lego_comp
     int status;
 
     if (ends_with(path, ".onnx"))
-        status = import_onnx(path, NULL, &package, diag);
+        status = cli_import(path, &package, diag);
     else if (ends_with(path, ".lego"))
         status = lego_package_open(path, LEGO_VERIFY_CHECKSUMS, &package, diag);
     else

@@ -16,6 +16,10 @@
 int cli_model_open(const char *path, enum lego_resident resident, enum lego_compute compute,
                    struct lego_model **ret_model, struct lego_diag *diag);
 
+/* Imports an ONNX model. What is not supported goes into the diag, and onto standard error what the
+ * diag has no room for. */
+int cli_import(const char *path, struct lego_package **ret_package, struct lego_diag *diag);
+
 /* The option --resident, read into a `const char *resident` of the command's struct. */
 #define CLI_RESIDENT(options_)                                                                     \
     {                                                                                              \

@@ -332,14 +332,16 @@ static int add_node(struct import_builder *builder, const Onnx__Node *node)
     const char *name = node_name(builder, node);
     if (!name)
         return no_memory(builder);
-    if (strcmp(text_of(node->op_type), "Constant") == 0)
-        return add_constant_node(builder, node, name);
     struct import_draft draft = {
         .name = name,
-        .type = node->op_type,
+        .type = text_of(node->op_type),
         .domain = text_of(node->domain),
-        .op = import_target_op(text_of(node->domain), node->op_type),
+        .op = import_target_op(text_of(node->domain), text_of(node->op_type)),
     };
+    if (import_root(builder)->refused_count > 0 && !import_node_supported(node))
+        return read_outputs(builder, node, &draft); /* for those that use them */
+    if (strcmp(text_of(node->op_type), "Constant") == 0)
+        return add_constant_node(builder, node, name);
     int status = read_inputs(builder, node, &draft);
     if (!status)
         status = import_read_attributes(builder, node, &draft);
@@ -360,8 +362,7 @@ static int add_nodes(struct import_builder *builder, const Onnx__Graph *graph)
     for (size_t i = 0; !status && i < graph->n_node; i++)
         status = add_node(builder, graph->node[sorter.order[i]]);
     if (!status && builder->refused_count && !builder->outer)
-        status = lego_fail(builder->diag, LEGO_E_UNSUPPORTED, "%u not supported: %s",
-                           builder->refused_count, builder->refused);
+        status = import_fail_refused(builder);
     return status;
 }
 
@@ -410,11 +411,12 @@ int import_build(struct import_builder *builder, const Onnx__Model *model)
     if (!graph)
         return lego_fail(builder->diag, LEGO_E_FORMAT, "not an ONNX model: it has no graph");
     int status = find_opset(builder, model);
-    if (!status)
-        status = import_check_supported(graph, builder->opset, builder->diag);
     if (status)
         return status;
-    return import_build_graph(builder, graph);
+    import_check_supported(builder, graph);
+    const bool refused = builder->refused_count > 0;
+    status = import_build_graph(builder, graph);
+    return refused ? import_fail_refused(builder) : status;
 }
 
 int import_build_graph(struct import_builder *builder, const Onnx__Graph *graph)

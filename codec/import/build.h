@@ -5,6 +5,7 @@
 #define LEGO_IMPORT_BUILD_H
 
 #include "codec/graph/graph.h"
+#include "codec/import/import.h"
 #include "codec/import/names.h"
 #include "codec/import/source.h"
 
@@ -24,12 +25,13 @@ struct import_builder {
     uint32_t subgraph_count; /* of the model; counted in its graph's builder, as `refused` is */
     size_t limit_bytes;      /* of each graph's arena */
     struct lego_graph *graph;
-    struct import_source *source; /* adopted by the graph */
-    struct lego_arena *scratch;   /* lives as long as the import */
-    struct names values;          /* name -> value */
-    struct names symbols;         /* dim_param -> symbol */
-    int64_t opset;                /* of the default domain */
-    uint32_t refused_count;       /* nodes whose form is not supported, all of them in one ... */
+    struct import_source *source;         /* adopted by the graph */
+    struct lego_arena *scratch;           /* lives as long as the import */
+    struct names values;                  /* name -> value */
+    struct names symbols;                 /* dim_param -> symbol */
+    int64_t opset;                        /* of the default domain */
+    const struct import_options *options; /* NULL: none */
+    uint32_t refused_count;               /* what is not supported, all of it in one ... */
     size_t refused_bytes;
     char refused[LEGO_DIAG_BYTES]; /* ... sentence */
     struct lego_diag *diag;
@@ -85,10 +87,17 @@ int import_capture(struct import_builder *builder, const char *name, bool *ret_f
 int import_append_captures(struct import_builder *builder, struct import_draft *draft);
 
 /*
- * Checks what can be seen without any work: every node's operator, every type that is no tensor.
- * All that is not supported goes into one sentence (unsupported.c).
+ * Notes what can be seen without any work (unsupported.c): every node whose operator is not known,
+ * every type that is no tensor. The import goes on without these nodes, to find the others whose
+ * form is not supported, and then fails with all of them.
  */
-int import_check_supported(const Onnx__Graph *graph, int64_t opset, struct lego_diag *diag);
+void import_check_supported(struct import_builder *builder, const Onnx__Graph *graph);
+bool import_node_supported(const Onnx__Node *node);
+
+/* Adds to the sentence, or tells the caller of the import where that is full. */
+__attribute__((format(printf, 2, 3))) void import_refuse(struct import_builder *builder,
+                                                         const char *format, ...);
+int import_fail_refused(struct import_builder *builder);
 
 /* Reads a node's attributes into the draft (attributes.c). */
 int import_read_attributes(struct import_builder *builder, const Onnx__Node *node,

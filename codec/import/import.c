@@ -79,6 +79,7 @@ static int import_from(struct import_source *source, const struct import_options
     struct import_builder builder = {.graph = package->graph,
                                      .source = source,
                                      .limit_bytes = limit,
+                                     .options = options,
                                      .scratch = lego_arena_create(limit),
                                      .diag = diag};
     int status = builder.scratch ? read_model(&builder, package, options)

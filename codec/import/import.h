@@ -10,6 +10,10 @@
 struct import_options {
     bool keep_graph;    /* no BatchNorm folding, no fusion (for export and for tests) */
     size_t limit_bytes; /* of the graph's arena; 0: 1 GiB. Weights do not count. */
+    /* Called once for each thing that is not supported and that the diag has no more room for;
+     * `text` is gone after the call. NULL: nobody is told. */
+    void (*refused)(void *context, const char *text);
+    void *refused_context;
 };
 
 /*

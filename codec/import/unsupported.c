@@ -3,49 +3,43 @@
  */
 #include "codec/import/build.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-/* Two lines of text grow at once: how often each operator is missing, and where. */
-struct missing {
-    uint64_t count;
-    size_t used;
-    char text[LEGO_DIAG_BYTES];
-    int64_t opset;
-};
+/* Of one thing that is not supported: names are cut before. */
+#define MAX_TEXT 1024
 
 static const char *text_of(const char *text)
 {
     return text ? text : "";
 }
 
-__attribute__((format(printf, 2, 3))) static void add(struct missing *missing, const char *format,
-                                                      ...)
+void import_refuse(struct import_builder *builder, const char *format, ...)
 {
-    missing->count++;
-    if (missing->used + 1 >= sizeof missing->text)
-        return; /* lego_fail marks the cut */
+    struct import_builder *root = import_root(builder);
+    char text[MAX_TEXT];
     va_list args;
     va_start(args, format);
-    int length = vsnprintf(missing->text + missing->used, sizeof missing->text - missing->used,
-                           format, args);
+    vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (length > 0)
-        missing->used += (size_t)length;
-    if (missing->used >= sizeof missing->text)
-        missing->used = sizeof missing->text - 1;
+    size_t room = sizeof root->refused - root->refused_bytes;
+    int length = snprintf(root->refused + root->refused_bytes, room, "%s%s",
+                          root->refused_count ? "; " : "", text);
+    root->refused_count++;
+    if (length > 0 && (size_t)length < room) {
+        root->refused_bytes += (size_t)length;
+        return;
+    }
+    root->refused_bytes = sizeof root->refused - 1; /* lego_fail marks the cut */
+    if (root->options && root->options->refused)
+        root->options->refused(root->options->refused_context, text);
 }
 
-static void add_node(struct missing *missing, const Onnx__Node *node, const char *what)
+int import_fail_refused(struct import_builder *builder)
 {
-    const char *domain = text_of(node->domain);
-    const char *name = text_of(node->name);
-    if (!*name && node->n_output > 0)
-        name = text_of(node->output[0]);
-    add(missing, "%s'%.200s' (%.100s%s%.100s, opset %lld)%s%s", missing->count ? ", " : "", name,
-        strcmp(domain, "ai.onnx") == 0 ? "" : domain,
-        *domain && strcmp(domain, "ai.onnx") != 0 ? "." : "", text_of(node->op_type),
-        (long long)missing->opset, *what ? " " : "", what);
+    return lego_fail(builder->diag, LEGO_E_UNSUPPORTED, "%u not supported: %s",
+                     builder->refused_count, builder->refused);
 }
 
 static bool is_standard(const Onnx__Node *node)
@@ -82,24 +76,50 @@ static const char *bad_attribute(const Onnx__Node *node)
     return "";
 }
 
-static void check_graph(struct missing *missing, const Onnx__Graph *graph);
+static void refuse_node(struct import_builder *builder, const Onnx__Node *node, const char *what)
+{
+    const char *domain = is_standard(node) ? "" : node->domain;
+    const char *name = text_of(node->name);
+    if (!*name && node->n_output > 0)
+        name = text_of(node->output[0]);
+    import_refuse(builder, "'%.200s' (%.100s%s%.100s, opset %lld)%s%s", name, domain,
+                  *domain ? "." : "", text_of(node->op_type), (long long)builder->opset,
+                  *what ? " " : "", what);
+}
 
-static void check_node(struct missing *missing, const Onnx__Node *node)
+/* Why a node is not supported whatever its opset; NULL where it is. */
+static const char *bad_node(const Onnx__Node *node)
 {
     const char *domain = text_of(node->domain), *type = text_of(node->op_type);
     bool constant = strcmp(type, "Constant") == 0 && is_standard(node);
     const char *bad = bad_attribute(node);
     if (*bad || (!constant && import_target_op(domain, type) == LEGO_OP_NONE))
-        add_node(missing, node, bad);
+        return bad;
     for (size_t i = 0; constant && i < node->n_attribute; i++)
         if (strncmp(text_of(node->attribute[i]->name), "value_string", 12) == 0)
-            add_node(missing, node, "with text");
-    for (size_t i = 0; !*bad && i < node->n_attribute; i++)
-        if (node->attribute[i]->g)
-            check_graph(missing, node->attribute[i]->g);
+            return "with text";
+    return NULL;
 }
 
-static void check_type(struct missing *missing, const Onnx__ValueInfo *info, const char *which)
+bool import_node_supported(const Onnx__Node *node)
+{
+    return bad_node(node) == NULL;
+}
+
+static void check_node(struct import_builder *builder, const Onnx__Node *node)
+{
+    const char *bad = bad_node(node);
+    if (bad) {
+        refuse_node(builder, node, bad);
+        return;
+    }
+    for (size_t i = 0; i < node->n_attribute; i++)
+        if (node->attribute[i]->g)
+            import_check_supported(builder, node->attribute[i]->g);
+}
+
+static void check_type(struct import_builder *builder, const Onnx__ValueInfo *info,
+                       const char *which)
 {
     const Onnx__ValueType *type = info->type;
     const char *what = !type || type->tensor_type ? NULL
@@ -109,36 +129,24 @@ static void check_type(struct missing *missing, const Onnx__ValueInfo *info, con
                        : type->sparse_tensor_type ? "a sparse tensor"
                                                   : NULL;
     if (what)
-        add(missing, "%s%s '%.200s' is %s", missing->count ? ", " : "", which, text_of(info->name),
-            what);
+        import_refuse(builder, "%s '%.200s' is %s", which, text_of(info->name), what);
     else if (type && type->tensor_type && type->tensor_type->has_elem_type &&
              type->tensor_type->elem_type != 0 &&
              lego_dtype_bytes((enum lego_dtype)type->tensor_type->elem_type) == 0)
-        add(missing, "%s%s '%.200s' has element type %d%s", missing->count ? ", " : "", which,
-            text_of(info->name), type->tensor_type->elem_type,
-            type->tensor_type->elem_type == 8 ? " (text)" : "");
+        import_refuse(builder, "%s '%.200s' has element type %d%s", which, text_of(info->name),
+                      type->tensor_type->elem_type,
+                      type->tensor_type->elem_type == 8 ? " (text)" : "");
 }
 
 /* Subgraphs nest no deeper than SLIM_MAX_GRAPHS: the parser has seen to that. */
-static void check_graph(struct missing *missing, const Onnx__Graph *graph)
+void import_check_supported(struct import_builder *builder, const Onnx__Graph *graph)
 {
     for (size_t i = 0; i < graph->n_input; i++)
-        check_type(missing, graph->input[i], "input");
+        check_type(builder, graph->input[i], "input");
     for (size_t i = 0; i < graph->n_output; i++)
-        check_type(missing, graph->output[i], "output");
+        check_type(builder, graph->output[i], "output");
     if (graph->n_sparse_initializer)
-        add(missing, "%s%zu sparse initializers", missing->count ? ", " : "",
-            graph->n_sparse_initializer);
+        import_refuse(builder, "%zu sparse initializers", graph->n_sparse_initializer);
     for (size_t i = 0; i < graph->n_node; i++)
-        check_node(missing, graph->node[i]);
-}
-
-int import_check_supported(const Onnx__Graph *graph, int64_t opset, struct lego_diag *diag)
-{
-    struct missing missing = {.opset = opset};
-    check_graph(&missing, graph);
-    if (missing.count == 0)
-        return 0;
-    return lego_fail(diag, LEGO_E_UNSUPPORTED, "%llu not supported: %s",
-                     (unsigned long long)missing.count, missing.text);
+        check_node(builder, graph->node[i]);
 }

@@ -7,7 +7,6 @@
 #include "codec/import/upgrade.h"
 #include "codec/graph/infer.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #define ALWAYS INT64_MAX
@@ -15,14 +14,8 @@
 int upgrade_refuse(struct import_builder *builder, const struct import_draft *draft,
                    const char *what)
 {
-    struct import_builder *root = import_root(builder);
-    size_t room = sizeof root->refused - root->refused_bytes;
-    int length = snprintf(root->refused + root->refused_bytes, room,
-                          "%s'%.200s' (%s, opset %lld): %s", root->refused_count ? "; " : "",
-                          draft->name, draft->type, (long long)builder->opset, what);
-    if (length > 0)
-        root->refused_bytes += (size_t)length < room ? (size_t)length : room - 1;
-    root->refused_count++;
+    import_refuse(builder, "'%.200s' (%.100s, opset %lld): %s", draft->name, draft->type,
+                  (long long)builder->opset, what);
     return 0;
 }
 

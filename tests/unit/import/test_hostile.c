@@ -47,6 +47,79 @@ START_TEST(all_unsupported_forms_at_once)
 }
 END_TEST
 
+/* What is not known and what has a form that is not supported, in a subgraph too, are one list. */
+START_TEST(unknown_and_old_forms_together)
+{
+    struct model model, branch;
+    model_open(&model, 15);
+    model_input(&model, "x", LEGO_DTYPE_FLOAT32, "1,2,3");
+    model_input(&model, "c", LEGO_DTYPE_BOOL, "");
+    model_positive(&model, "k", "2");
+    model_node(&model, "FancyOp", "x", "a");
+    node_begin(&model, "BatchNormalization", "a,k,k,k,k", "b");
+    node_int(&model, "spatial", 0);
+    node_end(&model);
+    node_begin(&model, "If", "c", "y");
+    for (int i = 0; i < 2; i++) {
+        model_open(&branch, 15);
+        model_node(&branch, i ? "Neg" : "InnerOp", "b", "z");
+        model_output(&branch, "z");
+        node_graph(&model, i ? "then_branch" : "else_branch", &branch);
+    }
+    node_end(&model);
+    model_output(&model, "y");
+    model_refused(&model, LEGO_E_UNSUPPORTED, "3 not supported");
+    model_refused(&model, LEGO_E_UNSUPPORTED, "(FancyOp");
+    model_refused(&model, LEGO_E_UNSUPPORTED, "(BatchNormalization");
+    model_refused(&model, LEGO_E_UNSUPPORTED, "(InnerOp");
+    model_free(&model);
+}
+END_TEST
+
+struct listed {
+    unsigned count;
+    bool last;
+};
+
+static void note_refused(void *context, const char *text)
+{
+    struct listed *listed = context;
+    listed->count++;
+    listed->last = strstr(text, "'node 299' (NoSuchOperator, opset 13)") != NULL;
+}
+
+/* More than the diag has room for: the caller is told of the others one by one. */
+START_TEST(every_one_of_many)
+{
+    enum { NODES = 300 };
+    struct model model;
+    struct listed listed = {0};
+    struct import_options options = {.refused = note_refused, .refused_context = &listed};
+    struct lego_package *package = NULL;
+    struct lego_diag diag = LEGO_DIAG_INIT;
+    char name[32];
+    model_open(&model, 13);
+    model_input(&model, "x", LEGO_DTYPE_FLOAT32, "2");
+    for (int i = 0; i < NODES; i++) {
+        snprintf(name, sizeof name, "node %d", i);
+        node_begin(&model, "NoSuchOperator", "x", i == NODES - 1 ? "y" : name);
+        wire_put_text(&model.node, 3, name);
+        node_end(&model);
+    }
+    model_output(&model, "y");
+    model_finish(&model);
+    int status =
+        import_onnx_memory(model.bytes, model.byte_count, "test", &options, &package, &diag);
+    ck_assert_int_eq(status, LEGO_E_UNSUPPORTED);
+    unsigned in_sentence = 0;
+    for (const char *at = diag.text; (at = strstr(at, ", opset 13)")); at++)
+        in_sentence++;
+    ck_assert_uint_eq(in_sentence + listed.count, NODES);
+    ck_assert(listed.last);
+    model_free(&model);
+}
+END_TEST
+
 START_TEST(opset_out_of_range)
 {
     static const int64_t opsets[] = {-6, 22, -1, INT64_MAX};
@@ -350,6 +423,8 @@ int main(void)
     suite_add_tcase(suite, tcase);
     tcase_add_test(tcase, all_unsupported_at_once);
     tcase_add_test(tcase, all_unsupported_forms_at_once);
+    tcase_add_test(tcase, unknown_and_old_forms_together);
+    tcase_add_test(tcase, every_one_of_many);
     tcase_add_loop_test(tcase, opset_out_of_range, 0, 4);
     tcase_add_loop_test(tcase, other_types, 0, 4);
     tcase_add_test(tcase, text_tensor);
