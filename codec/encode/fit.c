@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define LARGE_PART   20 /* of all weights: a last layer that is more is coded as others are */
+#define HUGE_PART    4  /* of all weights: so is a first or last layer that is more than this */
 #define REFINE_WALKS 5
 #define DRAFT_WALKS  1
 
@@ -87,8 +88,9 @@ static void describe_layers(struct fit *fit)
         /* A classifier of many classes is too much of a network to be spared, and where features
            are pooled more is known of what it sees. */
         const uint64_t own = (uint64_t)layer->weight->rows * layer->weight->columns;
-        const bool large = layers[i].pooled >= 0 && own > weights / LARGE_PART;
-        layer->edge = layer->edge || i == 0 || (i + 1 == count && !large);
+        const bool huge = own > weights / HUGE_PART;
+        const bool large = huge || (layers[i].pooled >= 0 && own > weights / LARGE_PART);
+        layer->edge = layer->edge || (i == 0 && !huge) || (i + 1 == count && !large);
     }
     for (uint32_t i = 0; i < fit->weight_count; i++) {
         for (uint32_t f = 0; f < FIT_FORMATS; f++)

@@ -27,6 +27,9 @@
 #define SHARE       0.7  /* power of the sensitivity that weighs a layer's error */
 #define FIRST_PRICE 1e-5 /* of a bit at 28 times smaller */
 #define FIRST_SLOPE 1.5  /* of the logarithms, price over bits */
+#define MAX_SLOPE   4
+#define MANY_BITS   4    /* a weight, above which slopes are those of high rates: ... */
+#define STEEP       1.39 /* ... this a bit, as each makes squared errors four times smaller */
 
 struct small {
     struct lego_package *package;
@@ -51,8 +54,8 @@ struct small {
        are still to come, at the walk's price; and how many there are to be. */
     double *last_bits; /* [weight_count] */
     double expected, wanted;
-    double slope;  /* of the logarithms, price over bits */
-    double prices; /* of this walk: logarithms to base 2, by bits */
+    double slope, max_slope; /* of the logarithms, price over bits */
+    double prices;           /* of this walk: logarithms to base 2, by bits */
     uint32_t next, step;
 };
 
@@ -304,7 +307,6 @@ static int search(struct small *s, uint64_t bytes, struct lego_diag *diag)
     double last_price = 0, last_bits = 0;
     uint64_t taken = 0;
 
-    s->slope = FIRST_SLOPE;
     for (uint32_t i = 0, met = 0; i < WALKS + s->draws - 1; i++) {
         s->settings.ridge = ridges[met];
         int status = walk(s, &taken, diag);
@@ -324,7 +326,7 @@ static int search(struct small *s, uint64_t bytes, struct lego_diag *diag)
         const double wanted = fmax(bits + 8 * (AIM * (double)bytes - (double)taken), bits / 16);
         if (i > 0 && fabs(trellis_log2(bits / last_bits)) > 0.1)
             s->slope = -trellis_log2(price / last_price) / trellis_log2(bits / last_bits);
-        s->slope = fmin(fmax(s->slope, 0.5), 4);
+        s->slope = fmin(fmax(s->slope, 0.5), s->max_slope);
         last_price = price;
         last_bits = bits;
         s->settings.price = price * trellis_exp2(s->slope * trellis_log2(bits / wanted));
@@ -449,6 +451,8 @@ static int run(struct small *s, struct encode_report *report, struct lego_diag *
     s->settings.gain = ratio <= 12 ? 0.85 : ratio <= 20 ? 0.8 : 0.9;
     s->settings.price = FIRST_PRICE * trellis_exp2(2.2 * trellis_log2(ratio / 28));
     s->settings.bias_levels = bits > WHOLE_BITS ? 0 : bits > 1.2 ? 127 : bits > 0.8 ? 63 : 31;
+    s->slope = bits > MANY_BITS ? STEEP * bits : FIRST_SLOPE;
+    s->max_slope = bits > MANY_BITS ? STEEP * bits : MAX_SLOPE;
     s->package->pack_dense = true;
     s->package->squeeze = s->options->file_bytes > 0;
     status = search(s, s->options->file_bytes > 0 ? s->options->file_bytes : bytes, diag);
