@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MODEL_PLAN_CACHE 8
+#define MODEL_PLAN_CACHE    8
+#define MODEL_DECIDED_PLANS 16 /* past it inputs decide too much to plan for */
 
 static void model_free(struct lego_model *model)
 {
@@ -37,6 +38,7 @@ static void model_free(struct lego_model *model)
         free(dense);
     }
     weights_catalogues_clear(&model->catalogues);
+    free(model->decides);
     fault_guard_remove(model->guard);
     lego_package_destroy(model->package);
     pthread_mutex_destroy(&model->lock);
@@ -49,6 +51,24 @@ static int model_guard(struct lego_model *model, struct lego_diag *diag)
     const void *mapping = lego_package_mapping(model->package, &bytes);
 
     return mapping ? fault_guard_add(mapping, bytes, &model->guard, diag) : LEGO_OK;
+}
+
+/* Which inputs Ifs are decided by. */
+static int model_find_deciding(struct lego_model *model, struct lego_diag *diag)
+{
+    const struct lego_graph *graph = model->package->graph;
+    bool any = false;
+
+    model->decides = calloc(graph->input_count + 1u, sizeof(*model->decides));
+    if (!model->decides || lego_graph_deciding_inputs(graph, model->decides))
+        return lego_fail(diag, LEGO_E_NOMEM, "opening a model");
+    for (uint32_t i = 0; i < graph->input_count; i++)
+        any |= model->decides[i];
+    if (!any) {
+        free(model->decides);
+        model->decides = NULL;
+    }
+    return LEGO_OK;
 }
 
 /* Every operator must have a fast path or a reference evaluation: says so at once, for all nodes.
@@ -108,6 +128,8 @@ int lego_model_from_package(struct lego_package *package, const struct lego_mode
         status = kern_init(&model->kernels, options->cpu, diag);
     if (!status)
         status = model_check_operators(package->graph, diag);
+    if (!status)
+        status = model_find_deciding(model, diag);
     if (!status)
         status = weights_catalogues_make(&model->catalogues, package->catalogues,
                                          package->catalogue_count, diag);
@@ -295,13 +317,13 @@ int model_dense(struct lego_model *model, const struct lego_tensor *tensor, cons
     return LEGO_OK;
 }
 
-static struct plan *model_find_plan(struct lego_model *model, const struct lego_shape *shapes)
+static struct plan *model_find_plan(struct lego_model *model, const struct plan_key *key)
 {
     struct plan **link = &model->plans;
 
     for (; *link; link = &(*link)->next) {
         struct plan *plan = *link;
-        if (!plan_matches(plan, shapes))
+        if (!plan_matches(plan, key))
             continue;
         *link = plan->next;
         plan->next = model->plans;
@@ -330,17 +352,22 @@ static void model_trim_plans(struct lego_model *model)
     }
 }
 
-int model_plan(struct lego_model *model, const struct lego_shape *shapes, struct plan **ret_plan,
+int model_plan(struct lego_model *model, struct plan_key key, struct plan **ret_plan,
                struct lego_diag *diag)
 {
     struct plan *plan;
     int status = LEGO_OK;
 
     pthread_mutex_lock(&model->lock);
-    plan = model_find_plan(model, shapes);
+    plan = model_find_plan(model, &key);
+    if (!plan && key.decisions && model->decided_plans >= MODEL_DECIDED_PLANS) {
+        key.decisions = NULL;
+        plan = model_find_plan(model, &key);
+    }
     if (!plan) {
-        status = plan_create(model, shapes, &plan, diag);
+        status = plan_create(model, &key, &plan, diag);
         if (!status) {
+            model->decided_plans += key.decisions != NULL;
             plan->next = model->plans;
             model->plans = plan;
         }

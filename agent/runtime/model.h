@@ -15,6 +15,13 @@
 
 struct plan;
 
+/* What a plan is made for. */
+struct plan_key {
+    const struct lego_shape *shapes; /* [input_count] */
+    const int64_t *decisions; /* [input_count] contents of the inputs that decide, 0 for others;
+                                 NULL: not known, or not worth a plan */
+};
+
 /* A coded constant that an operator without a kernel needs dense. */
 struct model_dense {
     struct model_dense *next;
@@ -32,13 +39,15 @@ struct lego_model {
     enum lego_compute compute;
     bool small_panels, entropy_panels; /* AUTO: bricks, entropy-coded weights stay decoded */
     size_t plan_cache;
+    bool *decides; /* [input_count] inputs from whose content Ifs are decided; NULL: none */
     struct fault_region *guard;
     struct weights_catalogues catalogues;
     pthread_mutex_t lock;    /* of what follows */
     struct weights *weights; /* prepared so far, shared by all plans */
     struct weights_s8 *integers;
     struct model_dense *dense;
-    struct plan *plans; /* most recently used first */
+    struct plan *plans;     /* most recently used first */
+    uint32_t decided_plans; /* made so far for what inputs decide */
     size_t resident_bytes;
 };
 
@@ -63,10 +72,10 @@ int model_dense(struct lego_model *model, const struct lego_tensor *tensor, cons
 bool model_owns(const struct lego_model *model, const struct lego_tensor *tensor);
 
 /*
- * The plan for these input shapes, from the cache or made now, with a reference that the caller
- * gives back by model_release_plan.
+ * The plan for these input shapes (and decisions, unless inputs decide too many different things),
+ * from the cache or made now, with a reference that the caller gives back by model_release_plan.
  */
-int model_plan(struct lego_model *model, const struct lego_shape *shapes, struct plan **ret_plan,
+int model_plan(struct lego_model *model, struct plan_key key, struct plan **ret_plan,
                struct lego_diag *diag);
 void model_release_plan(struct lego_model *model, struct plan *plan);
 

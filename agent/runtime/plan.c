@@ -129,7 +129,7 @@ static int plan_build(struct plan_builder *b)
     return status < 0 ? status : plan_place(b->plan, b->diag);
 }
 
-static int plan_allocate(struct plan_builder *b, const struct lego_shape *shapes)
+static int plan_allocate(struct plan_builder *b, const struct plan_key *key)
 {
     struct plan *plan = b->plan;
     const struct lego_graph *graph = b->graph;
@@ -143,13 +143,47 @@ static int plan_allocate(struct plan_builder *b, const struct lego_shape *shapes
     plan->inputs = lego_arena_calloc(plan->memory, graph->input_count + 1, sizeof(int32_t));
     plan->outputs = lego_arena_calloc(plan->memory, graph->output_count + 1, sizeof(int32_t));
     plan->input_shapes =
-        lego_arena_memdup(plan->memory, shapes, graph->input_count * sizeof(*shapes));
-    if (!plan->inputs || !plan->outputs || (graph->input_count && !plan->input_shapes))
+        lego_arena_memdup(plan->memory, key->shapes, graph->input_count * sizeof(*key->shapes));
+    if (key->decisions)
+        plan->decisions = lego_arena_memdup(plan->memory, key->decisions,
+                                            graph->input_count * sizeof(*key->decisions));
+    if (!plan->inputs || !plan->outputs || (graph->input_count && !plan->input_shapes) ||
+        (key->decisions && !plan->decisions))
         return lego_fail(b->diag, LEGO_E_NOMEM, "planning");
     return LEGO_OK;
 }
 
-int plan_create(struct lego_model *model, const struct lego_shape *shapes, struct plan **ret_plan,
+/* The model's graph for the key. */
+static int plan_specialise(struct lego_model *model, const struct plan_key *key,
+                           struct lego_graph **ret_graph, struct lego_diag *diag)
+{
+    const struct lego_graph *graph = model->package->graph;
+    struct lego_array *arrays = calloc(graph->input_count + 1u, sizeof(*arrays));
+    const struct lego_array **known =
+        calloc(graph->input_count + 1u, sizeof(const struct lego_array *));
+    int status;
+
+    if (!arrays || !known) {
+        free(arrays);
+        free(known);
+        return lego_fail(diag, LEGO_E_NOMEM, "planning");
+    }
+    for (uint32_t i = 0; key->decisions && i < graph->input_count; i++) {
+        if (!model->decides[i])
+            continue;
+        /* The first bytes of the number: hosts are little-endian. */
+        arrays[i] = (struct lego_array){.dtype = graph->values[graph->inputs[i]].dtype,
+                                        .shape = key->shapes[i],
+                                        .data = (void *)(uintptr_t)&key->decisions[i]};
+        known[i] = &arrays[i];
+    }
+    status = lego_graph_specialise_known(graph, key->shapes, known, ret_graph, diag);
+    free(arrays);
+    free(known);
+    return status;
+}
+
+int plan_create(struct lego_model *model, const struct plan_key *key, struct plan **ret_plan,
                 struct lego_diag *diag)
 {
     struct plan_builder b = {.model = model, .diag = diag};
@@ -159,10 +193,10 @@ int plan_create(struct lego_model *model, const struct lego_shape *shapes, struc
     if (!b.plan)
         return lego_fail(diag, LEGO_E_NOMEM, "planning");
     b.plan->model = model;
-    status = lego_graph_specialise(model->package->graph, shapes, &b.plan->graph, diag);
+    status = plan_specialise(model, key, &b.plan->graph, diag);
     b.graph = b.plan->graph;
     if (!status)
-        status = plan_allocate(&b, shapes);
+        status = plan_allocate(&b, key);
     if (!status)
         status = plan_build(&b);
     free(b.of);
@@ -193,10 +227,13 @@ void plan_destroy(struct plan *plan)
     free(plan);
 }
 
-bool plan_matches(const struct plan *plan, const struct lego_shape *shapes)
+bool plan_matches(const struct plan *plan, const struct plan_key *key)
 {
+    if (!plan->decisions != !key->decisions)
+        return false;
     for (uint32_t i = 0; i < plan->graph->input_count; i++)
-        if (!lego_shape_equal(&plan->input_shapes[i], &shapes[i]))
+        if (!lego_shape_equal(&plan->input_shapes[i], &key->shapes[i]) ||
+            (plan->decisions && plan->decisions[i] != key->decisions[i]))
             return false;
     return true;
 }

@@ -73,6 +73,7 @@ struct plan {
     struct lego_graph *graph;
     struct lego_arena *memory;
     const struct lego_shape *input_shapes;
+    const int64_t *decisions; /* of the inputs that decide Ifs, else 0; NULL: not known */
     struct plan_value *values;
     uint32_t value_count, value_capacity;
     struct plan_step *steps;
@@ -97,10 +98,10 @@ struct plan_builder {
 };
 
 /* The model's lock is held. */
-int plan_create(struct lego_model *model, const struct lego_shape *shapes, struct plan **ret_plan,
+int plan_create(struct lego_model *model, const struct plan_key *key, struct plan **ret_plan,
                 struct lego_diag *diag);
 void plan_destroy(struct plan *plan);
-bool plan_matches(const struct plan *plan, const struct lego_shape *shapes);
+bool plan_matches(const struct plan *plan, const struct plan_key *key);
 
 /* Gives every value its place in the arena (plan_memory.c). */
 int plan_place(struct plan *plan, struct lego_diag *diag);

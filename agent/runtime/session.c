@@ -20,7 +20,9 @@ struct lego_session {
     struct plan_run run;
     uint32_t value_capacity; /* of run.address and run.dynamic */
     uint32_t input_count;
-    struct lego_shape *shapes; /* the inputs of the call in hand */
+    struct lego_shape *shapes; /* the inputs of the call in hand, and what they decide */
+    int64_t *decisions;
+    bool decided; /* all that decide have data */
     bool profile;
     struct lego_step_time *times;
     uint32_t time_capacity, time_count;
@@ -37,7 +39,8 @@ int lego_session_create(struct lego_model *model, const struct lego_session_opti
     session->model = lego_model_ref(model);
     session->input_count = lego_model_input_count(model);
     session->shapes = calloc(session->input_count + 1, sizeof(*session->shapes));
-    status = session->shapes
+    session->decisions = calloc(session->input_count + 1, sizeof(*session->decisions));
+    status = session->shapes && session->decisions
                  ? workers_create(options ? options->threads : 0, &session->workers, diag)
                  : lego_fail(diag, LEGO_E_NOMEM, "making a session");
     if (status) {
@@ -70,6 +73,7 @@ void lego_session_destroy(struct lego_session *session)
     free(session->run.address);
     free(session->run.dynamic);
     free(session->shapes);
+    free(session->decisions);
     free(session->times);
     lego_model_close(session->model);
     free(session);
@@ -134,17 +138,41 @@ static int session_check_input(const struct lego_session *session, uint32_t inde
     return LEGO_OK;
 }
 
+/* Reads an input that decides an If. */
+static void session_read_decision(struct lego_session *session, uint32_t index,
+                                  const struct lego_io *io)
+{
+    const bool *decides = session->model->decides;
+    const size_t bytes = lego_dtype_bytes(io->dtype);
+
+    session->decisions[index] = 0;
+    if (!decides || !decides[index])
+        return;
+    if (io->data && io->bytes == bytes)
+        memcpy(&session->decisions[index], io->data, bytes);
+    else
+        session->decided = false;
+}
+
+static struct plan_key session_key(const struct lego_session *session)
+{
+    return (struct plan_key){.shapes = session->shapes,
+                             .decisions = session->decided ? session->decisions : NULL};
+}
+
 static int session_check_inputs(struct lego_session *session, const struct lego_io *inputs,
                                 uint32_t input_count, bool with_data, struct lego_diag *diag)
 {
     if (input_count != session->input_count)
         return lego_fail(diag, LEGO_E_INVALID, "the model has %u inputs, %u are given",
                          session->input_count, input_count);
+    session->decided = session->model->decides != NULL;
     for (uint32_t i = 0; i < input_count; i++) {
         int status = session_check_input(session, i, &inputs[i], with_data, diag);
         if (status)
             return status;
         session->shapes[i] = inputs[i].shape;
+        session_read_decision(session, i, &inputs[i]);
     }
     return LEGO_OK;
 }
@@ -216,16 +244,17 @@ static void session_bind(struct lego_session *session)
 /* Makes the session's plan the one for session->shapes. */
 static int session_plan(struct lego_session *session, struct lego_diag *diag)
 {
+    const struct plan_key key = session_key(session);
     struct plan *plan;
     size_t bytes;
     int status;
 
-    if (session->plan && plan_matches(session->plan, session->shapes)) {
+    if (session->plan && plan_matches(session->plan, &key)) {
         if (session_grow_times(session, session->plan))
             return lego_fail(diag, LEGO_E_NOMEM, "profiling");
         return LEGO_OK;
     }
-    status = model_plan(session->model, session->shapes, &plan, diag);
+    status = model_plan(session->model, key, &plan, diag);
     if (status)
         return status;
     bytes = plan->arena_bytes + plan->shared_bytes + session->run.slots * plan->slot_bytes +
@@ -292,9 +321,11 @@ bool lego_session_is_steady(struct lego_session *session, const struct lego_io *
 {
     const struct plan *plan = session->plan;
 
-    return plan && !plan->dynamic && !plan->evaluated &&
-           session_check_inputs(session, inputs, input_count, true, NULL) == LEGO_OK &&
-           plan_matches(plan, session->shapes);
+    if (!plan || plan->dynamic || plan->evaluated ||
+        session_check_inputs(session, inputs, input_count, true, NULL) != LEGO_OK)
+        return false;
+    const struct plan_key key = session_key(session);
+    return plan_matches(plan, &key);
 }
 
 static double now_us(void)

@@ -210,15 +210,17 @@ static bool copy_graph(const struct lego_graph *from, struct lego_graph *to)
     return enough;
 }
 
-struct lego_graph *fold_copy(const struct lego_graph *graph)
+int lego_graph_copy(const struct lego_graph *graph, struct lego_graph **ret_copy)
 {
     struct lego_graph *made;
     if (lego_graph_create(0, &made) != LEGO_OK)
-        return NULL;
-    if (copy_graph(graph, made))
-        return made;
-    lego_graph_destroy(made);
-    return NULL;
+        return LEGO_E_NOMEM;
+    if (!copy_graph(graph, made)) {
+        lego_graph_destroy(made);
+        return LEGO_E_NOMEM;
+    }
+    *ret_copy = made;
+    return LEGO_OK;
 }
 
 /* Binds the symbols of a declared shape to the sizes given; the first binding counts. */
@@ -266,13 +268,46 @@ static int set_inputs(struct lego_graph *graph, const struct lego_shape *inputs,
     return status;
 }
 
-int lego_graph_specialise(const struct lego_graph *graph, const struct lego_shape *inputs,
-                          struct lego_graph **ret_graph, struct lego_diag *diag)
+/* Nodes read a constant in place of the input. */
+static int set_known(struct lego_graph *graph, uint32_t input, const struct lego_array *known)
 {
-    struct lego_graph *made = fold_copy(graph);
-    if (!made)
+    const int32_t from = graph->inputs[input];
+    size_t elems;
+    const char *name = lego_arena_printf(graph->arena, "%s = known", graph->values[from].name);
+    int status = lego_shape_elems(&known->shape, &elems);
+    if (status != LEGO_OK || !name)
+        return status != LEGO_OK ? status : LEGO_E_NOMEM;
+    int32_t tensor = lego_graph_add_tensor(graph, name, known->dtype, &known->shape);
+    int32_t value =
+        tensor < 0 ? tensor : lego_graph_add_value(graph, name, known->dtype, &known->shape);
+    if (value < 0)
+        return value;
+    graph->tensors[tensor].data =
+        lego_arena_memdup(graph->arena, known->data, graph->tensors[tensor].bytes);
+    if (!graph->tensors[tensor].data)
+        return LEGO_E_NOMEM;
+    graph->values[value].tensor = tensor;
+    for (uint32_t n = 0; n < graph->node_count; n++) {
+        for (uint32_t i = 0; i < graph->nodes[n].input_count; i++) {
+            if (graph->nodes[n].inputs[i] == from)
+                graph->nodes[n].inputs[i] = value;
+        }
+    }
+    return LEGO_OK;
+}
+
+int lego_graph_specialise_known(const struct lego_graph *graph, const struct lego_shape *inputs,
+                                const struct lego_array *const *known,
+                                struct lego_graph **ret_graph, struct lego_diag *diag)
+{
+    struct lego_graph *made;
+    if (lego_graph_copy(graph, &made) != LEGO_OK)
         return lego_fail(diag, LEGO_E_NOMEM, "no memory for a copy of graph '%s'", graph->name);
     int status = set_inputs(made, inputs, diag);
+    for (uint32_t i = 0; known && i < made->input_count && status == LEGO_OK; i++) {
+        if (known[i] && set_known(made, i, known[i]) != LEGO_OK)
+            status = lego_fail(diag, LEGO_E_NOMEM, "no memory for what is known of an input");
+    }
     if (status == LEGO_OK)
         status = fold_run(made, diag);
     if (status != LEGO_OK) {
@@ -281,4 +316,10 @@ int lego_graph_specialise(const struct lego_graph *graph, const struct lego_shap
     }
     *ret_graph = made;
     return LEGO_OK;
+}
+
+int lego_graph_specialise(const struct lego_graph *graph, const struct lego_shape *inputs,
+                          struct lego_graph **ret_graph, struct lego_diag *diag)
+{
+    return lego_graph_specialise_known(graph, inputs, NULL, ret_graph, diag);
 }

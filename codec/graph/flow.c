@@ -2,6 +2,7 @@
  * If, Loop and Scan: what their nodes say, and Ifs that are decided before running.
  */
 #include "codec/graph/flow.h"
+#include "codec/graph/infer.h"
 
 #include "codec/base/status.h"
 
@@ -325,4 +326,88 @@ int flow_inline(struct lego_graph *graph, bool *ret_changed, struct lego_diag *d
         return lego_fail(diag, status, "no memory for the branches of graph '%s'", graph->name);
     *ret_changed = any;
     return LEGO_OK;
+}
+
+/* What the conditions are computed from. */
+struct deciding {
+    const struct lego_graph *graph;
+    int32_t *producer; /* [value_count] node, -1 */
+    int32_t *input;    /* [value_count] graph input, -1 */
+    bool *seen;        /* [value_count] */
+    int32_t *stack;    /* [value_count] */
+};
+
+static bool may_decide(const struct lego_value *value)
+{
+    size_t elems;
+    return (value->dtype == LEGO_DTYPE_INT64 || value->dtype == LEGO_DTYPE_INT32 ||
+            value->dtype == LEGO_DTYPE_BOOL) &&
+           lego_shape_is_static(&value->shape) &&
+           lego_shape_elems(&value->shape, &elems) == LEGO_OK && elems == 1;
+}
+
+/* Goes through all that a condition is computed from, and marks what it sees; false where some of
+ * it cannot be known ahead. */
+static bool trace_condition(struct deciding *d, int32_t condition)
+{
+    uint32_t depth = 0;
+    bool known = true;
+    memset(d->seen, 0, d->graph->value_count * sizeof(*d->seen));
+    d->stack[depth++] = condition;
+    d->seen[condition] = true;
+    while (depth > 0) {
+        const int32_t value = d->stack[--depth];
+        const struct lego_node *node =
+            d->producer[value] < 0 ? NULL : &d->graph->nodes[d->producer[value]];
+        if (d->input[value] >= 0)
+            known &= may_decide(&d->graph->values[value]);
+        for (uint32_t i = 0; node && i < node->input_count; i++) {
+            if (node->inputs[i] < 0 || d->seen[node->inputs[i]])
+                continue;
+            d->seen[node->inputs[i]] = true;
+            d->stack[depth++] = node->inputs[i];
+        }
+    }
+    return known;
+}
+
+static void index_values(struct deciding *d)
+{
+    const struct lego_graph *graph = d->graph;
+    for (uint32_t v = 0; v < graph->value_count; v++)
+        d->producer[v] = d->input[v] = -1;
+    for (uint32_t i = 0; i < graph->input_count; i++)
+        d->input[graph->inputs[i]] = (int32_t)i;
+    for (uint32_t n = 0; n < graph->node_count; n++) {
+        for (uint32_t i = 0; i < graph->nodes[n].output_count; i++) {
+            if (graph->nodes[n].outputs[i] >= 0)
+                d->producer[graph->nodes[n].outputs[i]] = (int32_t)n;
+        }
+    }
+}
+
+int lego_graph_deciding_inputs(const struct lego_graph *graph, bool *ret_decides)
+{
+    const size_t count = graph->value_count + 1u;
+    struct deciding d = {.graph = graph,
+                         .producer = calloc(count, sizeof(*d.producer)),
+                         .input = calloc(count, sizeof(*d.input)),
+                         .seen = calloc(count, sizeof(*d.seen)),
+                         .stack = calloc(count, sizeof(*d.stack))};
+    const bool enough = d.producer && d.input && d.seen && d.stack;
+    memset(ret_decides, 0, graph->input_count * sizeof(*ret_decides));
+    if (enough)
+        index_values(&d);
+    for (uint32_t n = 0; enough && n < graph->node_count; n++) {
+        const struct lego_node *node = &graph->nodes[n];
+        if (node->op != LEGO_OP_If || node->inputs[0] < 0 || !trace_condition(&d, node->inputs[0]))
+            continue;
+        for (uint32_t i = 0; i < graph->input_count; i++)
+            ret_decides[i] |= d.seen[graph->inputs[i]];
+    }
+    free(d.producer);
+    free(d.input);
+    free(d.seen);
+    free(d.stack);
+    return enough ? LEGO_OK : LEGO_E_NOMEM;
 }

@@ -27,9 +27,6 @@ struct fold_pass {
 /* Infers and folds all nodes in order, makes tensors of what was folded and is used, compacts. */
 int fold_run(struct lego_graph *graph, struct lego_diag *diag);
 
-/* A copy of a graph, sharing what lego_graph_specialise shares; NULL where out of memory. */
-struct lego_graph *fold_copy(const struct lego_graph *graph);
-
 /* Removes nodes that nothing needs, then values and tensors; renumbers. */
 int fold_compact(struct lego_graph *graph, struct lego_diag *diag);
 

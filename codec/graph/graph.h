@@ -198,6 +198,10 @@ struct lego_graph {
 /* Makes an empty graph whose arena is bounded by `limit_bytes` (0: not). */
 int lego_graph_create(size_t limit_bytes, struct lego_graph **ret_graph);
 
+/* Makes a copy that shares the data of constants, texts, and subgraphs with the graph, which has to
+ * live longer. LEGO_E_NOMEM. */
+int lego_graph_copy(const struct lego_graph *graph, struct lego_graph **ret_copy);
+
 /* Frees the graph, its arena and what it adopted; NULL is ignored. */
 void lego_graph_destroy(struct lego_graph *graph);
 

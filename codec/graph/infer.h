@@ -51,6 +51,21 @@ int lego_graph_specialise(const struct lego_graph *graph, const struct lego_shap
                           struct lego_graph **ret_graph, struct lego_diag *diag);
 
 /*
+ * The same for contents, too: known[k], where it is not NULL, is that of input k. What follows from
+ * it is folded, Ifs are decided. It is copied; the input stays an input.
+ */
+int lego_graph_specialise_known(const struct lego_graph *graph, const struct lego_shape *inputs,
+                                const struct lego_array *const *known,
+                                struct lego_graph **ret_graph, struct lego_diag *diag);
+
+/*
+ * Marks the inputs that are worth knowing for lego_graph_specialise_known: integers or truth values
+ * of one element, from which alone the condition of an If is computed. `ret_decides` has
+ * graph->input_count entries. LEGO_E_NOMEM.
+ */
+int lego_graph_deciding_inputs(const struct lego_graph *graph, bool *ret_decides);
+
+/*
  * Infers the outputs of one node. `shapes[i]`/`dtypes[i]` describe input i (rank LEGO_RANK_UNKNOWN:
  * absent or open); `constants[i]` is its content where that is known, else NULL.
  */

@@ -85,8 +85,8 @@ static int set_input(struct lego_graph *made, const struct body_io *io, uint32_t
 /* Infers a copy with the inputs of `io`. Symbols are those of the graph around it. */
 static int run_body(const struct infer_context *c, struct body_io *io, struct lego_diag *diag)
 {
-    struct lego_graph *made = fold_copy(io->graph);
-    if (!made)
+    struct lego_graph *made;
+    if (lego_graph_copy(io->graph, &made) != LEGO_OK)
         return infer_fail(c, LEGO_E_NOMEM, "no memory for a subgraph");
     made->symbols = c->io->graph ? c->io->graph->symbols : NULL;
     made->symbol_count = c->io->graph ? c->io->graph->symbol_count : 0;
