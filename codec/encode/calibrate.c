@@ -116,6 +116,20 @@ static int create_layer(struct calibration *c, const struct lego_graph *original
     return good ? LEGO_OK : LEGO_E_NOMEM;
 }
 
+/* True where a node of the graph itself reads the weight, not one of a branch: then its bias can be
+ * changed. */
+static bool is_outermost(const struct lego_graph *original, const struct encode_weight *weight)
+{
+    for (uint32_t n = 0; n < original->node_count; n++) {
+        const struct lego_node *node = &original->nodes[n];
+
+        if (node->op != LEGO_OP_If && node->input_count > 1 && node->inputs[1] >= 0 &&
+            original->values[node->inputs[1]].tensor == weight->tensor)
+            return true;
+    }
+    return false;
+}
+
 static int find_layers(struct calibration *c, const struct lego_graph *original,
                        uint32_t weight_count, struct lego_diag *diag)
 {
@@ -134,6 +148,8 @@ static int find_layers(struct calibration *c, const struct lego_graph *original,
             !layer_describe(graph, n, &c->weights[weight], weight, &layer->layer))
             continue;
         c->layer_of[n] = c->layer_count;
+        layer->layer.can_bias =
+            layer->layer.can_bias && is_outermost(original, &c->weights[weight]);
         layer->layer.pooled = find_pooled(c, &layer->layer);
         note_use(c, layer->layer.pooled, n);
         c->public_layers[c->layer_count++] = layer->layer;
@@ -176,7 +192,8 @@ int calibrate_create(const struct lego_package *package, const struct encode_wei
     c->images = examples->count;
     c->synthetic = examples->synthetic;
     c->adapts = c->synthetic && !(c->without & ENCODE_WITHOUT(ADAPTATION));
-    status = lego_graph_specialise(package->graph, examples->shapes, &c->graph, diag);
+    status = lego_graph_specialise_known(package->graph, examples->shapes, examples->known,
+                                         &c->graph, diag);
     if (status == LEGO_OK) {
         c->values = calloc(c->graph->value_count + 1, sizeof(*c->values));
         c->layer_of = calloc(c->graph->node_count + 1, sizeof(*c->layer_of));

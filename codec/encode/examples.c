@@ -1,4 +1,5 @@
 #include "codec/encode/examples.h"
+#include "codec/encode/examples_shape.h"
 #include "codec/encode/images.h"
 #include "codec/encode/portable.h"
 #include "codec/graph/infer.h"
@@ -19,128 +20,22 @@ struct source {
     bool picture;
     struct image_pool *pool; /* of a picture; NULL: white noise */
     float scale, offset;     /* of what was drawn with mean 0 and variance 1 */
-    uint64_t rows;           /* of the table that these indices choose from; 0: real numbers */
+    uint64_t rows;           /* of the table that these indices choose from; 0: no indices */
+    bool fixed;              /* integers or truth values, all `number` */
+    int64_t number;
+    struct lego_array array; /* of one such */
 };
 
 struct encode_synthetic {
     const struct lego_package *package;
     struct encode_examples examples;
     struct lego_shape *shapes;
-    struct source *sources; /* [graph->input_count] */
+    struct source *sources;          /* [graph->input_count] */
+    const struct lego_array **known; /* [graph->input_count], NULL where examples differ */
     uint64_t seed;
     bool leaves;
     char text[160];
 };
-
-static bool is_picture(const struct lego_package *package, uint32_t input)
-{
-    const struct lego_value *value = &package->graph->values[package->graph->inputs[input]];
-    const struct lego_preprocess *p = &package->preprocess;
-
-    return p->present && value->shape.rank == 4 &&
-           (p->input ? strcmp(p->input, value->name) == 0 : input == 0);
-}
-
-/* The size of an open dimension that stands for the batch: the first of an input, and all that
- * have its symbol. */
-static bool is_batch(const struct lego_graph *graph, int64_t size, int axis)
-{
-    for (uint32_t i = 0; i < graph->input_count; i++) {
-        const struct lego_shape *shape = &graph->values[graph->inputs[i]].shape;
-
-        if (shape->rank > 0 && size != LEGO_DIM_UNKNOWN && shape->dim[0] == size)
-            return true;
-    }
-    return axis == 0;
-}
-
-/* An input's shape where open sizes are `size`: all but the batch, or only the last one. */
-static struct lego_shape close_shape(const struct lego_package *package, uint32_t input,
-                                     int64_t size, bool last)
-{
-    const struct lego_graph *graph = package->graph;
-    const struct lego_preprocess *p = &package->preprocess;
-    const int64_t sizes[LEGO_MAX_RANK] = {1, p->nhwc ? p->height : p->channels,
-                                          p->nhwc ? p->width : p->height,
-                                          p->nhwc ? p->channels : p->width};
-    struct lego_shape shape = graph->values[graph->inputs[input]].shape;
-
-    for (int d = 0; d < shape.rank; d++) {
-        if (shape.dim[d] >= 0)
-            continue;
-        if (is_picture(package, input))
-            shape.dim[d] = sizes[d];
-        else
-            shape.dim[d] =
-                is_batch(graph, shape.dim[d], d) || (last && d != shape.rank - 1) ? 1 : size;
-    }
-    return shape;
-}
-
-/* True where the whole graph can be inferred with these sizes. */
-static bool fits(const struct lego_package *package, struct lego_shape *shapes, int64_t size,
-                 bool last)
-{
-    struct lego_graph *graph = NULL;
-
-    for (uint32_t i = 0; i < package->graph->input_count; i++)
-        shapes[i] = close_shape(package, i, size, last);
-    const int status = lego_graph_specialise(package->graph, shapes, &graph, NULL);
-    lego_graph_destroy(graph);
-    return status == LEGO_OK;
-}
-
-/*
- * A size for open dimensions that the model's windows fit in: 64, or else the next that does, times
- * four so that there is more than one window; the smallest ones are for what takes few elements.
- */
-static void choose_size(const struct lego_package *package, struct lego_shape *shapes,
-                        int64_t *ret_size, bool *ret_last)
-{
-    static const int64_t sizes[] = {64,    128, 256, 512, 1024, 2048, 4096, 8192,
-                                    16384, 32,  16,  8,   4,    2,    1};
-
-    for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
-        for (int last = 0; last < 2; last++) {
-            if (!fits(package, shapes, sizes[i], last))
-                continue;
-            *ret_last = last;
-            *ret_size = sizes[i] > 64 && fits(package, shapes, 4 * sizes[i], last) ? 4 * sizes[i]
-                                                                                   : sizes[i];
-            return;
-        }
-    }
-    *ret_size = 1;
-    *ret_last = false;
-}
-
-int encode_example_shape(const struct lego_package *package, uint32_t input,
-                         struct lego_shape *ret_shape, struct lego_diag *diag)
-{
-    const struct lego_graph *graph = package->graph;
-    struct lego_shape *shapes;
-    int64_t size = 1;
-    bool last = false, open = false;
-
-    for (uint32_t i = 0; i < graph->input_count; i++) {
-        const struct lego_value *value = &graph->values[graph->inputs[i]];
-
-        if (value->shape.rank < 0)
-            return lego_fail(diag, LEGO_E_UNSUPPORTED, "the rank of input '%s' is open",
-                             value->name);
-        for (int d = 0; d < value->shape.rank && !is_picture(package, i); d++)
-            open = open || (value->shape.dim[d] < 0 && !is_batch(graph, value->shape.dim[d], d));
-    }
-    if (open) {
-        shapes = calloc(graph->input_count, sizeof(*shapes));
-        if (!shapes)
-            return lego_fail(diag, LEGO_E_NOMEM, "out of memory for %u inputs", graph->input_count);
-        choose_size(package, shapes, &size, &last);
-        free(shapes);
-    }
-    *ret_shape = close_shape(package, input, size, last);
-    return LEGO_OK;
-}
 
 /* The largest values are held a few times over. */
 uint32_t encode_examples_wanted(const struct lego_package *package, uint32_t most)
@@ -361,25 +256,14 @@ static void draw_indices(const struct encode_synthetic *s, const struct source *
     }
 }
 
-/* Rows of the smallest constant table that a Gather looks an integer input up in; 0: in none. */
-static uint64_t find_rows(const struct lego_graph *graph, int32_t input)
+/* The low bytes of the number: hosts are little-endian. */
+static void repeat_number(const struct encode_synthetic *s, const struct source *source, char *out,
+                          size_t bytes)
 {
-    uint64_t rows = 0;
+    const size_t size = lego_dtype_bytes(s->package->graph->values[source->value].dtype);
 
-    for (uint32_t n = 0; n < graph->node_count; n++) {
-        const struct lego_node *node = &graph->nodes[n];
-
-        if (node->op != LEGO_OP_Gather || node->inputs[1] != input || node->inputs[0] < 0 ||
-            graph->values[node->inputs[0]].tensor < 0)
-            continue;
-        const struct lego_shape *table = &graph->values[node->inputs[0]].shape;
-        const int64_t axis = lego_node_int(node, "axis", 0);
-        const int64_t size = table->dim[axis < 0 ? axis + table->rank : axis];
-
-        if (size > 0 && size <= INT32_MAX && (rows == 0 || (uint64_t)size < rows))
-            rows = (uint64_t)size;
-    }
-    return rows;
+    for (size_t at = 0; at + size <= bytes; at += size)
+        memcpy(out + at, &source->number, size);
 }
 
 static int read_example(void *context, uint32_t index, uint32_t input, void *out, size_t bytes,
@@ -392,6 +276,10 @@ static int read_example(void *context, uint32_t index, uint32_t input, void *out
 
     if (source->rows > 0) {
         draw_indices(s, source, index, out, bytes);
+        return LEGO_OK;
+    }
+    if (source->fixed) {
+        repeat_number(s, source, out, bytes);
         return LEGO_OK;
     }
     if (!source->picture) {
@@ -425,9 +313,16 @@ static int create_source(struct encode_synthetic *s, uint32_t input, struct enco
         return status;
     source->value = graph->inputs[input];
     if (value->dtype == LEGO_DTYPE_INT64 || value->dtype == LEGO_DTYPE_INT32)
-        source->rows = find_rows(graph, source->value);
+        source->rows = examples_rows(graph, source->value);
     if (source->rows > 0) {
         snprintf(s->text, sizeof(s->text), "indices below %llu", (unsigned long long)source->rows);
+        return LEGO_OK;
+    }
+    if (examples_is_integer(value->dtype)) {
+        source->fixed = true;
+        source->number = examples_number(graph, source->value);
+        if (examples_is_known(graph, input, &s->shapes[input], &source->number, &source->array))
+            s->known[input] = &source->array;
         return LEGO_OK;
     }
     if (value->dtype != LEGO_DTYPE_FLOAT32)
@@ -437,7 +332,7 @@ static int create_source(struct encode_synthetic *s, uint32_t input, struct enco
     if (lego_shape_elems(&s->shapes[input], &elems) != LEGO_OK)
         return lego_fail(diag, LEGO_E_SHAPE, "input '%s' is too large", value->name);
     source->scale = 1;
-    const bool theirs = is_picture(s->package, input);
+    const bool theirs = examples_is_picture(s->package, input);
     if (theirs)
         *p = s->package->preprocess;
     else
@@ -477,7 +372,8 @@ int encode_synthetic_create(const struct lego_package *package, uint64_t seed, u
     s->leaves = leaves;
     s->sources = calloc(inputs + 1, sizeof(*s->sources));
     s->shapes = calloc(inputs + 1, sizeof(*s->shapes));
-    if (!s->sources || !s->shapes)
+    s->known = calloc(inputs + 1, sizeof(*s->known));
+    if (!s->sources || !s->shapes || !s->known)
         status = lego_fail(diag, LEGO_E_NOMEM, "out of memory for examples");
     for (uint32_t i = 0; status == LEGO_OK && i < inputs; i++)
         status = create_source(s, i, workers, diag);
@@ -485,8 +381,12 @@ int encode_synthetic_create(const struct lego_package *package, uint64_t seed, u
         encode_synthetic_destroy(s);
         return status;
     }
-    s->examples = (struct encode_examples){
-        .count = count, .synthetic = true, .shapes = s->shapes, .read = read_example, .context = s};
+    s->examples = (struct encode_examples){.count = count,
+                                           .synthetic = true,
+                                           .shapes = s->shapes,
+                                           .known = s->known,
+                                           .read = read_example,
+                                           .context = s};
     *ret_synthetic = s;
     return LEGO_OK;
 }
@@ -498,6 +398,7 @@ void encode_synthetic_destroy(struct encode_synthetic *s)
     for (uint32_t i = 0; s->sources && i < s->package->graph->input_count; i++)
         image_pool_destroy(s->sources[i].pool);
     free(s->sources);
+    free(s->known);
     free(s->shapes);
     free(s);
 }

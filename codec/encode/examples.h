@@ -7,11 +7,13 @@
 
 #include "codec/encode/workers.h"
 #include "codec/format/package.h"
+#include "codec/graph/infer.h"
 
 struct encode_examples {
-    uint32_t count;                  /* at least 1 */
-    bool synthetic;                  /* what BatchNorms learnt corrects their statistics */
-    const struct lego_shape *shapes; /* [graph inputs] of one example, all dimensions known */
+    uint32_t count;                        /* at least 1 */
+    bool synthetic;                        /* what BatchNorms learnt corrects their statistics */
+    const struct lego_shape *shapes;       /* [graph inputs] of one example, all dimensions known */
+    const struct lego_array *const *known; /* [graph inputs] what is the same in all, else NULL */
     /* Writes input number `input` of example `index` < count, dense, of the graph's type and of
      * `bytes` bytes, to `out`. Any number of threads at once; the same index gives the same. */
     int (*read)(void *context, uint32_t index, uint32_t input, void *out, size_t bytes,
@@ -38,9 +40,10 @@ struct encode_synthetic;
  * Prepares synthetic examples for all inputs of a package, which must outlive them: textured leaves
  * (images.h) for pictures, brought to the input by the preprocessing or, where none is said, to
  * unit variance; noise whose neighbours agree for others, with the range that the first BatchNorm
- * speaks of. Without `leaves` pictures are white noise (an ablation). `workers` may be NULL and is
- * used here alone. Errors: E_UNSUPPORTED (an input is not fp32), E_SHAPE (the preprocessing makes
- * other pictures than the input takes), E_NOMEM.
+ * speaks of; indices of the tables that integers choose from; what other integers and truth values
+ * are compared with, else 1. Without `leaves` pictures are white noise (an ablation). `workers` may
+ * be NULL and is used here alone. Errors: E_UNSUPPORTED (an input is of another type), E_SHAPE (the
+ * preprocessing makes other pictures than the input takes), E_NOMEM.
  */
 int encode_synthetic_create(const struct lego_package *package, uint64_t seed, uint32_t count,
                             bool leaves, struct encode_workers *workers,

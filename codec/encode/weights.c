@@ -18,6 +18,9 @@ struct finder {
     uint32_t count;
 };
 
+/* Graphs in graphs: as deep as a file may have them. */
+#define MAX_DEPTH 8
+
 /* Weights that are read as they are, not multiplied by panels, are worth coding from this size on:
  * what is smaller may well be a list of positions or of scales. */
 #define PLAIN_MIN_BYTES 4096
@@ -80,17 +83,91 @@ static bool is_plain_weight(const struct lego_node *node, uint32_t index,
     }
 }
 
+/* How a constant becomes a matrix; `seen` counts who reads it. */
+struct reading {
+    const struct lego_tensor *tensor;
+    enum lego_matrix_view view;
+    uint32_t groups;
+    uint32_t seen;
+};
+
+static bool read_by(struct reading *reading, const struct lego_node *node, uint32_t index,
+                    unsigned depth);
+
+/* The subgraph that input `index` of an If becomes an input of. */
+static const struct lego_graph *branch_of(const struct lego_node *node, uint32_t index,
+                                          uint32_t *ret_input)
+{
+    const struct lego_attr *branches[] = {lego_node_attr(node, "then_branch"),
+                                          lego_node_attr(node, "else_branch")};
+    uint32_t first = 1;
+
+    for (size_t i = 0; i < 2; i++) {
+        if (!branches[i] || branches[i]->type != LEGO_ATTR_GRAPH)
+            return NULL;
+        if (index >= first && index - first < branches[i]->graph->input_count) {
+            *ret_input = index - first;
+            return branches[i]->graph;
+        }
+        first += branches[i]->graph->input_count;
+    }
+    return NULL;
+}
+
+/* True where all nodes of the branch that read its input `input` read it as one matrix. */
+static bool read_in_branch(struct reading *reading, const struct lego_graph *branch, uint32_t input,
+                           unsigned depth)
+{
+    const int32_t value = branch->inputs[input];
+
+    for (uint32_t i = 0; i < branch->output_count; i++) {
+        if (branch->outputs[i] == value)
+            return false;
+    }
+    for (uint32_t n = 0; n < branch->node_count; n++) {
+        for (uint32_t i = 0; i < branch->nodes[n].input_count; i++) {
+            if (branch->nodes[n].inputs[i] == value &&
+                !read_by(reading, &branch->nodes[n], i, depth + 1))
+                return false;
+        }
+    }
+    return true;
+}
+
+/* True where input `index` of the node reads the tensor as a weight, and as others before did. */
+static bool read_by(struct reading *reading, const struct lego_node *node, uint32_t index,
+                    unsigned depth)
+{
+    enum lego_matrix_view view;
+    uint32_t groups = 1, input;
+
+    if (node->op == LEGO_OP_If) {
+        const struct lego_graph *branch = depth < MAX_DEPTH ? branch_of(node, index, &input) : NULL;
+        return branch && read_in_branch(reading, branch, input, depth);
+    }
+    if (!is_layer_weight(node, index, reading->tensor, &view, &groups) &&
+        !is_plain_weight(node, index, reading->tensor, &view))
+        return false;
+    if (reading->seen++ > 0 && (view != reading->view || groups != reading->groups))
+        return false;
+    reading->view = view;
+    reading->groups = groups;
+    return true;
+}
+
 /* True where input `index` of the node is a weight; how it becomes a matrix. */
 static bool is_weight(const struct lego_graph *graph, const struct lego_node *node, uint32_t index,
                       enum lego_matrix_view *ret_view, uint32_t *ret_groups)
 {
-    const struct lego_tensor *tensor = lego_node_constant(graph, node, index);
+    struct reading reading = {.tensor = lego_node_constant(graph, node, index)};
+    const struct lego_tensor *tensor = reading.tensor;
 
-    if (!tensor || tensor->dtype != LEGO_DTYPE_FLOAT32 || !tensor->data || tensor->bytes == 0)
+    if (!tensor || tensor->dtype != LEGO_DTYPE_FLOAT32 || !tensor->data || tensor->bytes == 0 ||
+        !read_by(&reading, node, index, 0) || reading.seen == 0)
         return false;
-    *ret_groups = 1;
-    return is_layer_weight(node, index, tensor, ret_view, ret_groups) ||
-           is_plain_weight(node, index, tensor, ret_view);
+    *ret_view = reading.view;
+    *ret_groups = reading.groups;
+    return true;
 }
 
 static void note_input(struct finder *finder, const struct lego_node *node, uint32_t index)

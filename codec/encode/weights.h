@@ -19,7 +19,8 @@ struct encode_weight {
  * Lists the dense fp32 weights of Conv, ConvTranspose, Gemm and MatMul (either side), RNN, GRU and
  * LSTM (W and R) and tables of Gather (axis 0), each tensor once, in the order in which nodes first
  * use them; those that calibration knows no layer for (all but Conv's, Gemm's B and a matrix that
- * is MatMul's B) from 4 KiB on. What anything else reads too (a subgraph, a graph output), or what
+ * is MatMul's B) from 4 KiB on; so where the nodes are in branches of an If that gets the weight as
+ * an input. What anything else reads too (a Loop's body, a graph output), or what
  * two nodes see as different matrices, is not listed: it has to stay dense. `ret_weights` is
  * malloc'ed.
  *

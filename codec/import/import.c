@@ -41,7 +41,7 @@ static int read_model(struct import_builder *builder, struct lego_package *packa
     if (!status)
         status = lego_graph_infer(builder->graph, diag);
     if (!status && !(options && options->keep_graph))
-        status = passes_run(builder->graph, builder->source, diag);
+        status = passes_run(builder->graph, builder->source, false, diag);
     return status;
 }
 

@@ -88,7 +88,7 @@ static float *writable_weight(struct passes *passes, struct lego_node *node, int
     int32_t value = node->inputs[1], tensor = graph->values[value].tensor;
     bool shared = passes->uses[value] != 1 || passes->tensor_uses[tensor] != 1;
     const struct lego_tensor old = graph->tensors[tensor];
-    if (!shared && import_source_owns(passes->source, old.data))
+    if (!shared && !passes->shared && import_source_owns(passes->source, old.data))
         return (float *)(uintptr_t)old.data;
     float *data = import_source_copy(passes->source, old.bytes);
     if (!data) {

@@ -196,15 +196,24 @@ static int run(struct passes *passes)
     return status;
 }
 
-int passes_run(struct lego_graph *graph, struct import_source *source, struct lego_diag *diag)
+int passes_run(struct lego_graph *graph, struct import_source *source, bool shared,
+               struct lego_diag *diag)
 {
-    struct passes passes = {
-        .graph = graph, .source = source, .diag = diag, .scratch = lego_arena_create(0)};
+    struct passes passes = {.graph = graph,
+                            .source = source,
+                            .shared = shared,
+                            .diag = diag,
+                            .scratch = lego_arena_create(0)};
+    bool changed = false;
     if (!passes.scratch)
         return passes_no_memory(&passes);
     import_source_sort(source);
     int status = run(&passes);
     names_clear(&passes.names);
     lego_arena_destroy(passes.scratch);
-    return status ? status : lego_graph_infer(graph, diag);
+    if (!status)
+        status = lego_graph_infer(graph, diag);
+    if (!status)
+        status = pass_branches(graph, source, &changed, diag);
+    return status || !changed ? status : lego_graph_infer(graph, diag);
 }

@@ -10,15 +10,17 @@
 /*
  * Removes what does nothing, pads instead of storing paddings, folds BatchNormalization, scales and
  * biases into weights, fuses residual adds and activations (the fused forms of graph.h), and infers
- * again. `source` holds
- * weights that may be changed in place.
+ * again; the same in the branches of Ifs, whose weights move out. `source` holds weights that may
+ * be changed in place, unless other graphs share them.
  */
-int passes_run(struct lego_graph *graph, struct import_source *source, struct lego_diag *diag);
+int passes_run(struct lego_graph *graph, struct import_source *source, bool shared,
+               struct lego_diag *diag);
 
 /* What the passes share: who makes and who uses each value. For the files pass_*.c alone. */
 struct passes {
     struct lego_graph *graph;
     struct import_source *source;
+    bool shared; /* other graphs read the same weights */
     struct lego_diag *diag;
     struct names names;
     struct lego_arena *scratch;
@@ -39,6 +41,10 @@ int pass_affine(struct passes *passes);     /* BatchNormalization, Mul, Add into
 int pass_residual(struct passes *passes);   /* Add into Conv's fourth input */
 int pass_compose(struct passes *passes);    /* HardSwish, SiLU, Gelu written as their formulas */
 int pass_activation(struct passes *passes); /* activations into the node before them */
+
+/* The branches of every If (pass_branch.c). */
+int pass_branches(struct lego_graph *graph, struct import_source *source, bool *ret_changed,
+                  struct lego_diag *diag);
 
 /* The node that makes `value`, if nobody else may see the value: one use, no graph output. */
 struct lego_node *passes_sole_producer(const struct passes *passes, int32_t value);
