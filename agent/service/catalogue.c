@@ -92,6 +92,8 @@ static int add_spec(struct scan *scan, const struct model_spec *spec, bool confi
     struct model_spec whole = *spec;
     whole.signature_policy = (enum signature_policy)scan->config->signature_policy;
     whole.signature_keys = scan->config->signature_keys;
+    if (whole.idle_ms == 0)
+        whole.idle_ms = scan->config->memory_idle_ms;
     if (!grow(&catalogue->specs, catalogue->count, &catalogue->capacity, sizeof(*spec)) ||
         model_spec_copy(&catalogue->specs[catalogue->count], &whole) != LEGO_OK)
         return out_of_memory(scan);
@@ -118,7 +120,9 @@ static int add_configured(struct scan *scan)
             .batch = {.rows = entry->batch, .delay_ms = entry->batch_delay_ms},
             .canary_percent = entry->canary_percent,
             .previous = entry->previous,
-            .trial = entry->trial};
+            .trial = entry->trial,
+            .idle_ms = entry->idle_ms,
+            .pinned = entry->pinned};
         const char *slash = strrchr(entry->path, '/');
         int status = add_spec(scan, &spec, true);
         if (status == LEGO_OK && slash)

@@ -23,6 +23,7 @@ struct config_model {
     uint64_t queue, priority, timeout_ms;
     uint64_t batch, batch_delay_ms;
     uint64_t canary_percent, previous, trial;
+    uint64_t idle_ms, pinned;
 };
 
 struct config {
@@ -35,6 +36,8 @@ struct config {
     uint64_t loading_priority; /* enum background_priority */
     uint64_t max_regions, max_region_bytes;
     uint64_t drain_timeout_ms, watch_delay_ms;
+    uint64_t memory_idle_ms, memory_stall_ms, memory_spare_ms;
+    char *memory_pressure;
     char *access_users, *access_groups, *access_admin_users, *access_admin_groups;
     uint64_t quota_connections, quota_requests, quota_bytes;
     uint64_t signature_policy; /* enum signature_policy */

@@ -365,7 +365,7 @@ static Inference__ModelStatistics *statistics_of(struct control *control,
     times->compute_output = duration(control, &stats->output);
     entry->inference_stats = times;
     usage->type = cpu;
-    usage->byte_size = lego_model_resident_bytes(model->model);
+    usage->byte_size = model->model ? lego_model_resident_bytes(model->model) : 0;
     usages[0] = usage;
     entry->n_memory_usage = 1;
     entry->memory_usage = usages;
@@ -396,7 +396,8 @@ static int answer_statistics(struct control *control, const Legonet__Request *re
     result->model_stats = entries;
     for (size_t i = 0; i < set->count; i++) {
         model = set->items[i];
-        if (!model->model || (*wanted->name && strcmp(wanted->name, model->spec.name)) ||
+        if ((!model->model && !model->asleep) ||
+            (*wanted->name && strcmp(wanted->name, model->spec.name)) ||
             (*wanted->version && strcmp(wanted->version, model->version_text)))
             continue;
         Inference__ModelStatistics *entry = statistics_of(control, model);

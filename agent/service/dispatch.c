@@ -2,8 +2,10 @@
 #include "agent/service/service.h"
 
 #include "agent/service/answer.h"
+#include "agent/service/clock.h"
 #include "agent/service/log.h"
 #include "agent/service/region_calls.h"
+#include "agent/service/sleep.h"
 
 #include <stdlib.h>
 
@@ -67,18 +69,36 @@ static int dispatch_cancel(struct service *service, struct connection *connectio
     return status;
 }
 
+/* The sleeping model that a request wants to know of; NULL: none. */
+static struct served_model *find_asleep(const struct service *service,
+                                        const Legonet__Request *request)
+{
+    struct served_model *model;
+    if (request->call_case != LEGONET__REQUEST__CALL_MODEL_METADATA || service->draining ||
+        registry_find(&service->registry, request->model_metadata->name,
+                      request->model_metadata->version, &model, NULL) != LEGO_OK)
+        return NULL;
+    return model->asleep ? model : NULL;
+}
+
+/* The body is taken, and NULL then, where the answer has to wait. */
 static int dispatch_control(struct service *service, struct connection *connection,
-                            const uint8_t *body, size_t bytes, struct lego_diag *diag)
+                            const struct peek *peek, uint8_t **body, size_t bytes,
+                            uint64_t arrived_ns, struct lego_diag *diag)
 {
     Legonet__Request *request;
+    struct served_model *asleep;
     if (bytes > CONTROL_MAX_BYTES)
         return lego_fail(diag, LEGO_E_LIMIT,
                          "a request of this kind has at most %zu bytes, not %zu", CONTROL_MAX_BYTES,
                          bytes);
-    int status = ipc_request_unpack(body, bytes, &request, diag);
+    int status = ipc_request_unpack(*body, bytes, &request, diag);
     if (status != LEGO_OK)
         return status;
-    if (region_call_is(request)) {
+    if ((asleep = find_asleep(service, request))) {
+        status = sleep_wait(service, connection, asleep, peek, *body, bytes, arrived_ns, diag);
+        *body = NULL;
+    } else if (region_call_is(request)) {
         status = region_call(connection, request, diag);
     } else if (request->call_case == LEGONET__REQUEST__CALL_REPOSITORY_MODEL_LOAD ||
                request->call_case == LEGONET__REQUEST__CALL_REPOSITORY_MODEL_UNLOAD ||
@@ -97,7 +117,8 @@ static int dispatch_control(struct service *service, struct connection *connecti
     return status;
 }
 
-void dispatch_frame(struct connection *connection, uint8_t *body, size_t bytes)
+void dispatch_request(struct connection *connection, uint8_t *body, size_t bytes,
+                      uint64_t arrived_ns)
 {
     struct service *service = connection->host->context;
     struct lego_diag diag = LEGO_DIAG_INIT;
@@ -111,14 +132,19 @@ void dispatch_frame(struct connection *connection, uint8_t *body, size_t bytes)
             status = lego_fail(&diag, LEGO_E_UNAVAILABLE, "the agent is stopping");
             free(body);
         } else {
-            status = jobs_submit(service, connection, &peek, body, bytes, &diag);
+            status = jobs_submit(service, connection, &peek, body, bytes, arrived_ns, &diag);
         }
     } else {
-        status = dispatch_control(service, connection, body, bytes, &diag);
+        status = dispatch_control(service, connection, &peek, &body, bytes, arrived_ns, &diag);
         free(body);
     }
     if (status != LEGO_OK)
         dispatch_error(connection, peek.id, status, lego_diag_text(&diag, status));
+}
+
+void dispatch_frame(struct connection *connection, uint8_t *body, size_t bytes)
+{
+    dispatch_request(connection, body, bytes, clock_ns());
 }
 
 void dispatch_closed(struct connection *connection)

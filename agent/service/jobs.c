@@ -5,6 +5,7 @@
 #include "agent/service/clock.h"
 #include "agent/service/inference.h"
 #include "agent/service/log.h"
+#include "agent/service/sleep.h"
 #include "codec/base/arith.h"
 
 #include <inttypes.h>
@@ -175,6 +176,7 @@ bool jobs_cancel(struct service *service, struct connection *connection, uint64_
         jobs = engines_withdraw(service->engines, connection->queue_peer, match_id, &id);
     bool found = jobs != NULL;
     refuse_withdrawn(service, jobs, "cancelled by its client");
+    found = sleep_cancel(service, connection, id) || found;
     return cancel_running(service, connection, &id) || found;
 }
 
@@ -185,6 +187,7 @@ void jobs_drop_connection(struct service *service, struct connection *connection
         jobs = engines_withdraw(service->engines, connection->queue_peer, match_all, NULL);
     refuse_withdrawn(service, jobs, "its client has gone");
     cancel_running(service, connection, NULL);
+    sleep_drop(service, connection);
 }
 
 /* ---- Deadlines ---- */
@@ -224,10 +227,17 @@ static void on_expiry(uv_timer_t *timer)
         job->times.queue = expiry.now_ns - job->arrived_ns;
         inference_expire(job);
     }
+    sleep_expire(service, expiry.now_ns, &expiry.next_ns);
     service->expiry_ns = NO_DEADLINE;
     if (expiry.next_ns != NO_DEADLINE)
         arm_expiry(service, expiry.next_ns);
     finish_jobs(service, jobs, true);
+}
+
+void jobs_expect_deadline(struct service *service, uint64_t deadline_ns)
+{
+    if (deadline_ns < service->expiry_ns)
+        arm_expiry(service, deadline_ns);
 }
 
 void jobs_init(struct service *service)
@@ -256,16 +266,17 @@ static int check_schedule(const struct peek *peek, struct lego_diag *diag)
     return LEGO_OK;
 }
 
-static uint64_t deadline_of(const struct inference_job *job, const struct peek *peek)
+uint64_t jobs_deadline(const struct served_model *model, const struct peek *peek,
+                       uint64_t arrived_ns)
 {
-    uint64_t us = peek->timeout_us ? peek->timeout_us : job->model->spec.queue.timeout_ms * 1000;
+    uint64_t us = peek->timeout_us ? peek->timeout_us : model->spec.queue.timeout_ms * 1000;
     if (us == 0 || us > MAX_TIMEOUT_US)
         return 0;
-    return job->arrived_ns + us * 1000;
+    return arrived_ns + us * 1000;
 }
 
 static int create_job(struct service *service, struct connection *connection,
-                      const struct peek *peek, struct served_model *model,
+                      const struct peek *peek, struct served_model *model, uint64_t arrived_ns,
                       struct inference_job **ret_job, struct lego_diag *diag)
 {
     struct inference_job *job = calloc(1, sizeof(*job));
@@ -290,9 +301,9 @@ static int create_job(struct service *service, struct connection *connection,
     job->capture = service->capture;
     job->regions = region_table_ref(connection->regions);
     job->pictures = peek->pictures;
-    job->arrived_ns = clock_ns();
+    job->arrived_ns = arrived_ns;
     job->priority = (uint32_t)(peek->priority ? peek->priority : model->spec.queue.priority);
-    job->deadline_ns = deadline_of(job, peek);
+    job->deadline_ns = jobs_deadline(model, peek, arrived_ns);
     atomic_init(&job->cancelled, false);
     *ret_job = job;
     return LEGO_OK;
@@ -350,27 +361,32 @@ static int submit(struct service *service, struct connection *connection, struct
         return status;
     }
     model->queued++;
-    if (deadline_ns && deadline_ns < service->expiry_ns)
-        arm_expiry(service, deadline_ns);
+    if (deadline_ns)
+        jobs_expect_deadline(service, deadline_ns);
     return LEGO_OK;
 }
 
 int jobs_submit(struct service *service, struct connection *connection, const struct peek *peek,
-                uint8_t *body, size_t bytes, struct lego_diag *diag)
+                uint8_t *body, size_t bytes, uint64_t arrived_ns, struct lego_diag *diag)
 {
     struct served_model *model;
     struct inference_job *job = NULL;
     int status = registry_route(&service->registry, peek->model, peek->version, &model, diag);
     if (status == LEGO_OK)
         status = check_schedule(peek, diag);
+    if (status == LEGO_OK && *peek->stream)
+        sleep_overtake(service, connection, peek);
+    if (status == LEGO_OK && model->asleep)
+        return sleep_wait(service, connection, model, peek, body, bytes, arrived_ns, diag);
     if (status == LEGO_OK)
-        status = create_job(service, connection, peek, model, &job, diag);
+        status = create_job(service, connection, peek, model, arrived_ns, &job, diag);
     if (status != LEGO_OK) {
         free(body);
         return status;
     }
     job->body = body;
     job->body_bytes = bytes;
+    model->used_ns = arrived_ns;
     if (job->stream)
         refuse_withdrawn(
             service, engines_overtake(service->engines, connection->queue_peer, match_stream, job),

@@ -14,7 +14,7 @@ struct loader {
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t wake;
-    bool stopping;
+    bool stopping, trimming;
     struct load_job *todo, *finished;
     struct model_set dead; /* models without references */
     void (*done)(void *context);
@@ -49,6 +49,9 @@ static struct served_model *reuse(const struct load_job *job, const struct model
     struct served_model *old = model_set_find(&job->old, spec->name, spec->version);
     if (!old)
         return NULL;
+    /* Woken is what sleeps: not what has been unloaded or loaded before its turn came. */
+    if (job->version && (spec->version != job->version || !old->asleep))
+        return model_ref(old);
     /* A client that asks for a load means the file that lies there, rejected or not. */
     if (model_is_current(old, spec, job->kind == LOAD_ALL) || (old->unloaded && job->keep_unloaded))
         return model_ref(old);
@@ -82,6 +85,9 @@ static uint64_t used_bytes(const struct load_job *job)
 static int load_spec(struct load_job *job, const struct config *config,
                      const struct model_spec *spec)
 {
+    if (job->version && spec->version != job->version &&
+        !model_set_find(&job->old, spec->name, spec->version))
+        return LEGO_OK; /* a new one: whoever watches the folder brings it in */
     struct served_model *model = reuse(job, spec);
     int status = LEGO_OK;
     if (!model) {
@@ -158,8 +164,8 @@ static void *loader_main(void *argument)
     for (;;) {
         struct load_job *job = loader->todo;
         struct model_set dead = loader->dead;
-        bool stopping = loader->stopping;
-        if (!job && dead.count == 0) {
+        bool stopping = loader->stopping, trimming = loader->trimming;
+        if (!job && dead.count == 0 && !trimming) {
             if (stopping)
                 break;
             pthread_cond_wait(&loader->wake, &loader->mutex);
@@ -167,8 +173,11 @@ static void *loader_main(void *argument)
         }
         loader->todo = NULL;
         loader->dead = (struct model_set){0};
+        loader->trimming = false;
         pthread_mutex_unlock(&loader->mutex);
         destroy_dead(&dead);
+        if (trimming)
+            malloc_trim(0);
         if (job && !stopping)
             run_job(job);
         pthread_mutex_lock(&loader->mutex);
@@ -219,6 +228,14 @@ void loader_submit(struct loader *loader, struct load_job *job)
 {
     pthread_mutex_lock(&loader->mutex);
     loader->todo = job;
+    pthread_cond_signal(&loader->wake);
+    pthread_mutex_unlock(&loader->mutex);
+}
+
+void loader_trim(struct loader *loader)
+{
+    pthread_mutex_lock(&loader->mutex);
+    loader->trimming = true;
     pthread_cond_signal(&loader->wake);
     pthread_mutex_unlock(&loader->mutex);
 }

@@ -37,6 +37,7 @@ struct load_job {
     const struct config_source *source; /* LOAD_ALL */
     const struct config *config;        /* LOAD_ONE: borrowed until the job is back */
     char *name;                         /* all but LOAD_ALL: owned */
+    uint64_t version;                   /* LOAD_ONE: of that name alone; 0: all */
     bool keep_going; /* a model that cannot be loaded becomes an absent one (at the start) */
     bool keep_unloaded;
     uint32_t engines, threads;
@@ -68,6 +69,9 @@ void loader_submit(struct loader *loader, struct load_job *job);
 
 /* The finished job, NULL while there is none. */
 struct load_job *loader_take(struct loader *loader);
+
+/* Gives back to the system what the allocator keeps of freed memory, on the loader's thread. */
+void loader_trim(struct loader *loader);
 
 /* Drops a reference; the last one gone, the loader's thread destroys the model. */
 void loader_release_model(struct loader *loader, struct served_model *model);

@@ -50,14 +50,26 @@ static void print_service(FILE *out, const struct service *service)
                 (double)engines_longest_ns(service->engines) * 1e-9);
 }
 
+static void print_counter(FILE *out, const char *name, const char *help, uint64_t value)
+{
+    print_head(out, name, "counter", help);
+    fprintf(out, "legonet_%s %llu\n", name, (unsigned long long)value);
+}
+
+static void print_memory(FILE *out, const struct sleepers *sleepers)
+{
+    print_counter(out, "models_slept_total", "Models that were put to sleep.", sleepers->slept);
+    print_counter(out, "models_woken_total", "Models that were loaded again for a request.",
+                  sleepers->woken);
+    print_counter(out, "memory_pressure_total", "Signs that memory is short.", sleepers->signs);
+}
+
 static void print_capture(FILE *out, struct capture *capture)
 {
     const struct capture_counts counts = capture_count(capture);
-    print_head(out, "capture_records_total", "counter", "Inferences that were kept.");
-    fprintf(out, "legonet_capture_records_total %llu\n", (unsigned long long)counts.written);
-    print_head(out, "capture_dropped_total", "counter",
-               "Inferences that were to be kept and could not be.");
-    fprintf(out, "legonet_capture_dropped_total %llu\n", (unsigned long long)counts.dropped);
+    print_counter(out, "capture_records_total", "Inferences that were kept.", counts.written);
+    print_counter(out, "capture_dropped_total", "Inferences that were to be kept and could not be.",
+                  counts.dropped);
     print_gauge(out, "capture_bytes", "What the folder of captures holds.", (double)counts.bytes);
 }
 
@@ -106,6 +118,7 @@ int metrics_text(const struct service *service, char **ret_text, struct lego_dia
     if (!out)
         return lego_fail(diag, LEGO_E_NOMEM, "no memory for the metrics");
     print_service(out, service);
+    print_memory(out, &service->sleepers);
     if (service->capture)
         print_capture(out, service->capture);
     print_models(out, &service->registry.set);

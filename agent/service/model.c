@@ -70,6 +70,11 @@ static bool same_file(const struct model_file *a, const struct model_file *b)
            a->changed.tv_sec == b->changed.tv_sec && a->changed.tv_nsec == b->changed.tv_nsec;
 }
 
+bool model_is_of_same_file(const struct served_model *a, const struct served_model *b)
+{
+    return same_file(&a->file, &b->file);
+}
+
 bool model_is_overwritten(const struct served_model *model)
 {
     struct model_file now = {0};
@@ -78,20 +83,21 @@ bool model_is_overwritten(const struct served_model *model)
 }
 
 bool model_is_current(const struct served_model *model, const struct model_spec *spec,
-                      bool or_rejected)
+                      bool as_it_is)
 {
     struct model_file now = {0};
-    return model_serves(model) && !strcmp(model->spec.path, spec->path) &&
-           model->spec.warm_up == spec->warm_up && model->spec.resident == spec->resident &&
-           model->spec.compute == spec->compute &&
+    return (model_serves(model) || (model->asleep && as_it_is)) &&
+           !strcmp(model->spec.path, spec->path) && model->spec.warm_up == spec->warm_up &&
+           model->spec.resident == spec->resident && model->spec.compute == spec->compute &&
            !memcmp(&model->spec.queue, &spec->queue, sizeof(spec->queue)) &&
            !memcmp(&model->spec.batch, &spec->batch, sizeof(spec->batch)) &&
            model->spec.canary_percent == spec->canary_percent &&
            model->spec.previous == spec->previous && model->spec.trial == spec->trial &&
+           model->spec.idle_ms == spec->idle_ms && model->spec.pinned == spec->pinned &&
            model->spec.signature_policy == spec->signature_policy &&
            !strcmp(model->spec.signature_keys, spec->signature_keys ? spec->signature_keys : "") &&
            file_identity(spec->path, &now) == LEGO_OK &&
-           (same_file(&now, &model->file) || (or_rejected && same_file(&now, &model->rejected)));
+           (same_file(&now, &model->file) || (as_it_is && same_file(&now, &model->rejected)));
 }
 
 static int create(const struct model_spec *spec, struct served_model **ret_model)
@@ -122,6 +128,20 @@ int model_create_absent(const struct model_spec *spec, const char *reason,
         return LEGO_E_NOMEM;
     }
     *ret_model = model;
+    return LEGO_OK;
+}
+
+int model_create_asleep(const struct served_model *model, const char *reason,
+                        struct served_model **ret_model)
+{
+    struct served_model *sleeper;
+    int status = model_create_absent(&model->spec, reason, &sleeper);
+    if (status != LEGO_OK)
+        return status;
+    sleeper->asleep = true;
+    sleeper->file = model->file;
+    sleeper->stats = model->stats;
+    *ret_model = sleeper;
     return LEGO_OK;
 }
 

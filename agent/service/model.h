@@ -50,6 +50,8 @@ struct model_spec {
     enum signature_policy signature_policy;
     char *signature_keys; /* NULL: none */
     uint64_t trial;       /* requests that must not all fail after a switch; 0: no trial */
+    uint64_t idle_ms;     /* without a request for so long it is put to sleep; 0: never */
+    uint64_t pinned;      /* 1: it is never put to sleep */
 };
 
 int model_spec_copy(struct model_spec *ret_copy, const struct model_spec *spec);
@@ -76,6 +78,7 @@ struct served_model {
     uint32_t session_count;
     /* The loop thread's: */
     char *reason;  /* NULL: nothing to say */
+    bool asleep;   /* not in memory: the next request loads it again */
     bool unloaded; /* by a client: it stays away until it is loaded or the whole is reloaded */
     bool faulted;  /* its file changed under the runtime: it must be loaded again */
     bool held;     /* rolled back: not for requests that name no version */
@@ -84,6 +87,7 @@ struct served_model {
     uint32_t trial_left;           /* failures from now on that end in a rollback; 0: no trial */
     uint32_t canary_credit;        /* in percent of a request */
     uint32_t queued;
+    uint64_t used_ns; /* the last request for it, or when it was loaded; by the monotonic clock */
     struct stats stats;
     struct stats_pace pace;
 };
@@ -128,10 +132,24 @@ static inline bool model_serves(const struct served_model *model)
     return model->model && !model->faulted;
 }
 
+/* True where requests may be sent to it: it serves, or will when it has been woken. */
+static inline bool model_takes_requests(const struct served_model *model)
+{
+    return model_serves(model) || model->asleep;
+}
+
 /* True where `model` serves what the spec asks for, from the file that lies there now or, with
- * `or_rejected`, in spite of it, as that is the one that it was rolled back from. */
+ * `as_it_is`, would from that file when it is woken, or in spite of the file, as that is the one
+ * that it was rolled back from. */
 bool model_is_current(const struct served_model *model, const struct model_spec *spec,
-                      bool or_rejected);
+                      bool as_it_is);
+
+/* One that sleeps in place of `model`, with what is known of it. LEGO_E_NOMEM. */
+int model_create_asleep(const struct served_model *model, const char *reason,
+                        struct served_model **ret_model);
+
+/* True where both were made from the same file in the same state. */
+bool model_is_of_same_file(const struct served_model *a, const struct served_model *b);
 
 /* True where the file under the model's map was written in place: what is mapped changed with it.
  */

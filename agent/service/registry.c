@@ -46,8 +46,8 @@ static bool is_better(const struct served_model *model, const struct served_mode
 {
     if (!best)
         return true;
-    const int rank = 2 * model_serves(model) + !model->held;
-    const int best_rank = 2 * model_serves(best) + !best->held;
+    const int rank = 2 * model_takes_requests(model) + !model->held;
+    const int best_rank = 2 * model_takes_requests(best) + !best->held;
     return rank != best_rank ? rank > best_rank : model->spec.version > best->spec.version;
 }
 
@@ -81,7 +81,7 @@ int registry_find(const struct registry *registry, const char *name, const char 
         best = best_of(registry, name, WANTED_CANARY, 0);
     if (!best)
         return not_found(registry, name, version, diag);
-    if (!model_serves(best))
+    if (!model_takes_requests(best))
         return does_not_serve(best, diag);
     *ret_model = best;
     return LEGO_OK;
@@ -91,7 +91,7 @@ int registry_route(const struct registry *registry, const char *name, const char
                    struct served_model **ret_model, struct lego_diag *diag)
 {
     struct served_model *canary = *version ? NULL : best_of(registry, name, WANTED_CANARY, 0);
-    if (canary && model_serves(canary) && !canary->held) {
+    if (canary && model_takes_requests(canary) && !canary->held) {
         canary->canary_credit += (uint32_t)canary->spec.canary_percent;
         if (canary->canary_credit >= 100) {
             canary->canary_credit -= 100;
@@ -119,9 +119,9 @@ static struct served_model *lower_version(const struct registry *registry,
     struct served_model *best = NULL;
     for (size_t i = 0; i < registry->set.count; i++) {
         struct served_model *model = registry->set.items[i];
-        if (!strcmp(model->spec.name, than->spec.name) && model_serves(model) && !model->held &&
-            model->spec.version < than->spec.version && model->spec.canary_percent == 0 &&
-            is_better(model, best))
+        if (!strcmp(model->spec.name, than->spec.name) && model_takes_requests(model) &&
+            !model->held && model->spec.version < than->spec.version &&
+            model->spec.canary_percent == 0 && is_better(model, best))
             best = model;
     }
     return best;
@@ -153,7 +153,7 @@ int registry_rollback_model(struct registry *registry, struct served_model *mode
     const struct served_model *other = canary
                                            ? best_of(registry, model->spec.name, WANTED_STABLE, 0)
                                            : lower_version(registry, model);
-    if (!other || !model_serves(other) || model->held)
+    if (!other || !model_takes_requests(other) || model->held)
         return lego_fail(diag, LEGO_E_STATE,
                          "model \"%s\" version %s has no previous version to go back to",
                          model->spec.name, model->version_text);
@@ -181,6 +181,10 @@ static void succeed(struct registry *registry, const struct model_set *set)
             model_set_find(&registry->set, model->spec.name, model->spec.version);
         if (old == model || !model_serves(model) || registry->loading)
             continue;
+        if (old && old->asleep && model_is_of_same_file(old, model)) {
+            model->stats = old->stats; /* it has only slept */
+            continue;
+        }
         if (old && old->previous) {
             loader_release_model(registry->loader, old->previous);
             old->previous = NULL;
@@ -260,6 +264,29 @@ int registry_unload(struct registry *registry, const char *name, struct lego_dia
     return LEGO_OK;
 }
 
+int registry_sleep(struct registry *registry, struct served_model *model, const char *reason)
+{
+    struct served_model *sleeper;
+    int status = model_create_asleep(model, reason, &sleeper);
+    for (size_t i = 0; status == LEGO_OK && i < registry->set.count; i++)
+        if (registry->set.items[i] == model)
+            registry->set.items[i] = sleeper;
+    if (status == LEGO_OK)
+        loader_release_model(registry->loader, model);
+    return status;
+}
+
+void registry_forget_previous(struct registry *registry)
+{
+    for (size_t i = 0; i < registry->set.count; i++) {
+        struct served_model *model = registry->set.items[i];
+        if (!model->previous || model->trial_left > 0)
+            continue;
+        loader_release_model(registry->loader, model->previous);
+        model->previous = NULL;
+    }
+}
+
 void registry_note_failure(struct registry *registry, const struct model_spec *failed,
                            const char *reason)
 {
@@ -273,7 +300,7 @@ bool registry_is_ready(const struct registry *registry)
 {
     for (size_t i = 0; i < registry->set.count; i++) {
         const struct served_model *model = registry->set.items[i];
-        if (!model_serves(model) && !model->unloaded)
+        if (!model_takes_requests(model) && !model->unloaded)
             return false;
     }
     return !registry->loading;

@@ -19,8 +19,8 @@ struct registry {
 /*
  * The model that serves a request. `version` "" and "stable" is the highest one that serves, is no
  * canary and was not rolled back; "canary" the highest canary. The caller adds a reference to keep
- * it. E_NOT_FOUND (no such model or version), E_UNAVAILABLE (it is there but does
- * not serve, with the reason), E_FAULT, E_INVALID (the version is no number).
+ * it; one that sleeps is to be woken first. E_NOT_FOUND (no such model or version), E_UNAVAILABLE
+ * (it is there but does not serve, with the reason), E_FAULT, E_INVALID (the version is no number).
  */
 int registry_find(const struct registry *registry, const char *name, const char *version,
                   struct served_model **ret_model, struct lego_diag *diag);
@@ -48,6 +48,13 @@ int registry_replace_name(struct registry *registry, const char *name, struct mo
 
 /* The models of that name stop serving but stay listed as unloaded. E_NOT_FOUND, E_NOMEM. */
 int registry_unload(struct registry *registry, const char *name, struct lego_diag *diag);
+
+/* Puts a model to sleep: it is still found, and destroyed when nobody computes with it any more.
+ * E_NOMEM: it is awake. */
+int registry_sleep(struct registry *registry, struct served_model *model, const char *reason);
+
+/* Lets go of what is kept to go back to, but for models on trial. */
+void registry_forget_previous(struct registry *registry);
 
 /* Remembers why a load failed; `failed` is copied, its name NULL where no model is to blame. */
 void registry_note_failure(struct registry *registry, const struct model_spec *failed,

@@ -3,6 +3,7 @@
 
 #include "agent/service/log.h"
 #include "agent/service/notify.h"
+#include "agent/service/sleep.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -81,6 +82,33 @@ int reload_one(struct service *service, enum load_kind kind, const char *name,
     return LEGO_OK;
 }
 
+static bool wakes(const struct load_job *job, const struct served_model *model)
+{
+    return job && job->kind == LOAD_ONE && job->version == model->spec.version &&
+           !strcmp(job->name, model->spec.name);
+}
+
+int reload_wake(struct service *service, const struct served_model *model, struct lego_diag *diag)
+{
+    bool queued = wakes(service->load_running, model);
+    for (struct load_job *job = service->load_queue; job && !queued; job = job->next)
+        queued = wakes(job, model);
+    if (queued)
+        return LEGO_OK;
+    struct load_job *job = calloc(1, sizeof(*job));
+    if (job)
+        job->name = strdup(model->spec.name);
+    if (!job || !job->name) {
+        free(job);
+        return lego_fail(diag, LEGO_E_NOMEM, "no memory to load \"%s\"", model->spec.name);
+    }
+    job->kind = LOAD_ONE;
+    job->version = model->spec.version;
+    job->reason = "by a request";
+    append(service, job);
+    return LEGO_OK;
+}
+
 void reload_give_up(struct service *service, struct served_model *model)
 {
     struct load_job *job = calloc(1, sizeof(*job));
@@ -102,7 +130,7 @@ static void describe(const struct service *service, char *buffer, size_t bytes)
 {
     size_t serving = 0;
     for (size_t i = 0; i < service->registry.set.count; i++)
-        serving += model_serves(service->registry.set.items[i]);
+        serving += model_takes_requests(service->registry.set.items[i]);
     size_t absent = service->registry.set.count - serving;
     snprintf(buffer, bytes, "%zu model%s serve%s, %zu do%s not", serving, serving == 1 ? "" : "s",
              serving == 1 ? "s" : "", absent, absent == 1 ? "es" : "");
@@ -240,6 +268,20 @@ static void let_go(const struct model_set *set)
         }
 }
 
+/* Those who have waited for the model go on. One that cannot be loaded sleeps no more, but where
+ * there was only no room for it. */
+static void wake(struct service *service, const struct load_job *job, int status, const char *text)
+{
+    struct served_model *model = model_set_find(&service->registry.set, job->name, job->version);
+    if (status != LEGO_OK && status != LEGO_E_LIMIT && status != LEGO_E_NOMEM && model &&
+        model->asleep) {
+        model->asleep = false;
+        free(model->reason);
+        model->reason = strdup(text);
+    }
+    sleep_wake(service, job->name, job->version, status, text);
+}
+
 static void finish_one(struct service *service, struct load_job *job)
 {
     static const char *const words[] = {
@@ -253,7 +295,8 @@ static void finish_one(struct service *service, struct load_job *job)
         status = registry_unload(&service->registry, job->name, &job->diag);
     } else if (status == LEGO_OK) {
         log_new_models(job);
-        let_go(&job->set);
+        if (!job->version)
+            let_go(&job->set);
         status = registry_replace_name(&service->registry, job->name, &job->set);
     } else {
         registry_note_failure(&service->registry, &job->failed, lego_diag_text(&job->diag, status));
@@ -264,6 +307,8 @@ static void finish_one(struct service *service, struct load_job *job)
     log_about(job->asker ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, &subject, "%s of \"%s\", %s: %s",
               words[job->kind], job->name, job->reason, status == LEGO_OK ? "done" : text);
     answer_one(service, job, status, text);
+    if (job->version)
+        wake(service, job, status, text);
 }
 
 void reload_done(struct service *service)

@@ -6,6 +6,7 @@
 #include "agent/service/log.h"
 #include "agent/service/metrics.h"
 #include "agent/service/notify.h"
+#include "agent/service/sleep.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -60,6 +61,13 @@ static void on_load_done(uv_async_t *async)
     reload_done(async->data);
 }
 
+static void on_pressure(void *context)
+{
+    struct service *service = context;
+    if (!service->draining)
+        sleep_relieve(service);
+}
+
 static void on_watch(void *context, bool configuration)
 {
     struct service *service = context;
@@ -94,6 +102,9 @@ static void on_tick(uv_timer_t *timer)
         next = connection->next;
         connection_check_stall(connection, now);
     }
+    pressure_tick(service->pressure);
+    if (!service->draining)
+        sleep_tick(service);
     if (service->first_load_done && !service->draining)
         accept_start(service); /* where it was stopped for want of descriptors */
 }
@@ -134,6 +145,7 @@ void service_drain(struct service *service)
     accept_stop(service);
     listener_unlink(&service->listener);
     reload_clear(service);
+    sleep_clear(service);
     service->drain_deadline_ns = clock_ns() + service->config->drain_timeout_ms * 1000000;
     uv_timer_start(&service->drain_tick, on_drain_tick, DRAIN_TICK_MS, DRAIN_TICK_MS);
 }
@@ -233,6 +245,8 @@ static int set_up_loop(struct service *service, struct lego_diag *diag)
     service->jobs_poll.data = service;
     service->load_done.data = service;
     jobs_init(service);
+    sleep_init(service);
+    service->pressure = pressure_start(&service->loop, service->start, on_pressure, service);
     metrics_start(service);
     start_timer(service, &service->tick, on_tick, TICK_MS);
     start_timer(service, &service->watchdog, on_watchdog, notify_watchdog_interval_ms());
@@ -320,6 +334,8 @@ static void tear_down(struct service *service)
     }
     capture_stop(service->capture);
     reload_clear(service);
+    sleep_clear(service);
+    pressure_stop(service->pressure);
     if (service->watch)
         watch_destroy(service->watch);
     uv_walk(&service->loop, close_handle, NULL);

@@ -15,10 +15,19 @@
 #include "agent/service/loader.h"
 #include "agent/service/peek.h"
 #include "agent/service/peers.h"
+#include "agent/service/pressure.h"
 #include "agent/service/registry.h"
 #include "agent/service/watch.h"
 
 #include <uv.h>
+
+/* What waits for models that sleep (sleep.h), and what came of sleeping, for the metrics. */
+struct sleepers {
+    struct sleep_waiter *first, **last;
+    uint64_t slept, woken; /* models */
+    uint64_t signs;        /* of memory pressure */
+    uint64_t sign_ns;      /* the last one */
+};
 
 #define SERVICE_STAGING_BYTES ((size_t)64 << 10)
 
@@ -44,6 +53,8 @@ struct service {
     struct load_job *load_running, *load_queue;
     size_t load_waiting;
     struct registry registry;
+    struct sleepers sleepers;
+    struct pressure *pressure; /* NULL: not watched */
     bool first_load_done;
 
     struct peers peers;
@@ -75,8 +86,10 @@ void service_drain(struct service *service);
 void accept_start(struct service *service);
 void accept_stop(struct service *service);
 
-/* dispatch.c: a frame has come (the body is taken); a client has gone. */
+/* dispatch.c: a frame has come (the body is taken), or came earlier; a client has gone. */
 void dispatch_frame(struct connection *connection, uint8_t *body, size_t bytes);
+void dispatch_request(struct connection *connection, uint8_t *body, size_t bytes,
+                      uint64_t arrived_ns);
 void dispatch_closed(struct connection *connection);
 /* Answers with a failure. */
 void dispatch_error(struct connection *connection, uint64_t id, int status, const char *text);
@@ -88,7 +101,12 @@ void dispatch_error(struct connection *connection, uint64_t id, int status, cons
  */
 void jobs_init(struct service *service);
 int jobs_submit(struct service *service, struct connection *connection, const struct peek *peek,
-                uint8_t *body, size_t bytes, struct lego_diag *diag);
+                uint8_t *body, size_t bytes, uint64_t arrived_ns, struct lego_diag *diag);
+/* When a request that came then is late: by its parameters, else the model's; 0: never. */
+uint64_t jobs_deadline(const struct served_model *model, const struct peek *peek,
+                       uint64_t arrived_ns);
+/* Sees to what is late then. */
+void jobs_expect_deadline(struct service *service, uint64_t deadline_ns);
 /* Cancels the client's request of that id; false where it has none. */
 bool jobs_cancel(struct service *service, struct connection *connection, uint64_t id);
 /* The client has gone: what it waited for is dropped. */
@@ -104,6 +122,8 @@ void reload_all(struct service *service, bool keep_unloaded); /* queued, or merg
 /* Queues a client's load or unload, which is answered when it is done. E_EXHAUSTED, E_NOMEM. */
 int reload_one(struct service *service, enum load_kind kind, const char *name,
                struct connection *connection, uint64_t id, struct lego_diag *diag);
+/* Queues the load of a model that sleeps, once. E_NOMEM. */
+int reload_wake(struct service *service, const struct served_model *model, struct lego_diag *diag);
 /* Rolls a model back, as its first requests have failed. */
 void reload_give_up(struct service *service, struct served_model *model);
 void reload_done(struct service *service);
