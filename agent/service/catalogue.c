@@ -92,6 +92,8 @@ static int add_spec(struct scan *scan, const struct model_spec *spec, bool confi
     struct model_spec whole = *spec;
     whole.signature_policy = (enum signature_policy)scan->config->signature_policy;
     whole.signature_keys = scan->config->signature_keys;
+    if (whole.engines == 0)
+        whole.engines = scan->config->engine_shared;
     if (whole.idle_ms == 0)
         whole.idle_ms = scan->config->memory_idle_ms;
     if (!grow(&catalogue->specs, catalogue->count, &catalogue->capacity, sizeof(*spec)) ||
@@ -121,6 +123,8 @@ static int add_configured(struct scan *scan)
             .canary_percent = entry->canary_percent,
             .previous = entry->previous,
             .trial = entry->trial,
+            .engines = entry->engines,
+            .threads = entry->threads,
             .idle_ms = entry->idle_ms,
             .pinned = entry->pinned};
         const char *slash = strrchr(entry->path, '/');

@@ -10,14 +10,17 @@ const struct config_key config_keys[] = {
     {CONFIG_##type, section,       key, offsetof(struct config, field), minimum, maximum, \
      fallback,      CONFIG_##when, doc},
 #define CONFIG_MODEL_KEY(...)
+#define CONFIG_SOCKET_KEY(...)
 #include "agent/service/config.def"
 #undef CONFIG_KEY
 #undef CONFIG_MODEL_KEY
+#undef CONFIG_SOCKET_KEY
 };
 const size_t config_key_count = sizeof(config_keys) / sizeof(*config_keys);
 
-const struct config_key config_model_keys[] = {
+static const struct config_key model_keys[] = {
 #define CONFIG_KEY(...)
+#define CONFIG_SOCKET_KEY(...)
 #define CONFIG_MODEL_KEY(type, section, key, field, minimum, maximum, fallback, when, doc)      \
     {CONFIG_##type, section,       key, offsetof(struct config_model, field), minimum, maximum, \
      fallback,      CONFIG_##when, doc},
@@ -25,8 +28,41 @@ const struct config_key config_model_keys[] = {
 #undef CONFIG_SECTION
 #undef CONFIG_KEY
 #undef CONFIG_MODEL_KEY
+#undef CONFIG_SOCKET_KEY
 };
-const size_t config_model_key_count = sizeof(config_model_keys) / sizeof(*config_model_keys);
+
+static const struct config_key socket_keys[] = {
+#define CONFIG_SECTION(section, doc)
+#define CONFIG_KEY(...)
+#define CONFIG_MODEL_KEY(...)
+#define CONFIG_SOCKET_KEY(type, section, key, field, minimum, maximum, fallback, when, doc)      \
+    {CONFIG_##type, section,       key, offsetof(struct config_socket, field), minimum, maximum, \
+     fallback,      CONFIG_##when, doc},
+#include "agent/service/config.def"
+#undef CONFIG_SECTION
+#undef CONFIG_KEY
+#undef CONFIG_MODEL_KEY
+#undef CONFIG_SOCKET_KEY
+};
+
+const struct config_list config_lists[CONFIG_LIST_COUNT] = {
+    [CONFIG_MODELS] = {"models", model_keys, sizeof(model_keys) / sizeof(*model_keys),
+                       sizeof(struct config_model), offsetof(struct config, models),
+                       offsetof(struct config, model_count),
+                       "Models beside those of model_directory."},
+    [CONFIG_SOCKETS] = {"sockets", socket_keys, sizeof(socket_keys) / sizeof(*socket_keys),
+                        sizeof(struct config_socket), offsetof(struct config, sockets),
+                        offsetof(struct config, socket_count),
+                        "Sockets beside `socket`, each with rules of its own, up to 8."},
+};
+
+void *config_list_items(const struct config *config, const struct config_list *list,
+                        size_t *ret_count)
+{
+    const char *base = (const char *)config;
+    *ret_count = *(const size_t *)(const void *)(base + list->count_offset);
+    return *(void *const *)(const void *)(base + list->offset);
+}
 
 static const struct {
     const char *section, *doc;
@@ -34,10 +70,12 @@ static const struct {
 #define CONFIG_SECTION(section, doc) {section, doc},
 #define CONFIG_KEY(...)
 #define CONFIG_MODEL_KEY(...)
+#define CONFIG_SOCKET_KEY(...)
 #include "agent/service/config.def"
 #undef CONFIG_SECTION
 #undef CONFIG_KEY
 #undef CONFIG_MODEL_KEY
+#undef CONFIG_SOCKET_KEY
 };
 
 const char *config_section_doc(const char *section)
@@ -90,18 +128,18 @@ static void clear_strings(void *object, const struct config_key *keys, size_t co
         }
 }
 
-void config_model_clear(struct config_model *model)
-{
-    clear_strings(model, config_model_keys, config_model_key_count);
-}
-
 void config_free(struct config *config)
 {
     if (!config)
         return;
-    for (size_t i = 0; i < config->model_count; i++)
-        config_model_clear(&config->models[i]);
-    free(config->models);
+    for (size_t l = 0; l < CONFIG_LIST_COUNT; l++) {
+        const struct config_list *list = &config_lists[l];
+        size_t count;
+        char *items = config_list_items(config, list, &count);
+        for (size_t i = 0; i < count; i++)
+            clear_strings(items + i * list->item_bytes, list->keys, list->key_count);
+        free(items);
+    }
     clear_strings(config, config_keys, config_key_count);
     free(config->source);
     free(config);
@@ -135,6 +173,16 @@ bool config_same_value(const void *a, const void *b, const struct config_key *ke
     return !strcmp(*(char *const *)(const void *)left, *(char *const *)(const void *)right);
 }
 
+static bool same_sockets(const struct config *a, const struct config *b)
+{
+    const struct config_list *list = &config_lists[CONFIG_SOCKETS];
+    bool same = a->socket_count == b->socket_count;
+    for (size_t i = 0; same && i < a->socket_count; i++)
+        for (size_t k = 0; same && k < list->key_count; k++)
+            same = config_same_value(&a->sockets[i], &b->sockets[i], &list->keys[k]);
+    return same;
+}
+
 size_t config_restart_changes(const struct config *from, const struct config *to, char *buffer,
                               size_t bytes)
 {
@@ -148,5 +196,7 @@ size_t config_restart_changes(const struct config *from, const struct config *to
                          key->section, *key->section ? "." : "", key->key);
         used = n < 0 || (size_t)n >= bytes - used ? bytes - 1 : used + (size_t)n;
     }
+    if (!same_sockets(from, to))
+        snprintf(buffer + used, bytes - used, "%ssockets", changes++ ? ", " : "");
     return changes;
 }

@@ -24,13 +24,27 @@ struct config_model {
     uint64_t batch, batch_delay_ms;
     uint64_t canary_percent, previous, trial;
     uint64_t idle_ms, pinned;
+    uint64_t engines; /* bit e: engine e may compute it; 0: none is named */
+    uint64_t threads;
+};
+
+/* An entry of `sockets`. Strings are owned. */
+struct config_socket {
+    char *path; /* as config_model.path */
+    uint64_t mode;
+    char *group;
+    uint64_t role; /* enum peer_role */
+    char *users, *groups;
 };
 
 struct config {
     char *source; /* the file it was read from, NULL for built-in defaults */
     char *socket_path, *socket_group, *model_directory;
     uint64_t socket_mode;
+    uint64_t socket_role; /* enum peer_role */
     uint64_t engine_count, engine_threads, engine_stall_ms;
+    uint64_t engine_shared; /* as config_model.engines */
+    char *engine_cpus;
     uint64_t max_connections, max_frame_bytes, max_in_flight, max_output_bytes, client_stall_ms;
     uint64_t max_queue, max_model_queue, max_queue_bytes, max_batch, max_models, max_model_bytes;
     uint64_t loading_priority; /* enum background_priority */
@@ -39,7 +53,7 @@ struct config {
     uint64_t memory_idle_ms, memory_stall_ms, memory_spare_ms;
     char *memory_pressure;
     char *access_users, *access_groups, *access_admin_users, *access_admin_groups;
-    uint64_t quota_connections, quota_requests, quota_bytes;
+    uint64_t quota_connections, quota_requests, quota_bytes, quota_descriptors;
     uint64_t signature_policy; /* enum signature_policy */
     char *signature_keys;
     char *metrics_textfile;
@@ -50,7 +64,11 @@ struct config {
     uint64_t capture_quota_bytes, capture_share, capture_confidence, capture_rate;
     struct config_model *models;
     size_t model_count;
+    struct config_socket *sockets;
+    size_t socket_count;
 };
+
+#define CONFIG_MAX_SOCKETS 8 /* of `sockets` */
 
 enum config_type {
     CONFIG_TEXT,
@@ -60,12 +78,14 @@ enum config_type {
     CONFIG_SIZE, /* bytes: "4096", "64KiB", "16MiB", "1GiB" */
     CONFIG_TIME, /* milliseconds: "500ms", "30s", "5min" */
     CONFIG_MODE, /* octal: "0660" */
+    CONFIG_SET,  /* small numbers: bits of a uint64_t */
     CONFIG_LOG_LEVEL,
     CONFIG_LOG_FORMAT,
     CONFIG_RESIDENT,
     CONFIG_COMPUTE,
     CONFIG_SIGNATURES,
     CONFIG_PRIORITY,
+    CONFIG_ROLE,
     CONFIG_KEYS, /* texts of public keys, as sign_public_list takes them */
 };
 
@@ -89,8 +109,22 @@ struct config_key {
 
 extern const struct config_key config_keys[];
 extern const size_t config_key_count;
-extern const struct config_key config_model_keys[];
-extern const size_t config_model_key_count;
+
+/* A list of mappings at the top level: `models`, `sockets`. */
+struct config_list {
+    const char *name;
+    const struct config_key *keys;
+    size_t key_count;
+    size_t item_bytes, offset, count_offset; /* offsets: of the array and its count in the config */
+    const char *doc;
+};
+
+enum { CONFIG_MODELS, CONFIG_SOCKETS, CONFIG_LIST_COUNT };
+extern const struct config_list config_lists[CONFIG_LIST_COUNT];
+
+/* The items of a configuration's list; *ret_count are there. */
+void *config_list_items(const struct config *config, const struct config_list *list,
+                        size_t *ret_count);
 
 /* The doc of a section ("socket"), NULL where there is none of that name. */
 const char *config_section_doc(const char *section);
@@ -146,7 +180,6 @@ int config_value_set(void *object, const struct config_key *key, const char *tex
                      struct lego_diag *diag);
 int config_fill_defaults(void *object, const struct config_key *keys, size_t count,
                          struct lego_diag *diag);
-void config_model_clear(struct config_model *model);
 /* The nearest of `keys` in `section` to a misspelt name, NULL where none is near. */
 const char *config_suggest(const struct config_key *keys, size_t count, const char *section,
                            const char *name);

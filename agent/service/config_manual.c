@@ -105,10 +105,13 @@ void config_print_manual(FILE *out)
     fputs(".Sh KEYS\n", out);
     print_list(out, config_keys, config_key_count);
     print_sections(out);
-    fputs(".Sh MODELS\n", out);
-    print_text(out, "The key models is a list of models beside those of model_directory, each a "
-                    "mapping of these keys.");
-    print_list(out, config_model_keys, config_model_key_count);
+    fputs(".Sh LISTS\n", out);
+    for (size_t i = 0; i < CONFIG_LIST_COUNT; i++) {
+        fprintf(out, ".Ss %s\n", config_lists[i].name);
+        print_text(out, config_lists[i].doc);
+        print_text(out, "Each is a mapping of these keys.");
+        print_list(out, config_lists[i].keys, config_lists[i].key_count);
+    }
     fputs(".Sh EXAMPLES\n.Bd -literal -offset indent\n"
           "limits: {memory: 512MiB}\n"
           "access: {groups: camera, admin_users: root}\n"

@@ -134,14 +134,22 @@ static int section_entry(struct parser *parser, void *context, const yaml_node_t
     return set_value(parser, parser->config, key, value);
 }
 
-static int model_entry(struct parser *parser, void *context, const yaml_node_t *key_node,
-                       const char *name, const yaml_node_t *value)
+/* An item of a list, being read. */
+struct item {
+    const struct config_list *list;
+    void *object;
+};
+
+static int item_entry(struct parser *parser, void *context, const yaml_node_t *key_node,
+                      const char *name, const yaml_node_t *value)
 {
-    const struct config_key *key = find_key(config_model_keys, config_model_key_count, "", name);
+    const struct item *item = context;
+    const struct config_list *list = item->list;
+    const struct config_key *key = find_key(list->keys, list->key_count, "", name);
     if (!key)
-        return unknown_key(parser, key_node, name, "models",
-                           config_suggest(config_model_keys, config_model_key_count, "", name));
-    return set_value(parser, context, key, value);
+        return unknown_key(parser, key_node, name, list->name,
+                           config_suggest(list->keys, list->key_count, "", name));
+    return set_value(parser, item->object, key, value);
 }
 
 /* Relative paths start at the folder of the configuration, wherever the agent was started. */
@@ -158,13 +166,19 @@ static int resolve_path(const struct parser *parser, char **path)
     return LEGO_OK;
 }
 
+static int check_required(struct parser *parser, const yaml_node_t *node, const struct item *item)
+{
+    for (size_t i = 0; i < item->list->key_count; i++) {
+        const struct config_key *key = &item->list->keys[i];
+        if (!key->fallback && !*(char **)((char *)item->object + key->offset))
+            return fail_at(parser, node, "an entry of \"%s\" lacks \"%s\"", item->list->name,
+                           key->key);
+    }
+    return LEGO_OK;
+}
+
 static int check_model(struct parser *parser, const yaml_node_t *node, struct config_model *model)
 {
-    for (size_t i = 0; i < config_model_key_count; i++) {
-        const struct config_key *key = &config_model_keys[i];
-        if (!key->fallback && !*(char **)((char *)model + key->offset))
-            return fail_at(parser, node, "the model lacks \"%s\"", key->key);
-    }
     for (size_t i = 0; i < parser->config->model_count; i++) {
         const struct config_model *other = &parser->config->models[i];
         if (other != model && !strcmp(other->name, model->name) && other->version == model->version)
@@ -174,44 +188,77 @@ static int check_model(struct parser *parser, const yaml_node_t *node, struct co
     return resolve_path(parser, &model->path);
 }
 
-static int parse_models(struct parser *parser, const yaml_node_t *list)
+static int check_socket(struct parser *parser, const yaml_node_t *node,
+                        struct config_socket *socket)
 {
-    if (list->type == YAML_SCALAR_NODE && list->data.scalar.length == 0)
-        return LEGO_OK; /* "models:" with nothing behind it */
-    if (list->type != YAML_SEQUENCE_NODE)
-        return fail_at(parser, list, "\"models\" must be a list, not %s", kind_of(list));
-    size_t count = (size_t)(list->data.sequence.items.top - list->data.sequence.items.start);
-    if (count == 0)
-        return LEGO_OK;
-    struct config *config = parser->config;
-    struct config_model *models =
-        realloc(config->models, (config->model_count + count) * sizeof(*config->models));
-    if (!models)
-        return lego_fail(parser->diag, LEGO_E_NOMEM, "no memory for %zu models", count);
-    memset(models + config->model_count, 0, count * sizeof(*models));
-    config->models = models;
-    for (size_t i = 0; i < count; i++) {
-        const yaml_node_t *node =
-            yaml_document_get_node(parser->document, list->data.sequence.items.start[i]);
-        struct config_model *model = &config->models[config->model_count++];
-        int status =
-            config_fill_defaults(model, config_model_keys, config_model_key_count, parser->diag);
-        if (status == LEGO_OK)
-            status = walk_mapping(parser, node, "an entry of \"models\"", model_entry, model);
-        if (status == LEGO_OK)
-            status = check_model(parser, node, model);
-        if (status != LEGO_OK)
-            return status;
+    if (parser->config->socket_count > CONFIG_MAX_SOCKETS)
+        return fail_at(parser, node, "there are more than %d sockets", CONFIG_MAX_SOCKETS);
+    int status = resolve_path(parser, &socket->path);
+    for (size_t i = 0; status == LEGO_OK && i < parser->config->socket_count; i++) {
+        const struct config_socket *other = &parser->config->sockets[i];
+        if (other != socket && !strcmp(other->path, socket->path))
+            return fail_at(parser, node, "socket %s is given twice", socket->path);
     }
+    return status;
+}
+
+/* Makes room for `count` items more, all zero. */
+static int grow_list(struct parser *parser, const struct config_list *list, size_t count)
+{
+    char *base = (char *)parser->config;
+    size_t before;
+    void *items = config_list_items(parser->config, list, &before);
+    char *larger = realloc(items, (before + count) * list->item_bytes);
+    if (!larger)
+        return lego_fail(parser->diag, LEGO_E_NOMEM, "no memory for %zu %s", count, list->name);
+    memset(larger + before * list->item_bytes, 0, count * list->item_bytes);
+    *(void **)(void *)(base + list->offset) = larger;
     return LEGO_OK;
+}
+
+static int parse_item(struct parser *parser, const struct config_list *list,
+                      const yaml_node_t *node)
+{
+    char what[64];
+    size_t *count = (size_t *)(void *)((char *)parser->config + list->count_offset), before;
+    char *items = config_list_items(parser->config, list, &before);
+    struct item item = {.list = list, .object = items + before * list->item_bytes};
+    snprintf(what, sizeof(what), "an entry of \"%s\"", list->name);
+    ++*count;
+    int status = config_fill_defaults(item.object, list->keys, list->key_count, parser->diag);
+    if (status == LEGO_OK)
+        status = walk_mapping(parser, node, what, item_entry, &item);
+    if (status == LEGO_OK)
+        status = check_required(parser, node, &item);
+    if (status == LEGO_OK)
+        status = list == &config_lists[CONFIG_MODELS] ? check_model(parser, node, item.object)
+                                                      : check_socket(parser, node, item.object);
+    return status;
+}
+
+static int parse_list(struct parser *parser, const struct config_list *list,
+                      const yaml_node_t *node)
+{
+    if (node->type == YAML_SCALAR_NODE && node->data.scalar.length == 0)
+        return LEGO_OK; /* "models:" with nothing behind it */
+    if (node->type != YAML_SEQUENCE_NODE)
+        return fail_at(parser, node, "\"%s\" must be a list, not %s", list->name, kind_of(node));
+    size_t count = (size_t)(node->data.sequence.items.top - node->data.sequence.items.start);
+    int status = count > 0 ? grow_list(parser, list, count) : LEGO_OK;
+    for (size_t i = 0; status == LEGO_OK && i < count; i++)
+        status = parse_item(
+            parser, list,
+            yaml_document_get_node(parser->document, node->data.sequence.items.start[i]));
+    return status;
 }
 
 static int top_entry(struct parser *parser, void *context, const yaml_node_t *key_node,
                      const char *name, const yaml_node_t *value)
 {
     (void)context;
-    if (!strcmp(name, "models"))
-        return parse_models(parser, value);
+    for (size_t i = 0; i < CONFIG_LIST_COUNT; i++)
+        if (!strcmp(name, config_lists[i].name))
+            return parse_list(parser, &config_lists[i], value);
     const struct config_key *key = find_key(config_keys, config_key_count, "", name);
     if (key && key->offset == offsetof(struct config, model_directory))
         parser->names_directory = scalar_text(value) && *scalar_text(value);

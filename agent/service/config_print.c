@@ -36,6 +36,30 @@ static void print_key(FILE *out, const struct config_key *key)
     fprintf(out, "%s%s: %s%s%s\n", indent, key->key, quote, key->fallback, quote);
 }
 
+/* What stands for a required value in the shipped file. */
+static const char *example_of(const struct config_list *list, const struct config_key *key)
+{
+    if (key->fallback)
+        return *key->fallback ? key->fallback : "\"\"";
+    return !strcmp(key->key, "name")              ? "doors"
+           : list == &config_lists[CONFIG_MODELS] ? "/srv/models/doors.lego"
+                                                  : "/run/legonet/cameras.sock";
+}
+
+static void print_list(FILE *out, const struct config_list *list)
+{
+    char text[256];
+    snprintf(text, sizeof(text), "%s Each has these keys (%s needed):", list->doc,
+             list == &config_lists[CONFIG_MODELS] ? "name and path are" : "path is");
+    fputc('\n', out);
+    print_comment(out, "", text);
+    fputs("#\n#   - ", out);
+    for (size_t i = 0; i < list->key_count; i++)
+        fprintf(out, "%s%s: %s\n", i ? "#     " : "", list->keys[i].key,
+                example_of(list, &list->keys[i]));
+    fprintf(out, "%s: []\n", list->name);
+}
+
 void config_print_yaml(FILE *out)
 {
     print_comment(
@@ -57,19 +81,8 @@ void config_print_yaml(FILE *out)
         section = key->section;
         print_key(out, key);
     }
-    fputc('\n', out);
-    print_comment(out, "",
-                  "Models beside those of model_directory. Each has these keys (name and path are "
-                  "needed):");
-    fputs("#\n#   - ", out);
-    for (size_t i = 0; i < config_model_key_count; i++) {
-        const struct config_key *key = &config_model_keys[i];
-        const char *value = key->fallback               ? key->fallback
-                            : !strcmp(key->key, "name") ? "doors"
-                                                        : "/srv/models/doors.lego";
-        fprintf(out, "%s%s: %s\n", i ? "#     " : "", key->key, value);
-    }
-    fputs("models: []\n", out);
+    for (size_t i = 0; i < CONFIG_LIST_COUNT; i++)
+        print_list(out, &config_lists[i]);
 }
 
 static void show_keys(FILE *out, const struct config *config, const struct config *defaults)
@@ -88,6 +101,20 @@ static void show_keys(FILE *out, const struct config *config, const struct confi
     }
 }
 
+static void show_list(FILE *out, const struct config *config, const struct config_list *list)
+{
+    size_t count;
+    const char *items = config_list_items(config, list, &count);
+    if (count > 0)
+        fprintf(out, "%s:\n", list->name);
+    for (size_t i = 0; i < count; i++)
+        for (size_t k = 0; k < list->key_count; k++) {
+            fprintf(out, "%s%s: ", k ? "    " : "  - ", list->keys[k].key);
+            config_value_print(out, items + i * list->item_bytes, &list->keys[k]);
+            fputc('\n', out);
+        }
+}
+
 int config_show(FILE *out, const struct config *config, bool only_changes, struct lego_diag *diag)
 {
     struct config *defaults = NULL;
@@ -96,14 +123,8 @@ int config_show(FILE *out, const struct config *config, bool only_changes, struc
         return status;
     show_keys(out, config, defaults);
     config_free(defaults);
-    if (config->model_count > 0)
-        fputs("models:\n", out);
-    for (size_t i = 0; i < config->model_count; i++)
-        for (size_t k = 0; k < config_model_key_count; k++) {
-            fprintf(out, "%s%s: ", k ? "    " : "  - ", config_model_keys[k].key);
-            config_value_print(out, &config->models[i], &config_model_keys[k]);
-            fputc('\n', out);
-        }
+    for (size_t i = 0; i < CONFIG_LIST_COUNT; i++)
+        show_list(out, config, &config_lists[i]);
     return LEGO_OK;
 }
 
@@ -124,6 +145,8 @@ const char *config_type_text(enum config_type type)
         return "time (ms, s, min)";
     case CONFIG_MODE:
         return "octal mode";
+    case CONFIG_SET:
+        return "numbers";
     case CONFIG_LOG_LEVEL:
         return "error, warning, info, debug";
     case CONFIG_LOG_FORMAT:
@@ -136,6 +159,8 @@ const char *config_type_text(enum config_type type)
         return "off, warn, require";
     case CONFIG_PRIORITY:
         return "idle, low, normal";
+    case CONFIG_ROLE:
+        return "infer, admin";
     case CONFIG_KEYS:
         return "public keys";
     }
@@ -159,6 +184,7 @@ void config_range_print(FILE *out, const struct config_key *key)
     case CONFIG_COUNT:
     case CONFIG_SIZE:
     case CONFIG_TIME:
+    case CONFIG_SET:
         fprintf(out, "%llu to %llu%s", (unsigned long long)key->minimum,
                 (unsigned long long)key->maximum, key->type == CONFIG_TIME ? " ms" : "");
         break;
@@ -168,6 +194,7 @@ void config_range_print(FILE *out, const struct config_key *key)
     case CONFIG_COMPUTE:
     case CONFIG_SIGNATURES:
     case CONFIG_PRIORITY:
+    case CONFIG_ROLE:
         fputs("these words", out);
         break;
     }
@@ -200,8 +227,10 @@ void config_print_reference(FILE *out)
     fputs(head, out);
     for (size_t i = 0; i < config_key_count; i++)
         print_row(out, &config_keys[i]);
-    fputs("\n## Entries of `models`\n\n", out);
-    fputs(head, out);
-    for (size_t i = 0; i < config_model_key_count; i++)
-        print_row(out, &config_model_keys[i]);
+    for (size_t l = 0; l < CONFIG_LIST_COUNT; l++) {
+        fprintf(out, "\n## Entries of `%s`\n\n%s\n\n", config_lists[l].name, config_lists[l].doc);
+        fputs(head, out);
+        for (size_t i = 0; i < config_lists[l].key_count; i++)
+            print_row(out, &config_lists[l].keys[i]);
+    }
 }

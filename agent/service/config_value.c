@@ -4,6 +4,7 @@
 #include "agent/runtime/legonet.h"
 #include "agent/service/background.h"
 #include "agent/service/log.h"
+#include "agent/service/peers.h"
 #include "codec/base/arith.h"
 #include "codec/sign/sign.h"
 
@@ -40,6 +41,8 @@ static const struct unit computes[] = {{"auto", LEGO_COMPUTE_AUTO},
 
 static const struct unit signature_policies[] = {
     {"off", SIGNATURES_OFF}, {"warn", SIGNATURES_WARN}, {"require", SIGNATURES_REQUIRE}, {NULL, 0}};
+
+static const struct unit roles[] = {{"infer", PEER_INFER}, {"admin", PEER_ADMIN}, {NULL, 0}};
 
 static const struct unit priorities[] = {
     {"idle", BACKGROUND_IDLE}, {"low", BACKGROUND_LOW}, {"normal", BACKGROUND_NORMAL}, {NULL, 0}};
@@ -87,6 +90,18 @@ static const char *choice_name(const struct unit *choices, uint64_t value)
     return "";
 }
 
+static void print_set(FILE *out, uint64_t set)
+{
+    const char *between = "";
+    fputc('"', out);
+    for (unsigned i = 0; i < 64; i++)
+        if (set >> i & 1) {
+            fprintf(out, "%s%u", between, i);
+            between = " ";
+        }
+    fputc('"', out);
+}
+
 void config_value_print(FILE *out, const void *object, const struct config_key *key)
 {
     const char *field = (const char *)object + key->offset;
@@ -100,6 +115,9 @@ void config_value_print(FILE *out, const void *object, const struct config_key *
         for (const char *at = *(char *const *)(const void *)field; *at; at++)
             fprintf(out, *at == '"' || *at == '\\' ? "\\%c" : "%c", *at);
         fputc('"', out);
+        return;
+    case CONFIG_SET:
+        print_set(out, *(const uint64_t *)(const void *)field);
         return;
     case CONFIG_LOG_LEVEL:
         fputs(choice_name(log_levels, *(const uint64_t *)(const void *)field), out);
@@ -118,6 +136,9 @@ void config_value_print(FILE *out, const void *object, const struct config_key *
         return;
     case CONFIG_PRIORITY:
         fputs(choice_name(priorities, *(const uint64_t *)(const void *)field), out);
+        return;
+    case CONFIG_ROLE:
+        fputs(choice_name(roles, *(const uint64_t *)(const void *)field), out);
         return;
     case CONFIG_COUNT:
     case CONFIG_SIZE:
@@ -154,6 +175,25 @@ static int set_number(uint64_t *field, const struct config_key *key, const char 
         value < key->minimum || value > key->maximum)
         return number_error(key, text, diag);
     *field = value;
+    return LEGO_OK;
+}
+
+static int set_set(uint64_t *field, const struct config_key *key, const char *text,
+                   struct lego_diag *diag)
+{
+    uint64_t set = 0;
+    for (const char *at = text; *(at += strspn(at, " "));) {
+        char *end;
+        unsigned long number = strtoul(at, &end, 10);
+        if (!isdigit((unsigned char)*at) || (*end && *end != ' ') || number > key->maximum)
+            return lego_fail(diag, LEGO_E_CONFIG,
+                             "\"%s\": \"%.64s\" is not a list of numbers, from 0 to %" PRIu64
+                             ", with spaces between them",
+                             key->key, text, key->maximum);
+        set |= (uint64_t)1 << number;
+        at = end;
+    }
+    *field = set;
     return LEGO_OK;
 }
 
@@ -225,6 +265,8 @@ int config_value_set(void *object, const struct config_key *key, const char *tex
     case CONFIG_TIME:
     case CONFIG_MODE:
         return set_number(field, key, text, diag);
+    case CONFIG_SET:
+        return set_set(field, key, text, diag);
     case CONFIG_LOG_LEVEL:
         return set_choice(field, key, log_levels, text, diag);
     case CONFIG_LOG_FORMAT:
@@ -237,6 +279,8 @@ int config_value_set(void *object, const struct config_key *key, const char *tex
         return set_choice(field, key, signature_policies, text, diag);
     case CONFIG_PRIORITY:
         return set_choice(field, key, priorities, text, diag);
+    case CONFIG_ROLE:
+        return set_choice(field, key, roles, text, diag);
     }
     return lego_fail(diag, LEGO_E_INTERNAL, "\"%s\" has an unknown type", key->key);
 }

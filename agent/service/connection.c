@@ -304,7 +304,10 @@ static void read_input(struct connection *connection)
         return;
     }
     struct lego_diag diag = LEGO_DIAG_INIT;
+    size_t waiting = connection->descriptors.count;
     int status = descriptors_receive(&connection->descriptors, &message, host->max_regions, &diag);
+    if (status == LEGO_OK && connection->descriptors.count != waiting)
+        status = host->holds(connection, &diag);
     if (status != LEGO_OK) {
         connection_refuse(connection, status, lego_diag_text(&diag, status));
         return;

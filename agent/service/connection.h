@@ -30,6 +30,8 @@ struct connection_host {
     void *context;
     /* The loop is awake for a client: what engines have finished may be taken. */
     void (*awake)(void *context);
+    /* Descriptors have come, or have become regions, or have gone: an error ends the connection. */
+    int (*holds)(struct connection *connection, struct lego_diag *diag);
     /* A frame has come; the body is the callee's. */
     void (*frame)(struct connection *connection, uint8_t *body, size_t bytes);
     /* The connection does not go on before an answer: an engine may have finished without a word.
@@ -61,6 +63,7 @@ struct connection {
     bool is_admin;                 /* may change what is served */
     bool was_served;               /* the host's: cleared when bytes come */
     struct peer_account *account;  /* the host's; NULL: it was refused */
+    uint32_t held;                 /* the host's: descriptors that are counted there */
     struct queue_peer *queue_peer; /* the host's, made with the first inference */
     struct frame_reader reader;
     struct descriptors descriptors; /* that came and are not registered yet */

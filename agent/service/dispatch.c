@@ -32,8 +32,8 @@ static int dispatch_repository(struct service *service, struct connection *conne
                               : request->repository_model_unload->model_name;
     if (!connection->is_admin)
         return lego_fail(diag, LEGO_E_PERMISSION,
-                         "user %u may not change what is served (access.admin_users, "
-                         "access.admin_groups)",
+                         "user %u may not change what is served by this socket (its role, "
+                         "access.admin_users, access.admin_groups)",
                          (unsigned)connection->uid);
     if (service->draining)
         return lego_fail(diag, LEGO_E_UNAVAILABLE, "the agent is stopping");
@@ -100,6 +100,8 @@ static int dispatch_control(struct service *service, struct connection *connecti
         *body = NULL;
     } else if (region_call_is(request)) {
         status = region_call(connection, request, diag);
+        if (connection->account)
+            service_holds(connection, NULL); /* no more than before */
     } else if (request->call_case == LEGONET__REQUEST__CALL_REPOSITORY_MODEL_LOAD ||
                request->call_case == LEGONET__REQUEST__CALL_REPOSITORY_MODEL_UNLOAD ||
                request->call_case == LEGONET__REQUEST__CALL_REPOSITORY_MODEL_ROLLBACK) {

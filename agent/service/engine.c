@@ -1,6 +1,7 @@
 #include "agent/service/engine.h"
 
 #include "agent/service/clock.h"
+#include "agent/service/cpus.h"
 #include "agent/service/inference.h"
 
 #include <errno.h>
@@ -16,7 +17,15 @@ struct engine {
     struct engines *engines;
     uint32_t index;
     atomic_uint_fast64_t busy_since_ns; /* 0: idle */
-    bool has_job;                       /* under the mutex */
+    /* Under the mutex: */
+    bool has_job;
+    bool sleeping, woken; /* it reads; a byte is in its pipe */
+    /*
+     * It sleeps in a read of this pipe, which a byte ends. Unlike a futex the kernel takes a pipe's
+     * writer for one who is about to sleep, and runs the engine on the same core at once: an idle
+     * core need not wake up, and a busy machine does not queue the engine behind others.
+     */
+    int wake[2];
 };
 
 struct job_list {
@@ -26,13 +35,6 @@ struct job_list {
 struct engines {
     struct engines_options options;
     pthread_mutex_t mutex;
-    /*
-     * Engines sleep in a read of this pipe, a byte wakes one. Unlike a futex the kernel takes a
-     * pipe's writer for one who is about to sleep, and runs the engine on the same core at once: an
-     * idle core need not wake up, and a busy machine does not queue the engine behind others.
-     */
-    int wake[2];
-    uint32_t sleeping, woken; /* engines that read; bytes that are in the pipe */
     /* Engines that have a job and wait a little for others to compute with it. */
     pthread_cond_t more;
     uint32_t gathering;
@@ -102,6 +104,11 @@ static void compute(struct engine *engine, struct inference_job *jobs)
     atomic_store(&engine->busy_since_ns, 0);
 }
 
+static bool may_compute(const struct inference_job *job, void *context)
+{
+    return job->model->engines >> *(const uint32_t *)context & 1;
+}
+
 static bool is_of_model(const struct inference_job *job, void *context)
 {
     return job->model == context;
@@ -133,7 +140,7 @@ static size_t gather(struct engines *engines, struct inference_job *jobs)
 static struct inference_job *take_work(struct engine *engine)
 {
     struct engines *engines = engine->engines;
-    struct inference_job *jobs = queue_pop(&engines->queue);
+    struct inference_job *jobs = queue_pop_match(&engines->queue, may_compute, &engine->index);
     if (!jobs)
         return NULL;
     engine->has_job = true;
@@ -154,30 +161,34 @@ static struct inference_job *take_work(struct engine *engine)
 }
 
 /* Waits for a byte. The mutex is held, but not while it waits. */
-static void sleep_engine(struct engines *engines)
+static void sleep_engine(struct engine *engine)
 {
+    struct engines *engines = engine->engines;
     char byte;
-    engines->sleeping++;
+    engine->sleeping = true;
     pthread_mutex_unlock(&engines->mutex);
-    while (read(engines->wake[0], &byte, 1) < 0 && errno == EINTR) {
+    while (read(engine->wake[0], &byte, 1) < 0 && errno == EINTR) {
     }
     pthread_mutex_lock(&engines->mutex);
-    engines->sleeping--;
-    engines->woken--;
+    engine->sleeping = engine->woken = false;
 }
 
-/* True where a byte is to be written, after the mutex has been unlocked: it is held. */
-static bool claim_sleeper(struct engines *engines)
+/* A sleeping engine of `wanted`, to be woken after the mutex has been unlocked; NULL. */
+static struct engine *claim_sleeper(struct engines *engines, uint64_t wanted)
 {
-    if (engines->woken >= engines->sleeping)
-        return false;
-    engines->woken++;
-    return true;
+    for (uint32_t i = 0; i < engines->started; i++) {
+        struct engine *engine = &engines->threads[i];
+        if (!(wanted >> i & 1) || !engine->sleeping || engine->woken)
+            continue;
+        engine->woken = true;
+        return engine;
+    }
+    return NULL;
 }
 
-static void wake_engine(struct engines *engines)
+static void wake_engine(const struct engine *engine)
 {
-    while (write(engines->wake[1], "", 1) < 0 && errno == EINTR) {
+    while (write(engine->wake[1], "", 1) < 0 && errno == EINTR) {
     }
 }
 
@@ -198,11 +209,12 @@ static void *engine_main(void *argument)
     char name[16];
     snprintf(name, sizeof(name), "lego-engine-%u", engine->index);
     pthread_setname_np(pthread_self(), name);
+    cpus_enter(engines->options.cpus, engine->index, NULL);
     pthread_mutex_lock(&engines->mutex);
     while (!engines->stopping) {
         struct inference_job *jobs = take_work(engine);
         if (!jobs) {
-            sleep_engine(engines);
+            sleep_engine(engine);
             continue;
         }
         pthread_mutex_unlock(&engines->mutex);
@@ -226,12 +238,20 @@ static void *engine_main(void *argument)
     return NULL;
 }
 
+static void close_pipe(const struct engine *engine)
+{
+    close(engine->wake[0]);
+    close(engine->wake[1]);
+}
+
 static int start_thread(struct engines *engines, uint32_t index)
 {
     struct engine *engine = &engines->threads[index];
     engine->engines = engines;
     engine->index = index;
     atomic_init(&engine->busy_since_ns, 0);
+    if (pipe2(engine->wake, O_CLOEXEC) != 0)
+        return errno;
     sigset_t all, before;
     sigfillset(&all);
     sigdelset(&all, SIGBUS); /* the runtime guards its mappings by it */
@@ -239,6 +259,8 @@ static int start_thread(struct engines *engines, uint32_t index)
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = pthread_create(&engine->thread, NULL, engine_main, engine);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error)
+        close_pipe(engine);
     return error;
 }
 
@@ -247,11 +269,10 @@ int engines_start(const struct engines_options *options, struct engines **ret_en
 {
     struct engines *engines = calloc(1, sizeof(*engines));
     struct engine *threads = calloc(options->count, sizeof(*threads));
-    if (!engines || !threads || pipe2(engines->wake, O_CLOEXEC) != 0) {
-        int error = engines && threads ? errno : ENOMEM;
+    if (!engines || !threads) {
         free(engines);
         free(threads);
-        return lego_fail_errno(diag, error, "cannot make %u engines", options->count);
+        return lego_fail(diag, LEGO_E_NOMEM, "no memory for %u engines", options->count);
     }
     engines->options = *options;
     engines->threads = threads;
@@ -263,9 +284,13 @@ int engines_start(const struct engines_options *options, struct engines **ret_en
     pthread_condattr_destroy(&by_clock);
     queue_init(&engines->queue);
     list_clear(&engines->finished);
-    for (; engines->started < options->count; engines->started++) {
-        int error = start_thread(engines, engines->started);
-        if (error) {
+    for (uint32_t i = 0; i < options->count; i++) {
+        int error = start_thread(engines, i);
+        if (!error) {
+            pthread_mutex_lock(&engines->mutex); /* the first may run already */
+            engines->started++;
+            pthread_mutex_unlock(&engines->mutex);
+        } else {
             engines_stop(engines);
             return lego_fail_errno(diag, error, "cannot start an engine's thread");
         }
@@ -277,7 +302,7 @@ int engines_start(const struct engines_options *options, struct engines **ret_en
 int engines_submit(struct engines *engines, struct inference_job *job, struct lego_diag *diag)
 {
     int status = LEGO_OK;
-    bool wake = false;
+    struct engine *wake = NULL;
     pthread_mutex_lock(&engines->mutex);
     if (engines->queue.jobs >= engines->options.max_jobs)
         status = lego_fail(diag, LEGO_E_EXHAUSTED, "%zu requests wait already (limits.queue)",
@@ -288,23 +313,24 @@ int engines_submit(struct engines *engines, struct inference_job *job, struct le
                            engines->queue.bytes);
     if (status == LEGO_OK) {
         queue_push(&engines->queue, job);
-        wake = claim_sleeper(engines);
+        wake = claim_sleeper(engines, job->model->engines);
         if (engines->gathering > 0)
             pthread_cond_broadcast(&engines->more);
     }
     pthread_mutex_unlock(&engines->mutex);
     if (wake)
-        wake_engine(engines);
+        wake_engine(wake);
     return status;
 }
 
-/* An engine that has nothing to do and, while nothing is submitted, will have nothing; NULL. */
-static struct engine *find_idle(struct engines *engines)
+/* An engine of `wanted` that has nothing to do and, while nothing is submitted, will have nothing;
+ * NULL. */
+static struct engine *find_idle(struct engines *engines, uint64_t wanted)
 {
     struct engine *idle = NULL;
     pthread_mutex_lock(&engines->mutex);
     for (uint32_t i = 0; engines->queue.jobs == 0 && !idle && i < engines->started; i++)
-        if (!engines->threads[i].has_job)
+        if (wanted >> i & 1 && !engines->threads[i].has_job)
             idle = &engines->threads[i];
     pthread_mutex_unlock(&engines->mutex);
     return idle;
@@ -312,7 +338,7 @@ static struct engine *find_idle(struct engines *engines)
 
 bool engines_run_here(struct engines *engines, struct inference_job *job)
 {
-    struct engine *engine = find_idle(engines);
+    struct engine *engine = find_idle(engines, job->model->engines);
     uint64_t now = clock_ns();
     if (!engine || (job->deadline_ns && now >= job->deadline_ns))
         return false;
@@ -369,19 +395,16 @@ struct inference_job *engines_stop(struct engines *engines)
     pthread_mutex_lock(&engines->mutex);
     engines->stopping = true;
     pthread_cond_broadcast(&engines->more);
-    uint32_t asleep = 0;
-    while (claim_sleeper(engines))
-        asleep++;
+    for (struct engine *engine; (engine = claim_sleeper(engines, UINT64_MAX));)
+        wake_engine(engine);
     pthread_mutex_unlock(&engines->mutex);
-    for (; asleep > 0; asleep--)
-        wake_engine(engines);
-    for (uint32_t i = 0; i < engines->started; i++)
+    for (uint32_t i = 0; i < engines->started; i++) {
         pthread_join(engines->threads[i].thread, NULL);
+        close_pipe(&engines->threads[i]);
+    }
     for (struct inference_job *job; (job = queue_pop(&engines->queue));)
         list_append(&engines->finished, job);
     struct inference_job *rest = engines->finished.first;
-    close(engines->wake[0]);
-    close(engines->wake[1]);
     pthread_cond_destroy(&engines->more);
     pthread_mutex_destroy(&engines->mutex);
     free(engines->threads);

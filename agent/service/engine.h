@@ -1,6 +1,7 @@
 /*
  * The engines: threads that take inference jobs from one bounded queue (queue.h), compute, pack the
- * answer, and put the job on the list of finished ones. A job whose deadline has passed is not
+ * answer, and put the job on the list of finished ones. An engine takes only jobs of models that
+ * have a session for it (served_model.engines). A job whose deadline has passed is not
  * computed. Where the model is configured so (model_spec.batch), jobs for it that wait at the same
  * time are computed in one run.
  */
@@ -61,6 +62,7 @@ struct engines;
 
 struct engines_options {
     uint32_t count;
+    const char *cpus; /* engines.cpus, borrowed */
     size_t max_jobs, max_bytes;
     /* Called on an engine's thread, and must only wake the loop. Not called for an answer that the
      * engine has written itself: such a job can wait until the loop is awake. */

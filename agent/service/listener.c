@@ -123,12 +123,9 @@ static int bind_and_listen(const struct sockaddr_un *address, uint64_t mode, con
     return LEGO_OK;
 }
 
-/* The socket of a socket unit. */
-static int take_passed(int count, struct listener *listener, struct lego_diag *diag)
+/* A socket of a socket unit. */
+static int take_passed(int fd, struct listener *listener, struct lego_diag *diag)
 {
-    if (count > 1)
-        log_warning("systemd passed %d sockets: only the first is served", count);
-    int fd = SD_LISTEN_FDS_START;
     if (sd_is_socket_unix(fd, SOCK_STREAM, 1, NULL, 0) <= 0)
         return lego_fail(diag, LEGO_E_INVALID,
                          "the socket that was passed is no listening Unix stream socket");
@@ -139,32 +136,73 @@ static int take_passed(int count, struct listener *listener, struct lego_diag *d
     return LEGO_OK;
 }
 
-int listener_open(const char *path, uint64_t mode, const char *group, struct listener *ret_listener,
-                  struct lego_diag *diag)
+static bool is_taken(const struct listener *listeners, size_t count, int fd)
 {
-    struct listener listener = {.fd = -1, .lock_fd = -1};
+    for (size_t i = 0; i < count; i++)
+        if (listeners[i].fd == fd)
+            return true;
+    return false;
+}
+
+/* The passed socket at `path`, or any that is not taken where that is NULL; -1: there is none. */
+static int find_passed(int passed, const char *path, const struct listener *listeners, size_t count)
+{
+    for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + passed; fd++)
+        if (!is_taken(listeners, count, fd) &&
+            (!path || sd_is_socket_unix(fd, SOCK_STREAM, 1, path, 0) > 0))
+            return fd;
+    return -1;
+}
+
+static int make(const struct listener_place *place, struct listener *listener,
+                struct lego_diag *diag)
+{
     struct sockaddr_un address;
-    int passed = sd_listen_fds(1), status;
+    int status = make_address(place->path, &address, diag);
+    if (status == LEGO_OK)
+        status = take_lock(place->path, &listener->lock_fd, diag);
+    if (status == LEGO_OK)
+        status = remove_stale(&address, diag);
+    if (status == LEGO_OK)
+        status = bind_and_listen(&address, place->mode, place->group, listener, diag);
+    return status;
+}
+
+static void close_rest(int passed, const struct listener *listeners, size_t count)
+{
+    for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + passed; fd++)
+        if (!is_taken(listeners, count, fd)) {
+            log_warning("systemd passed a socket that is in nothing configured: it is not served");
+            close(fd);
+        }
+}
+
+int listeners_open(const struct listener_place *places, size_t count,
+                   struct listener *ret_listeners, struct lego_diag *diag)
+{
+    int passed = sd_listen_fds(1), status = LEGO_OK;
     if (passed < 0)
         return lego_fail_errno(diag, -passed, "the sockets that were passed");
-    if (passed > 0) {
-        status = take_passed(passed, &listener, diag);
-    } else {
-        status = make_address(path, &address, diag);
-        if (status == LEGO_OK)
-            status = take_lock(path, &listener.lock_fd, diag);
-        if (status == LEGO_OK)
-            status = remove_stale(&address, diag);
-        if (status == LEGO_OK)
-            status = bind_and_listen(&address, mode, group, &listener, diag);
+    for (size_t i = 0; i < count; i++)
+        ret_listeners[i] = (struct listener){.fd = -1, .lock_fd = -1};
+    for (size_t i = 0; status == LEGO_OK && i < count; i++) {
+        int fd = find_passed(passed, places[i].path, ret_listeners, count);
+        if (fd >= 0)
+            status = take_passed(fd, &ret_listeners[i], diag);
     }
-    if (status != LEGO_OK) {
-        listener_unlink(&listener);
-        listener_close(&listener);
-        return status;
+    for (size_t i = 0; status == LEGO_OK && i < count; i++) {
+        int fd = i == 0 ? find_passed(passed, NULL, ret_listeners, count) : -1;
+        if (ret_listeners[i].fd >= 0)
+            continue;
+        status = fd >= 0 ? take_passed(fd, &ret_listeners[i], diag)
+                         : make(&places[i], &ret_listeners[i], diag);
     }
-    *ret_listener = listener;
-    return LEGO_OK;
+    close_rest(passed, ret_listeners, count);
+    for (size_t i = 0; status != LEGO_OK && i < count; i++) {
+        listener_unlink(&ret_listeners[i]);
+        listener_close(&ret_listeners[i]);
+    }
+    return status;
 }
 
 void listener_unlink(struct listener *listener)

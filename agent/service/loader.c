@@ -94,6 +94,7 @@ static int load_spec(struct load_job *job, const struct config *config,
         const struct model_loading loading = {
             .engines = job->engines,
             .threads = job->threads,
+            .cpus = job->cpus,
             .admission = {.limit_bytes = config->max_model_bytes, .used_bytes = used_bytes(job)},
             .priority = (enum background_priority)config->loading_priority};
         status = model_load(spec, &loading, &model, &job->diag);

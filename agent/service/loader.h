@@ -41,6 +41,7 @@ struct load_job {
     bool keep_going; /* a model that cannot be loaded becomes an absent one (at the start) */
     bool keep_unloaded;
     uint32_t engines, threads;
+    const char *cpus;     /* borrowed */
     struct model_set old; /* references to all that is served */
     /* The result. */
     int status;

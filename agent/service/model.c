@@ -1,5 +1,6 @@
 #include "agent/service/model.h"
 
+#include "agent/service/cpus.h"
 #include "agent/service/model_batch.h"
 #include "codec/base/arith.h"
 #include "codec/sign/sign.h"
@@ -93,6 +94,7 @@ bool model_is_current(const struct served_model *model, const struct model_spec 
            !memcmp(&model->spec.batch, &spec->batch, sizeof(spec->batch)) &&
            model->spec.canary_percent == spec->canary_percent &&
            model->spec.previous == spec->previous && model->spec.trial == spec->trial &&
+           model->spec.engines == spec->engines && model->spec.threads == spec->threads &&
            model->spec.idle_ms == spec->idle_ms && model->spec.pinned == spec->pinned &&
            model->spec.signature_policy == spec->signature_policy &&
            !strcmp(model->spec.signature_keys, spec->signature_keys ? spec->signature_keys : "") &&
@@ -212,20 +214,22 @@ static int warm_up(struct served_model *served, struct lego_session *trial, stru
         status = lego_session_run(trial, inputs, input_count, outputs, output_count, diag);
     }
     for (uint32_t e = 0; status == LEGO_OK && e < served->session_count; e++)
-        status = lego_session_prepare(served->sessions[e], inputs, input_count, NULL, 0, diag);
+        if (served->sessions[e])
+            status = lego_session_prepare(served->sessions[e], inputs, input_count, NULL, 0, diag);
     free(outputs);
     free_inputs(inputs, input_count);
     return status == LEGO_OK ? status : lego_diag_prefix(diag, status, "warming up");
 }
 
 /* The file's own word for its peak, once for each engine; of a file that says nothing its size. */
-static int admit(struct served_model *served, uint32_t engines,
-                 const struct model_admission *admission, struct lego_diag *diag)
+static int admit(struct served_model *served, const struct model_admission *admission,
+                 struct lego_diag *diag)
 {
     const struct lego_package *package = lego_model_package(served->model);
     uint64_t one = package->peak_bytes ? package->peak_bytes : package->file_bytes;
     uint64_t limit = admission->limit_bytes, used = admission->used_bytes;
-    if (__builtin_mul_overflow(one, (uint64_t)engines, &served->peak_bytes))
+    uint64_t engines = (uint64_t)__builtin_popcountll(served->engines);
+    if (__builtin_mul_overflow(one, engines, &served->peak_bytes))
         served->peak_bytes = UINT64_MAX;
     if (limit == 0 || (used <= limit && served->peak_bytes <= limit - used))
         return LEGO_OK;
@@ -340,8 +344,7 @@ static void open_and_verify(void *context)
     if (errand->status == LEGO_OK)
         errand->status = open_model(served, errand->diag);
     if (errand->status == LEGO_OK)
-        errand->status =
-            admit(served, errand->loading->engines, &errand->loading->admission, errand->diag);
+        errand->status = admit(served, &errand->loading->admission, errand->diag);
 }
 
 /* Self-test, trial of batches, warm-up: in a session of one thread, for others would be made here
@@ -370,27 +373,54 @@ static void try_out(void *context)
     errand->status = status;
 }
 
+/* Threads are made with the affinity of the one that makes them. */
+static int create_session(struct served_model *served, const struct model_loading *loading,
+                          uint32_t engine, struct lego_diag *diag)
+{
+    const struct lego_session_options options = {
+        .threads = served->spec.threads ? (uint32_t)served->spec.threads : loading->threads};
+    cpu_set_t before;
+    bool moved = cpus_enter(loading->cpus, engine, &before);
+    int status = lego_session_create(served->model, &options, &served->sessions[engine], diag);
+    if (moved)
+        cpus_leave(&before);
+    return status;
+}
+
 static int create_sessions(struct served_model *served, const struct model_loading *loading,
                            struct lego_diag *diag)
 {
-    const struct lego_session_options options = {.threads = loading->threads};
     int status = LEGO_OK;
     served->sessions = calloc(loading->engines, sizeof(*served->sessions));
     if (!served->sessions)
         return lego_fail(diag, LEGO_E_NOMEM, "no memory for %u sessions", loading->engines);
-    while (status == LEGO_OK && served->session_count < loading->engines) {
-        status = lego_session_create(served->model, &options,
-                                     &served->sessions[served->session_count], diag);
-        if (status == LEGO_OK)
-            served->session_count++;
-    }
+    served->session_count = loading->engines;
+    for (uint32_t e = 0; status == LEGO_OK && e < loading->engines; e++)
+        if (served->engines >> e & 1)
+            status = create_session(served, loading, e, diag);
     return status;
+}
+
+static int choose_engines(struct served_model *served, const struct model_loading *loading,
+                          struct lego_diag *diag)
+{
+    const uint64_t all = loading->engines < 64 ? ((uint64_t)1 << loading->engines) - 1 : UINT64_MAX;
+    served->engines = served->spec.engines ? served->spec.engines & all : all;
+    if (served->engines == 0)
+        return lego_fail(diag, LEGO_E_CONFIG,
+                         "none of the engines that it names is there: there are %u, from 0 on "
+                         "(engines.count)",
+                         loading->engines);
+    return LEGO_OK;
 }
 
 static int make_ready(struct served_model *served, const struct model_loading *loading,
                       struct lego_diag *diag)
 {
     struct errand errand = {.served = served, .loading = loading, .diag = diag};
+    errand.status = choose_engines(served, loading, diag);
+    if (errand.status != LEGO_OK)
+        return errand.status;
     background_run(loading->priority, open_and_verify, &errand);
     if (errand.status == LEGO_OK)
         errand.status = create_sessions(served, loading, diag);

@@ -50,6 +50,8 @@ struct model_spec {
     enum signature_policy signature_policy;
     char *signature_keys; /* NULL: none */
     uint64_t trial;       /* requests that must not all fail after a switch; 0: no trial */
+    uint64_t engines;     /* bit e: engine e may compute it; 0: all */
+    uint64_t threads;     /* of one of its runs; 0: as the engines */
     uint64_t idle_ms;     /* without a request for so long it is put to sleep; 0: never */
     uint64_t pinned;      /* 1: it is never put to sleep */
 };
@@ -74,7 +76,8 @@ struct served_model {
     struct lego_model *model; /* NULL: it does not serve, `reason` says why */
     struct heads heads;       /* what its outputs mean; none: it does not say */
     struct lego_arena *heads_arena;
-    struct lego_session **sessions;
+    uint64_t engines;               /* bit e: there is a session for engine e */
+    struct lego_session **sessions; /* [session_count], NULL where an engine may not compute it */
     uint32_t session_count;
     /* The loop thread's: */
     char *reason;  /* NULL: nothing to say */
@@ -105,15 +108,16 @@ struct model_admission {
 /* How models are loaded: alike for all of a job. */
 struct model_loading {
     uint32_t engines, threads;
+    const char *cpus; /* of the engines' threads, as in engines.cpus */
     struct model_admission admission;
     enum background_priority priority;
 };
 
 /*
  * Opens, verifies (checksums), self-tests and warms up, at that priority, and makes a session of
- * `threads` threads for each of `engines`, at this thread's own. On success one reference is the
- * caller's. The diag names the model and the file. Errors: E_LIMIT where it is not admitted, else
- * as lego_model_open, lego_session_create, lego_session_selftest.
+ * `threads` threads for each of `engines` that may compute it, at this thread's own. On success one
+ * reference is the caller's. The diag names the model and the file. Errors: E_LIMIT where it is not
+ * admitted, else as lego_model_open, lego_session_create, lego_session_selftest.
  */
 int model_load(const struct model_spec *spec, const struct model_loading *loading,
                struct served_model **ret_model, struct lego_diag *diag);

@@ -54,29 +54,53 @@ static int parse_ids(struct id_list *list, const char *text, bool group, const c
     return status;
 }
 
-int peers_init(struct peers *peers, const struct config *config, struct lego_diag *diag)
+int peer_policy_init(struct peer_policy *policy, const struct config *config,
+                     struct lego_diag *diag)
 {
-    peers->max_connections = config->quota_connections;
-    peers->max_requests = config->quota_requests;
-    peers->max_bytes = config->quota_bytes;
-    int status = parse_ids(&peers->users, config->access_users, false, "access.users", diag);
+    policy->most = (enum peer_role)config->socket_role;
+    policy->keys = "access.users, access.groups";
+    int status = parse_ids(&policy->users, config->access_users, false, "access.users", diag);
     if (status == LEGO_OK)
-        status = parse_ids(&peers->groups, config->access_groups, true, "access.groups", diag);
+        status = parse_ids(&policy->groups, config->access_groups, true, "access.groups", diag);
     if (status == LEGO_OK)
-        status = parse_ids(&peers->admin_users, config->access_admin_users, false,
+        status = parse_ids(&policy->admin_users, config->access_admin_users, false,
                            "access.admin_users", diag);
     if (status == LEGO_OK)
-        status = parse_ids(&peers->admin_groups, config->access_admin_groups, true,
+        status = parse_ids(&policy->admin_groups, config->access_admin_groups, true,
                            "access.admin_groups", diag);
     return status;
 }
 
+int peer_policy_init_socket(struct peer_policy *policy, const struct config_socket *socket,
+                            struct lego_diag *diag)
+{
+    policy->most = (enum peer_role)socket->role;
+    policy->keys = "users and groups of the socket";
+    int status = parse_ids(&policy->users, socket->users, false, "sockets: users", diag);
+    if (status == LEGO_OK)
+        status = parse_ids(&policy->groups, socket->groups, true, "sockets: groups", diag);
+    return status;
+}
+
+void peer_policy_clear(struct peer_policy *policy)
+{
+    free(policy->users.ids);
+    free(policy->groups.ids);
+    free(policy->admin_users.ids);
+    free(policy->admin_groups.ids);
+    *policy = (struct peer_policy){0};
+}
+
+void peers_init(struct peers *peers, const struct config *config)
+{
+    peers->max_connections = config->quota_connections;
+    peers->max_requests = config->quota_requests;
+    peers->max_bytes = config->quota_bytes;
+    peers->max_descriptors = config->quota_descriptors;
+}
+
 void peers_clear(struct peers *peers)
 {
-    free(peers->users.ids);
-    free(peers->groups.ids);
-    free(peers->admin_users.ids);
-    free(peers->admin_groups.ids);
     while (peers->accounts) {
         struct peer_account *account = peers->accounts;
         peers->accounts = account->next;
@@ -109,15 +133,16 @@ static bool is_named(const struct id_list *users, const struct id_list *groups,
     return named;
 }
 
-enum peer_role peers_role(const struct peers *peers, int fd, uid_t uid, gid_t gid)
+enum peer_role peers_role(const struct peer_policy *policy, int fd, uid_t uid, gid_t gid)
 {
     struct credentials who = {.uid = uid, .groups = {gid}, .group_count = 1};
     socklen_t bytes = MAX_GROUPS * sizeof(gid_t);
     if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, who.groups + 1, &bytes) == 0)
         who.group_count += bytes / sizeof(gid_t);
-    if (!is_named(&peers->users, &peers->groups, &who))
+    if (!is_named(&policy->users, &policy->groups, &who))
         return PEER_NONE;
-    return is_named(&peers->admin_users, &peers->admin_groups, &who) ? PEER_ADMIN : PEER_INFER;
+    bool admin = is_named(&policy->admin_users, &policy->admin_groups, &who);
+    return admin ? policy->most : PEER_INFER;
 }
 
 int peers_join(struct peers *peers, uid_t uid, struct peer_account **ret_account,
@@ -175,4 +200,18 @@ void peers_finish(struct peer_account *account, size_t bytes)
 {
     account->requests--;
     account->bytes -= bytes;
+}
+
+int peers_hold(const struct peers *peers, struct peer_account *account, uint32_t *held,
+               uint32_t now, struct lego_diag *diag)
+{
+    bool more = now > *held;
+    account->descriptors += now - *held;
+    *held = now;
+    if (more && peers->max_descriptors > 0 && account->descriptors > peers->max_descriptors)
+        return lego_fail(diag, LEGO_E_EXHAUSTED,
+                         "user %u has %u connections, regions and file descriptors, over the quota "
+                         "of %" PRIu64 " (quotas.descriptors)",
+                         (unsigned)account->uid, account->descriptors, peers->max_descriptors);
+    return LEGO_OK;
 }

@@ -20,7 +20,7 @@ enum peer_role {
 struct peer_account {
     struct peer_account *next;
     uid_t uid;
-    uint32_t connections, requests;
+    uint32_t connections, requests, descriptors;
     size_t bytes; /* of the requests */
 };
 
@@ -29,18 +29,33 @@ struct id_list {
     size_t count;
 };
 
-struct peers {
+/* Who may what by one socket. */
+struct peer_policy {
     struct id_list users, groups, admin_users, admin_groups;
-    uint64_t max_connections, max_requests, max_bytes; /* 0: no quota */
+    enum peer_role most; /* that anybody gets here */
+    const char *keys;    /* those that say so, for messages */
+};
+
+struct peers {
+    uint64_t max_connections, max_requests, max_bytes, max_descriptors; /* 0: no quota */
     struct peer_account *accounts;
 };
 
-/* Resolves the names of the policy. E_CONFIG where one is unknown, E_NOMEM. */
-int peers_init(struct peers *peers, const struct config *config, struct lego_diag *diag);
-void peers_clear(struct peers *peers);
+/*
+ * The rules of `socket` and `access`, and those of an entry of `sockets`. Resolve names. E_CONFIG
+ * where one is unknown, E_NOMEM; to be cleared even then.
+ */
+int peer_policy_init(struct peer_policy *policy, const struct config *config,
+                     struct lego_diag *diag);
+int peer_policy_init_socket(struct peer_policy *policy, const struct config_socket *socket,
+                            struct lego_diag *diag);
+void peer_policy_clear(struct peer_policy *policy);
 
 /* What the process behind a connected socket may. */
-enum peer_role peers_role(const struct peers *peers, int fd, uid_t uid, gid_t gid);
+enum peer_role peers_role(const struct peer_policy *policy, int fd, uid_t uid, gid_t gid);
+
+void peers_init(struct peers *peers, const struct config *config);
+void peers_clear(struct peers *peers);
 
 /*
  * Adds a connection of that user; *ret_account stays valid until peers_leave. E_EXHAUSTED
@@ -54,5 +69,10 @@ void peers_leave(struct peers *peers, struct peer_account *account); /* NULL is 
 int peers_begin(const struct peers *peers, struct peer_account *account, size_t bytes,
                 struct lego_diag *diag);
 void peers_finish(struct peer_account *account, size_t bytes);
+
+/* Counts `now` descriptors in place of *held, of one connection. E_EXHAUSTED: over
+ * quotas.descriptors; they are counted all the same. */
+int peers_hold(const struct peers *peers, struct peer_account *account, uint32_t *held,
+               uint32_t now, struct lego_diag *diag);
 
 #endif

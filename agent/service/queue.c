@@ -100,10 +100,12 @@ struct inference_job *queue_pop_match(struct queue *queue,
                                       void *context)
 {
     for (unsigned i = 0; i < QUEUE_PRIORITIES; i++) {
-        struct queue_lane *lane;
-        TAILQ_FOREACH(lane, &queue->turns[i], turns)
-        {
+        struct queue_lane *lane = TAILQ_FIRST(&queue->turns[i]), *next;
+        for (; lane; lane = next) {
             struct inference_job *job;
+            next = TAILQ_NEXT(lane, turns);
+            if (TAILQ_EMPTY(&lane->jobs))
+                give_up(queue, i, lane);
             TAILQ_FOREACH(job, &lane->jobs, waiting)
             if (match(job, context))
                 return take(queue, i, lane, job);

@@ -23,6 +23,7 @@ static void start_next(struct service *service)
     job->config = service->config;
     job->engines = service->engine_count;
     job->threads = service->engine_threads;
+    job->cpus = service->start->engine_cpus;
     if (job->kind == LOAD_ALL && service->first_load_done)
         notify_reloading();
     /* Without memory nothing is reused: more work, the same result. */

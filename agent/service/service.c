@@ -3,6 +3,7 @@
 
 #include "agent/service/capture.h"
 #include "agent/service/clock.h"
+#include "agent/service/cpus.h"
 #include "agent/service/log.h"
 #include "agent/service/metrics.h"
 #include "agent/service/notify.h"
@@ -20,7 +21,7 @@
 #define TICK_MS       1000
 #define DRAIN_TICK_MS 20
 
-#define SPARE_DESCRIPTORS 128 /* for models, watches and the rest */
+#define SPARE_DESCRIPTORS 256 /* for models, watches and the rest */
 
 /* Both are called on other threads: they only wake the loop. */
 static void wake_jobs(void *context)
@@ -143,7 +144,7 @@ void service_drain(struct service *service)
     service->draining = true;
     notify_stopping();
     accept_stop(service);
-    listener_unlink(&service->listener);
+    accept_unlink(service);
     reload_clear(service);
     sleep_clear(service);
     service->drain_deadline_ns = clock_ns() + service->config->drain_timeout_ms * 1000000;
@@ -159,6 +160,8 @@ static void on_released(struct connection *connection)
         service->connections = connection->next;
     if (connection->next)
         connection->next->previous = connection->previous;
+    if (connection->account)
+        service_holds(connection, NULL);
     peers_leave(&service->peers, connection->account);
     free(connection->queue_peer);
 }
@@ -207,6 +210,7 @@ static void set_up_host(struct service *service)
         .staging_bytes = SERVICE_STAGING_BYTES,
         .context = service,
         .awake = on_awake,
+        .holds = service_holds,
         .frame = dispatch_frame,
         .awaits = on_awaits,
         .closed = dispatch_closed,
@@ -239,7 +243,7 @@ static int set_up_loop(struct service *service, struct lego_diag *diag)
     if (error == 0)
         error = uv_poll_start(&service->jobs_poll, UV_READABLE, on_jobs_done);
     if (error == 0)
-        error = uv_poll_init(&service->loop, &service->accept_poll, service->listener.fd);
+        error = accept_init(service);
     if (error < 0)
         return lego_fail_errno(diag, -error, "cannot set up the event loop");
     service->jobs_poll.data = service;
@@ -276,6 +280,7 @@ static int set_up(struct service *service, struct lego_diag *diag)
     if (status != LEGO_OK)
         return status;
     const struct engines_options options = {.count = service->engine_count,
+                                            .cpus = config->engine_cpus,
                                             .max_jobs = config->max_queue,
                                             .max_bytes = config->max_queue_bytes,
                                             .done = wake_jobs,
@@ -344,8 +349,7 @@ static void tear_down(struct service *service)
         registry_clear(&service->registry);
         loader_stop(service->loader);
     }
-    listener_unlink(&service->listener);
-    listener_close(&service->listener);
+    accept_close(service);
     if (service->config != service->start)
         config_free(service->config);
     config_free(service->start);
@@ -365,17 +369,16 @@ int service_run(const struct config_source *source, struct config *config, struc
     }
     service->source = source;
     service->start = service->config = config;
-    service->listener = (struct listener){.fd = -1, .lock_fd = -1};
     service->jobs_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of its write */
     int status = service->jobs_fd < 0 ? lego_fail_errno(diag, errno, "cannot set up the event loop")
                                       : LEGO_OK;
     if (status == LEGO_OK)
-        status = peers_init(&service->peers, config, diag);
+        status = cpus_check(config->engine_cpus, diag);
+    peers_init(&service->peers, config);
     if (status == LEGO_OK)
-        status = listener_open(config->socket_path, config->socket_mode, config->socket_group,
-                               &service->listener, diag);
+        status = accept_open(service, diag);
     if (status == LEGO_OK)
         status = set_up(service, diag);
     if (status == LEGO_OK) {

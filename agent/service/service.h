@@ -29,6 +29,14 @@ struct sleepers {
     uint64_t sign_ns;      /* the last one */
 };
 
+/* A socket that clients come by. */
+struct door {
+    struct service *service;
+    struct listener listener;
+    uv_poll_t poll;
+    struct peer_policy policy;
+};
+
 #define SERVICE_STAGING_BYTES ((size_t)64 << 10)
 
 struct service {
@@ -58,8 +66,8 @@ struct service {
     bool first_load_done;
 
     struct peers peers;
-    struct listener listener;
-    uv_poll_t accept_poll;
+    struct door doors[1 + CONFIG_MAX_SOCKETS]; /* `socket`, then `sockets` */
+    size_t door_count;
     struct connection_host host;
     struct connection *connections;
     size_t connection_count; /* those that are not closed */
@@ -82,9 +90,17 @@ int service_run(const struct config_source *source, struct config *config, struc
 /* Begins to stop: no new clients, what is under way is finished in bounded time. */
 void service_drain(struct service *service);
 
-/* accept.c: starts and ends taking clients. */
+/* accept.c: opens all sockets with their rules, E_* as listeners_open and peer_policy_init; closes
+ * them. */
+int accept_open(struct service *service, struct lego_diag *diag);
+void accept_close(struct service *service);
+/* Makes the loop's handles; starts and ends taking clients; takes the sockets away. */
+int accept_init(struct service *service);
 void accept_start(struct service *service);
 void accept_stop(struct service *service);
+void accept_unlink(struct service *service);
+/* Counts what a connection holds. E_EXHAUSTED: over its user's quota. */
+int service_holds(struct connection *connection, struct lego_diag *diag);
 
 /* dispatch.c: a frame has come (the body is taken), or came earlier; a client has gone. */
 void dispatch_frame(struct connection *connection, uint8_t *body, size_t bytes);

@@ -1,8 +1,11 @@
 /* What users may and how much: rules about users and groups, quotas. */
 #include "tests/agent/harness.h"
 #include "tests/agent/models.h"
+#include "tests/agent/wire_regions.h"
 
 #include <check.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +21,6 @@ static void start(const char *extra)
     agent.watches = false;
     agent_prepare(&agent, extra);
     model_tiny(agent_model(&agent, "tiny.lego"), 1);
-    model_large(agent_model(&agent, "large.lego"), 1024, 16);
     agent_start(&agent, true);
 }
 
@@ -129,8 +131,11 @@ END_TEST
 START_TEST(requests_are_bounded)
 {
     size_t bytes;
-    start(_i ? "engines: {threads: 1}\nquotas: {memory: 5000}\n"
-             : "engines: {threads: 1}\nquotas: {requests: 1}\n");
+    agent.watches = false;
+    agent_prepare(&agent, _i ? "engines: {threads: 1}\nquotas: {memory: 5000}\n"
+                             : "engines: {threads: 1}\nquotas: {requests: 1}\n");
+    model_large(agent_model(&agent, "large.lego"), 512, 16);
+    agent_start(&agent, true);
     int fd = wire_connect(&agent), other = wire_connect(&agent);
     uint8_t *frame = wire_infer_frame("large", 1, 1, BLOCKER_ROWS, &bytes);
     uint8_t *both = malloc(2 * bytes); /* in one write: they are met together */
@@ -161,6 +166,106 @@ START_TEST(requests_are_bounded)
 }
 END_TEST
 
+static struct agent at_socket(const char *name)
+{
+    struct agent other = agent;
+    snprintf(other.socket, sizeof(other.socket), "%.64s/%s", agent.folder, name);
+    return other;
+}
+
+/* By each socket the same user may something else. */
+START_TEST(sockets_have_rules_of_their_own)
+{
+    char extra[512];
+    const unsigned me = (unsigned)getuid(), other = me + 12345;
+    agent.watches = false;
+    agent_prepare(&agent, "");
+    model_tiny(agent_model(&agent, "tiny.lego"), 1);
+    snprintf(extra, sizeof(extra),
+             "access: {admin_users: \"%u\"}\nsockets:\n  - {path: ../cameras}\n"
+             "  - {path: ../admin, role: admin, users: \"%u\", mode: \"0600\"}\n"
+             "  - {path: ../others, users: \"%u\"}\n",
+             other, me, other);
+    agent_write_config(&agent, extra);
+    agent_start(&agent, true);
+    const struct agent cameras = at_socket("cameras"), admin = at_socket("admin"),
+                       others = at_socket("others");
+    const struct agent *const asked[] = {&agent, &cameras, &admin};
+    const int answers[] = {LEGO_E_PERMISSION, LEGO_E_PERMISSION, LEGO_OK};
+    for (int i = 0; i < 3; i++) {
+        wire_expect_alive(asked[i]);
+        int fd = wire_connect(asked[i]);
+        expect_load(fd, answers[i]);
+        close(fd);
+    }
+    int fd = wire_connect(&others);
+    Legonet__Response *response = wire_receive(fd);
+    ck_assert_ptr_nonnull(response);
+    ck_assert_int_eq(response->status, LEGONET__STATUS__E_PERMISSION);
+    ipc_response_free(response);
+    close(fd);
+    ck_assert_int_eq(kill(agent.pid, SIGTERM), 0);
+    ck_assert_int_eq(agent_wait(&agent), 0);
+    ck_assert_int_ne(access(admin.socket, F_OK), 0); /* all go */
+    agent_remove(&agent);
+}
+END_TEST
+
+START_TEST(a_socket_for_requests_alone)
+{
+    agent.watches = false;
+    agent_prepare(&agent, "");
+    model_tiny(agent_model(&agent, "tiny.lego"), 1);
+    FILE *file = fopen(agent.config, "w");
+    ck_assert_ptr_nonnull(file);
+    fprintf(file, "socket: {path: %s, role: infer}\nmodel_directory: %s\n", agent.socket,
+            agent.models);
+    fclose(file);
+    agent_start(&agent, true);
+    int fd = wire_connect(&agent);
+    expect_load(fd, LEGO_E_PERMISSION);
+    close(fd);
+    wire_expect_alive(&agent);
+    agent_stop(&agent);
+}
+END_TEST
+
+/* A connection, and three descriptors: one more is too much, whoever of the user sends it. */
+START_TEST(descriptors_are_bounded)
+{
+    agent.watches = false;
+    agent_prepare(&agent, "quotas: {descriptors: 4}\n");
+    model_tiny(agent_model(&agent, "tiny.lego"), 1);
+    agent_start(&agent, true);
+    int fd = wire_connect(&agent), memory = region_memfd(NULL, 4096, F_SEAL_SHRINK | F_SEAL_GROW);
+    wire_register(fd, "a", memory, 0, false, LEGO_OK, NULL);
+    wire_register(fd, "b", memory, 0, false, LEGO_OK, NULL);
+    wire_unregister(fd, "a", LEGO_OK);
+    wire_register(fd, "a", memory, 0, false, LEGO_OK, NULL);
+    int other = wire_connect(&agent); /* the fourth */
+    size_t bytes;
+    uint8_t *frame = wire_infer_frame("tiny", 1, 1, 1, &bytes);
+    wire_send(other, frame, bytes);
+    Legonet__Response *response = wire_receive(other);
+    ck_assert_int_eq(response->status, LEGONET__STATUS__OK);
+    ipc_response_free(response);
+    wire_send_fds(other, frame, bytes, &memory, 1);
+    response = wire_receive(other);
+    ck_assert_ptr_nonnull(response);
+    ck_assert_int_eq(response->status, LEGONET__STATUS__E_EXHAUSTED);
+    ck_assert(strstr(response->message, "quotas.descriptors") != NULL);
+    ipc_response_free(response);
+    ck_assert_ptr_null(wire_receive(other));
+    close(other);
+    wire_unregister(fd, NULL, LEGO_OK);
+    wire_register(fd, "c", memory, 0, false, LEGO_OK, NULL); /* there is room again */
+    free(frame);
+    close(memory);
+    close(fd);
+    agent_stop(&agent);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("peers");
@@ -172,6 +277,9 @@ int main(void)
     tcase_add_test(tests, unknown_names_are_refused);
     tcase_add_test(tests, connections_are_bounded);
     tcase_add_loop_test(tests, requests_are_bounded, 0, 2);
+    tcase_add_test(tests, sockets_have_rules_of_their_own);
+    tcase_add_test(tests, a_socket_for_requests_alone);
+    tcase_add_test(tests, descriptors_are_bounded);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

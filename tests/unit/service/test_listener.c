@@ -2,12 +2,14 @@
 #include "agent/service/listener.h"
 
 #include <check.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static char folder[64];
@@ -38,11 +40,18 @@ static void bind_socket(bool listening, int *ret_fd)
         ck_assert_int_eq(listen(*ret_fd, 1), 0);
 }
 
+static int open_at(const char *where, uint64_t mode, const char *group,
+                   struct listener *ret_listener, struct lego_diag *diag)
+{
+    const struct listener_place place = {where, group, mode};
+    return listeners_open(&place, 1, ret_listener, diag);
+}
+
 static void open_fails(const char *where, const char *group, int expected, const char *text)
 {
     struct lego_diag diag = LEGO_DIAG_INIT;
     struct listener listener;
-    ck_assert_int_eq(listener_open(where, 0660, group, &listener, &diag), expected);
+    ck_assert_int_eq(open_at(where, 0660, group, &listener, &diag), expected);
     ck_assert_msg(strstr(diag.text, text), "%s", diag.text);
 }
 
@@ -50,7 +59,7 @@ START_TEST(a_socket_is_made_with_its_mode_and_removed)
 {
     struct listener listener;
     struct stat info;
-    ck_assert_int_eq(listener_open(path, 0620, "", &listener, NULL), LEGO_OK);
+    ck_assert_int_eq(open_at(path, 0620, "", &listener, NULL), LEGO_OK);
     ck_assert_int_eq(stat(path, &info), 0);
     ck_assert(S_ISSOCK(info.st_mode));
     ck_assert_uint_eq(info.st_mode & 0777, 0620);
@@ -66,7 +75,7 @@ START_TEST(a_stale_socket_is_replaced)
     struct listener listener;
     bind_socket(true, &fd);
     close(fd);
-    ck_assert_int_eq(listener_open(path, 0660, "", &listener, NULL), LEGO_OK);
+    ck_assert_int_eq(open_at(path, 0660, "", &listener, NULL), LEGO_OK);
     listener_unlink(&listener);
     listener_close(&listener);
 }
@@ -88,7 +97,7 @@ END_TEST
 START_TEST(two_agents_do_not_share)
 {
     struct listener listener;
-    ck_assert_int_eq(listener_open(path, 0660, "", &listener, NULL), LEGO_OK);
+    ck_assert_int_eq(open_at(path, 0660, "", &listener, NULL), LEGO_OK);
     open_fails(path, "", LEGO_E_EXISTS, "another agent serves this socket");
     listener_unlink(&listener);
     listener_close(&listener);
@@ -126,7 +135,7 @@ START_TEST(a_socket_that_was_replaced_is_not_removed)
     struct listener listener;
     struct stat info;
     int fd;
-    ck_assert_int_eq(listener_open(path, 0660, "", &listener, NULL), LEGO_OK);
+    ck_assert_int_eq(open_at(path, 0660, "", &listener, NULL), LEGO_OK);
     /* Made before the old one goes, so that it gets another inode. */
     char other[128];
     snprintf(other, sizeof(other), "%s/other", folder);
@@ -142,6 +151,45 @@ START_TEST(a_socket_that_was_replaced_is_not_removed)
 }
 END_TEST
 
+/* Of two places and three passed sockets: by path, the first that is left, and one that nobody
+ * wants. In a process of its own, whose descriptors 3 to 5 are free to be taken. */
+START_TEST(passed_sockets_find_their_places)
+{
+    char second[128];
+    snprintf(second, sizeof(second), "%s/second", folder);
+    pid_t child = fork();
+    if (child == 0) {
+        static const char *const names[] = {"unwanted", "second", "left"};
+        char number[16];
+        for (int i = 0; i < 3; i++) {
+            struct sockaddr_un address = {.sun_family = AF_UNIX};
+            snprintf(address.sun_path, sizeof(address.sun_path), "%.64s/%s", folder,
+                     names[(i + 2) % 3]);
+            int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+            if (bind(fd, (struct sockaddr *)&address, sizeof(address)) != 0 || listen(fd, 1) != 0 ||
+                dup2(fd, 100 + i) < 0)
+                _exit(10);
+        }
+        for (int i = 0; i < 3; i++) /* left, unwanted, second */
+            if (dup2(100 + i, 3 + i) < 0)
+                _exit(11);
+        snprintf(number, sizeof(number), "%d", (int)getpid());
+        setenv("LISTEN_PID", number, 1);
+        setenv("LISTEN_FDS", "3", 1);
+        struct listener listeners[2];
+        const struct listener_place places[] = {{path, "", 0660}, {second, "", 0660}};
+        if (listeners_open(places, 2, listeners, NULL) != LEGO_OK)
+            _exit(12);
+        bool right = listeners[0].fd == 3 && listeners[1].fd == 5 && listeners[0].lock_fd < 0 &&
+                     fcntl(4, F_GETFD) < 0;
+        _exit(right ? 0 : 13);
+    }
+    int status;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(status, 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("listener");
@@ -154,6 +202,7 @@ int main(void)
     tcase_add_test(tests, other_files_stay);
     tcase_add_test(tests, bad_paths_and_groups_are_named);
     tcase_add_test(tests, a_socket_that_was_replaced_is_not_removed);
+    tcase_add_test(tests, passed_sockets_find_their_places);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
