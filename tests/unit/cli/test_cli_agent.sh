@@ -36,7 +36,7 @@ expect 0 compress "$demo/cifar10_resnet20.onnx" -o "$work/models/demo.lego" --co
 [ "$failures" = 0 ] || exit 1
 
 expect 1 status
-"$legonetd" --socket "$LEGONET_SOCKET" --models "$work/models" >"$work/log" 2>&1 &
+"$legonetd" --socket "$LEGONET_SOCKET" --models "$work/models" --set "capture.folder=$work/capture" --set capture.rate=1000 >"$work/log" 2>&1 &
 agent=$!
 for _ in $(seq 300); do
     "$legonet" status >/dev/null 2>&1 && break
@@ -79,6 +79,43 @@ expect 0 stats demo --json
 [ "$(value 'j["models"][0]["inference_count"] >= 15 and j["models"][0]["success_ns"] > 0')" = True ] || fail "stats does not count"
 expect 0 stats
 says '^demo '
+
+# ---- capture: what was asked above is kept, listed, and can be asked again ----
+for _ in $(seq 300); do # the writer comes after the answer
+    [ "$(find "$work/capture" -name '*.npz' | wc -l)" -ge 12 ] && break
+    sleep 0.1
+done
+expect 0 capture list "$work/capture"
+says '^20[0-9-]+T[0-9:.]+Z  demo +1 +[0-9.]+ % +[0-9]+  [0-9T.]+-[0-9a-f]+-demo[.]npz$'
+expect 0 capture list "$work/capture" --last 2 --json
+[ "$(value 'len(j), j[0]["model"], j[0]["version"], "inputs/input.npy" in j[0]["members"]')" = "(2, 'demo', '1', True)" ] || fail "capture list --json"
+expect 0 capture list "$work/capture" --model other --json
+[ "$(value 'len(j)')" = 0 ] || fail "records of no model"
+expect 0 capture list "$work/capture" --below 0 --json
+[ "$(value 'len(j)')" = 0 ] || fail "records of no confidence at all"
+expect 0 capture export "$work/capture" -o "$work/kept" --last 1 --outputs
+says '^1 records to '
+python3 - "$work" <<'PY' || fail "what was exported is not what was kept"
+import glob, sys, zipfile
+kept = sorted(glob.glob(sys.argv[1] + '/capture/*.npz'))[-1]
+archive = zipfile.ZipFile(kept)
+for name in archive.namelist():
+    if name.endswith('.npy'):
+        stem = kept.rsplit('/', 1)[1][:-4]
+        path = f"{sys.argv[1]}/kept/{stem}.{name.split('/', 1)[1]}"
+        assert open(path, 'rb').read() == archive.read(name), path
+assert archive.testzip() is None
+PY
+input=$(find "$work/kept" -name '*.input.npy') output=$(find "$work/kept" -name '*.npy' ! -name '*.input.npy')
+expect 0 run "$work/models/demo.lego" --input "$input" --expect "$output" --tol 1e-5
+echo "no archive" >"$work/kept/x.npz"
+head -c 100 "$(find "$work/capture" -name '*.npz' | head -1)" >"$work/kept/y.npz"
+expect 1 capture list "$work/kept"
+complains 'x[.]npz: no record of'
+complains 'y[.]npz: '
+expect 1 capture list "$work/nowhere"
+expect 2 capture export "$work/capture"
+expect 2 capture frobnicate
 
 # ---- top: once, as JSON, and on a terminal until q is pressed ----
 expect 0 top --json --interval 0.1
