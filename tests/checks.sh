@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # What takes longer than tests/run.sh: formatting, another runtime's answers, clang, ASan and UBSan, arm64 under
 # emulation, packages.
-# usage: tests/checks.sh [format|peers|clang|asan|arm64|packages|machine|fuzz ...]
-# All but the last two when none is named: machine boots a systemd, fuzz runs each fuzzer for FUZZ_SECONDS (600).
+# usage: tests/checks.sh [format|peers|clang|asan|tsan|arm64|packages|machine|fuzz|soak ...]
+# All but the last three when none is named: machine boots a systemd, fuzz runs each fuzzer for FUZZ_SECONDS (600), soak keeps
+# an agent busy and switches its model for SOAK_SECONDS (300; an hour is 3600).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 ./tests/support/dependencies.sh build test checks
@@ -37,6 +38,13 @@ check_asan() {
     build asan
     ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:allocator_may_return_null=1 \
         UBSAN_OPTIONS=print_stacktrace=1 ctest --preset asan --parallel 2 --label-exclude slow
+}
+
+# The agent's threads, engines, loader and loop: whatever shares memory.
+check_tsan() {
+    build tsan
+    TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 \
+        ctest --preset tsan --parallel 2 --label-exclude slow --tests-regex "test_agent_|test_service_|workers|fault_guard"
 }
 
 check_arm64() {
@@ -81,7 +89,12 @@ check_fuzz() {
     return $failed
 }
 
-[ $# -gt 0 ] || set -- format peers clang asan arm64 packages
+check_soak() {
+    build release
+    build/release/tests/agent/agent_soak "${SOAK_SECONDS:-300}"
+}
+
+[ $# -gt 0 ] || set -- format peers clang asan tsan arm64 packages
 for name in "$@"; do
     printf '\n== %s (%d s)\n' "$name" $SECONDS
     "check_$name"
