@@ -5,23 +5,41 @@
 
 /* The fast paths; what is not here, or what they decline, goes to the reference evaluation. */
 static const plan_node_fn plan_nodes[LEGO_OP_COUNT] = {
-    [LEGO_OP_Conv] = plan_conv,         [LEGO_OP_Gemm] = plan_gemm,
-    [LEGO_OP_MatMul] = plan_matmul,     [LEGO_OP_MaxPool] = plan_pool,
-    [LEGO_OP_AveragePool] = plan_pool,  [LEGO_OP_GlobalAveragePool] = plan_global_pool,
-    [LEGO_OP_Relu] = plan_unary,        [LEGO_OP_LeakyRelu] = plan_unary,
-    [LEGO_OP_Clip] = plan_unary,        [LEGO_OP_Sigmoid] = plan_unary,
-    [LEGO_OP_Tanh] = plan_unary,        [LEGO_OP_HardSigmoid] = plan_unary,
-    [LEGO_OP_HardSwish] = plan_unary,   [LEGO_OP_Gelu] = plan_unary,
-    [LEGO_OP_Exp] = plan_unary,         [LEGO_OP_Add] = plan_binary,
-    [LEGO_OP_Sub] = plan_binary,        [LEGO_OP_Mul] = plan_binary,
-    [LEGO_OP_Div] = plan_binary,        [LEGO_OP_Max] = plan_binary,
-    [LEGO_OP_Min] = plan_binary,        [LEGO_OP_Softmax] = plan_softmax,
-    [LEGO_OP_ReduceMean] = plan_reduce, [LEGO_OP_Identity] = plan_reshape,
-    [LEGO_OP_Dropout] = plan_reshape,   [LEGO_OP_Reshape] = plan_reshape,
-    [LEGO_OP_Flatten] = plan_reshape,   [LEGO_OP_Squeeze] = plan_reshape,
-    [LEGO_OP_Unsqueeze] = plan_reshape, [LEGO_OP_Transpose] = plan_transpose,
-    [LEGO_OP_Concat] = plan_concat,     [LEGO_OP_Split] = plan_split,
-    [LEGO_OP_Slice] = plan_slice,       [LEGO_OP_Pad] = plan_pad,
+    [LEGO_OP_Conv] = plan_conv,
+    [LEGO_OP_Gemm] = plan_gemm,
+    [LEGO_OP_MatMul] = plan_matmul,
+    [LEGO_OP_MaxPool] = plan_pool,
+    [LEGO_OP_AveragePool] = plan_pool,
+    [LEGO_OP_GlobalAveragePool] = plan_global_pool,
+    [LEGO_OP_Relu] = plan_unary,
+    [LEGO_OP_LeakyRelu] = plan_unary,
+    [LEGO_OP_Clip] = plan_unary,
+    [LEGO_OP_Sigmoid] = plan_unary,
+    [LEGO_OP_Tanh] = plan_unary,
+    [LEGO_OP_HardSigmoid] = plan_unary,
+    [LEGO_OP_HardSwish] = plan_unary,
+    [LEGO_OP_Gelu] = plan_unary,
+    [LEGO_OP_Exp] = plan_unary,
+    [LEGO_OP_Add] = plan_binary,
+    [LEGO_OP_Sub] = plan_binary,
+    [LEGO_OP_Mul] = plan_binary,
+    [LEGO_OP_Div] = plan_binary,
+    [LEGO_OP_Max] = plan_binary,
+    [LEGO_OP_Min] = plan_binary,
+    [LEGO_OP_Softmax] = plan_softmax,
+    [LEGO_OP_ReduceMean] = plan_reduce,
+    [LEGO_OP_Identity] = plan_reshape,
+    [LEGO_OP_Dropout] = plan_reshape,
+    [LEGO_OP_Reshape] = plan_reshape,
+    [LEGO_OP_Flatten] = plan_reshape,
+    [LEGO_OP_Squeeze] = plan_reshape,
+    [LEGO_OP_Unsqueeze] = plan_reshape,
+    [LEGO_OP_Transpose] = plan_transpose,
+    [LEGO_OP_Concat] = plan_concat,
+    [LEGO_OP_Split] = plan_split,
+    [LEGO_OP_Slice] = plan_slice,
+    [LEGO_OP_Pad] = plan_pad,
+    [LEGO_OP_LayerNormalization] = plan_layer_norm,
 };
 
 static bool node_is_static(const struct lego_graph *graph, const struct lego_node *node)
@@ -123,7 +141,8 @@ static int plan_build(struct plan_builder *b)
     if (!status)
         status = plan_constants(b);
     for (uint32_t i = 0; !status && i < b->graph->node_count; i++)
-        status = plan_node(b, &b->graph->nodes[i]);
+        if (!b->taken[i])
+            status = plan_node(b, &b->graph->nodes[i]);
     if (!status)
         status = plan_outputs(b);
     return status < 0 ? status : plan_place(b->plan, b->diag);
@@ -150,7 +169,7 @@ static int plan_allocate(struct plan_builder *b, const struct plan_key *key)
     if (!plan->inputs || !plan->outputs || (graph->input_count && !plan->input_shapes) ||
         (key->decisions && !plan->decisions))
         return lego_fail(b->diag, LEGO_E_NOMEM, "planning");
-    return LEGO_OK;
+    return plan_count_uses(b);
 }
 
 /* The model's graph for the key. */

@@ -94,6 +94,8 @@ struct plan_builder {
     const struct lego_graph *graph;
     int32_t (*of)[PLAN_LAYOUTS]; /* the plan value of each graph value in each layout, or -1 */
     enum plan_layout *native;    /* the layout in which a graph value was made */
+    uint32_t *uses, *consumer;   /* of each graph value: by nodes and as output; the last node */
+    bool *taken;                 /* nodes that were planned with one before them */
     struct lego_diag *diag;
 };
 
@@ -142,6 +144,15 @@ void plan_need_slot(struct plan_builder *b, size_t bytes);
 void plan_need_shared(struct plan_builder *b, size_t bytes);
 void plan_need_zeros(struct plan_builder *b, size_t elems);
 
+/*
+ * What follows a product (plan_tail.c). plan_take_tail: `product`, the caller's copy of the node,
+ * takes over outputs and activation of the Adds that it does; *ret_bias, *ret_add (a plan value)
+ * say what they add, and are untouched where there is nothing.
+ */
+int plan_count_uses(struct plan_builder *b);
+int plan_take_tail(struct plan_builder *b, struct lego_node *product, int64_t columns,
+                   const float **ret_bias, int32_t *ret_add);
+
 /* The prepared weights of input `index` of a node. */
 int plan_weights(struct plan_builder *b, const struct lego_node *node, uint32_t index,
                  struct weights_key key, const struct weights **ret_weights);
@@ -162,6 +173,7 @@ int plan_global_pool(struct plan_builder *b, const struct lego_node *node);
 int plan_unary(struct plan_builder *b, const struct lego_node *node);
 int plan_binary(struct plan_builder *b, const struct lego_node *node);
 int plan_softmax(struct plan_builder *b, const struct lego_node *node);
+int plan_layer_norm(struct plan_builder *b, const struct lego_node *node);
 int plan_reduce(struct plan_builder *b, const struct lego_node *node);
 int plan_reshape(struct plan_builder *b, const struct lego_node *node);
 int plan_transpose(struct plan_builder *b, const struct lego_node *node);

@@ -246,6 +246,9 @@ int plan_matmul(struct plan_builder *b, const struct lego_node *node)
 {
     const struct lego_shape *a = &b->graph->values[node->inputs[0]].shape;
     struct gemm_detail detail = {0};
+    struct lego_node product = *node;
+    int32_t add = -1;
+    int status;
 
     if (!matmul_weights_fit(b, node, LEGO_VIEW_OUT_LAST) || plan_is_constant(b, node->inputs[0]) ||
         a->rank < 1)
@@ -253,5 +256,7 @@ int plan_matmul(struct plan_builder *b, const struct lego_node *node)
     detail.pixels = 1;
     for (int i = 0; i < a->rank - 1; i++)
         detail.pixels *= (size_t)a->dim[i];
-    return matmul_constant(b, node, detail, LEGO_VIEW_OUT_LAST, -1);
+    status = plan_take_tail(b, &product, lego_node_constant(b->graph, node, 1)->shape.dim[1],
+                            &detail.bias, &add);
+    return status ? status : matmul_constant(b, &product, detail, LEGO_VIEW_OUT_LAST, add);
 }

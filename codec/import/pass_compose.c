@@ -5,8 +5,9 @@
  *   SiLU        x * sigmoid(x)
  *   Gelu        x * (erf(x / sqrt 2) + 1) / 2
  *
- * All are products, written in any order and grouping: so the tree of Mul and Div above a node is
- * flattened into one number and its factors, and these are looked at.
+ * and the square that they write as Pow(x, 2). All others are products, written in any order and
+ * grouping: so the tree of Mul and Div above a node is flattened into one number and its factors,
+ * and these are looked at.
  */
 #include "codec/import/passes.h"
 
@@ -183,12 +184,26 @@ static int replace(struct passes *passes, struct lego_node *node, const struct p
     return 0;
 }
 
+static bool is_square(const struct passes *passes, const struct lego_node *node)
+{
+    float power;
+    return node->op == LEGO_OP_Pow && passes_scalar(passes, node, 1, &power) && power == 2 &&
+           passes->graph->values[node->inputs[0]].dtype == LEGO_DTYPE_FLOAT32;
+}
+
 int pass_compose(struct passes *passes)
 {
     struct lego_graph *graph = passes->graph;
     for (uint32_t i = 0; i < graph->node_count; i++) {
         struct lego_node *node = &graph->nodes[i];
         struct product flat = {.number = 1};
+        if (is_square(passes, node)) {
+            const int32_t both[] = {node->inputs[0], node->inputs[0]};
+            int status = passes_become(passes, node, LEGO_OP_Mul, 2, both);
+            if (status)
+                return status;
+            continue;
+        }
         if (!is_product(node) || graph->values[node->outputs[0]].dtype != LEGO_DTYPE_FLOAT32 ||
             !flatten(passes, node, &flat, 0) || flat.factor_count != 2)
             continue;

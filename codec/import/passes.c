@@ -183,7 +183,8 @@ static void compact(struct lego_graph *graph)
 static int run(struct passes *passes)
 {
     static int (*const order[])(struct passes *) = {
-        pass_identity, pass_pad, pass_affine, pass_residual, pass_compose, pass_activation,
+        pass_identity, pass_pad,     pass_norm,       pass_affine,
+        pass_residual, pass_compose, pass_activation,
     };
     int status = fill_names(passes);
     for (size_t i = 0; !status && i < sizeof order / sizeof *order; i++) {

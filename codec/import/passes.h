@@ -37,9 +37,10 @@ int passes_index(struct passes *passes);
 
 int pass_identity(struct passes *passes);   /* Identity, Cast to the same type, ... */
 int pass_pad(struct passes *passes);        /* Concat with constants of one number */
+int pass_norm(struct passes *passes);       /* LayerNormalization written as its formula */
 int pass_affine(struct passes *passes);     /* BatchNormalization, Mul, Add into weights, bias */
 int pass_residual(struct passes *passes);   /* Add into Conv's fourth input */
-int pass_compose(struct passes *passes);    /* HardSwish, SiLU, Gelu written as their formulas */
+int pass_compose(struct passes *passes);    /* HardSwish, SiLU, Gelu, squares as formulas */
 int pass_activation(struct passes *passes); /* activations into the node before them */
 
 /* The branches of every If (pass_branch.c). */
