@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-#define MAX_INNER 9
+#define MAX_INNER 12
 
 struct norm {
     int32_t x, gamma, beta; /* -1: none */

@@ -387,6 +387,74 @@ START_TEST(test_matmul)
 }
 END_TEST
 
+/* What stands behind a product: each bit one of it. */
+enum tail { TAIL_BIAS = 1, TAIL_RESIDUAL = 2, TAIL_LOOK = 4, TAIL_WIDE = 8, TAILS = 16 };
+
+static struct lego_package *build_tail(struct random *random, const void *argument)
+{
+    const unsigned tail = *(const unsigned *)argument;
+    struct lego_package *package = build_package();
+    int32_t x = build_input(package, "x", shape_of(3, 2, 7, 20));
+    int32_t residual = build_input(package, "r", shape_of(3, tail & TAIL_WIDE ? 1 : 2, 7, 33));
+    int32_t y = build_node(package, LEGO_OP_MatMul, x,
+                           build_random(package, shape_of(2, 20, 33), random), -2);
+
+    if (tail & TAIL_LOOK) /* someone else reads the product */
+        build_output(package, build_node(package, LEGO_OP_Tanh, y, -2));
+    if (tail & TAIL_BIAS) {
+        int32_t bias = build_random(package, shape_of(1, 33), random);
+        y = random_below(random, 2) ? build_node(package, LEGO_OP_Add, bias, y, -2)
+                                    : build_node(package, LEGO_OP_Add, y, bias, -2);
+        if (!(tail & TAIL_RESIDUAL) || random_below(random, 2))
+            activate(package, random);
+    }
+    if (tail & TAIL_RESIDUAL) {
+        y = random_below(random, 2) ? build_node(package, LEGO_OP_Add, residual, y, -2)
+                                    : build_node(package, LEGO_OP_Add, y, residual, -2);
+        activate(package, random);
+    }
+    build_output(package, y);
+    build_output(package, build_node(package, LEGO_OP_Neg, residual, -2));
+    build_finish(package);
+    return package;
+}
+
+START_TEST(test_tail)
+{
+    for (unsigned tail = 0; tail < TAILS; tail++)
+        for (uint64_t seed = 1; seed <= 4; seed++)
+            check_build(build_tail, &tail, NULL, seed, 1e-5, "tail");
+}
+END_TEST
+
+/* Rows of one element to some hundred, with and without a shift. */
+static struct lego_package *build_layer_norm(struct random *random, const void *argument)
+{
+    const int elems = *(const int *)argument;
+    struct lego_package *package = build_package();
+    int32_t x = build_input(package, "x", shape_of(3, 3, 5, elems));
+    int32_t scale = build_random(package, shape_of(1, elems), random);
+    int32_t shift =
+        random_below(random, 2) ? build_random(package, shape_of(1, elems), random) : -1;
+
+    x = build_node(package, LEGO_OP_LayerNormalization, x, scale, shift, -2);
+    if (random_below(random, 2))
+        build_int(package, "axis", 2);
+    build_output(package, x);
+    build_finish(package);
+    return package;
+}
+
+START_TEST(test_layer_norm)
+{
+    static const int sizes[] = {1, 2, 7, 8, 9, 29, 192, 513};
+
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++)
+        for (uint64_t seed = 1; seed <= 4; seed++)
+            check_build(build_layer_norm, &sizes[i], NULL, seed, 1e-5, "layer norm");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("paths");
@@ -407,6 +475,8 @@ int main(void)
     tcase_add_test(tests, test_binary);
     tcase_add_test(tests, test_moves);
     tcase_add_test(tests, test_matmul);
+    tcase_add_test(tests, test_tail);
+    tcase_add_test(tests, test_layer_norm);
     srunner_run_all(runner, CK_NORMAL);
     failed = srunner_ntests_failed(runner);
     srunner_free(runner);
