@@ -1,4 +1,5 @@
 #include "codec/encode/examples.h"
+#include "codec/base/half.h"
 #include "codec/encode/examples_shape.h"
 #include "codec/encode/images.h"
 #include "codec/encode/portable.h"
@@ -16,6 +17,7 @@
 /* How one input is made. */
 struct source {
     int32_t value;
+    int32_t read;                      /* the value, or what a Cast makes of halves */
     struct lego_preprocess preprocess; /* of a picture */
     bool picture;
     struct image_pool *pool; /* of a picture; NULL: white noise */
@@ -169,7 +171,7 @@ static void find_range(const struct lego_graph *graph, struct source *source)
     for (uint32_t n = 0; n < graph->node_count; n++) {
         const struct lego_node *node = &graph->nodes[n];
 
-        if (node->input_count > 1 && node->inputs[0] == source->value &&
+        if (node->input_count > 1 && node->inputs[0] == source->read &&
             (range_by_fold(graph, node, source) || range_by_norm(graph, node, source)))
             break;
     }
@@ -266,22 +268,13 @@ static void repeat_number(const struct encode_synthetic *s, const struct source 
         memcpy(out + at, &source->number, size);
 }
 
-static int read_example(void *context, uint32_t index, uint32_t input, void *out, size_t bytes,
-                        struct lego_diag *diag)
+static int read_floats(const struct encode_synthetic *s, uint32_t index, uint32_t input, float *out,
+                       size_t bytes, struct lego_diag *diag)
 {
-    const struct encode_synthetic *s = context;
     const struct source *source = &s->sources[input];
     const struct lego_preprocess *p = &source->preprocess;
     int status = LEGO_E_NOMEM;
 
-    if (source->rows > 0) {
-        draw_indices(s, source, index, out, bytes);
-        return LEGO_OK;
-    }
-    if (source->fixed) {
-        repeat_number(s, source, out, bytes);
-        return LEGO_OK;
-    }
     if (!source->picture) {
         draw_noise(s, source, &s->shapes[input], index, out, bytes / sizeof(float));
         return LEGO_OK;
@@ -297,6 +290,47 @@ static int read_example(void *context, uint32_t index, uint32_t input, void *out
         lego_fail(diag, status, "out of memory for pictures");
     free(planes);
     return status;
+}
+
+static int read_halves(const struct encode_synthetic *s, uint32_t index, uint32_t input,
+                       uint16_t *out, size_t bytes, struct lego_diag *diag)
+{
+    const size_t elems = bytes / sizeof(*out);
+    float *floats = malloc(elems * sizeof(*floats) + 1);
+    const int status = floats ? read_floats(s, index, input, floats, elems * sizeof(*floats), diag)
+                              : lego_fail(diag, LEGO_E_NOMEM, "out of memory for an example");
+
+    for (size_t i = 0; status == LEGO_OK && i < elems; i++)
+        out[i] = lego_half_from_float(floats[i]);
+    free(floats);
+    return status;
+}
+
+static int read_example(void *context, uint32_t index, uint32_t input, void *out, size_t bytes,
+                        struct lego_diag *diag)
+{
+    const struct encode_synthetic *s = context;
+    const struct source *source = &s->sources[input];
+
+    if (source->rows > 0)
+        draw_indices(s, source, index, out, bytes);
+    else if (source->fixed)
+        repeat_number(s, source, out, bytes);
+    else if (s->package->graph->values[source->value].dtype == LEGO_DTYPE_FLOAT16)
+        return read_halves(s, index, input, out, bytes, diag);
+    else
+        return read_floats(s, index, input, out, bytes, diag);
+    return LEGO_OK;
+}
+
+/* What a Cast alone makes of an input, else the input. */
+static int32_t behind_cast(const struct lego_graph *graph, int32_t input)
+{
+    for (uint32_t n = 0; n < graph->node_count; n++) {
+        if (graph->nodes[n].op == LEGO_OP_Cast && graph->nodes[n].inputs[0] == input)
+            return graph->nodes[n].outputs[0];
+    }
+    return input;
 }
 
 static int create_source(struct encode_synthetic *s, uint32_t input, struct encode_workers *workers,
@@ -325,7 +359,8 @@ static int create_source(struct encode_synthetic *s, uint32_t input, struct enco
             s->known[input] = &source->array;
         return LEGO_OK;
     }
-    if (value->dtype != LEGO_DTYPE_FLOAT32)
+    source->read = behind_cast(graph, source->value);
+    if (value->dtype != LEGO_DTYPE_FLOAT32 && value->dtype != LEGO_DTYPE_FLOAT16)
         return lego_fail(diag, LEGO_E_UNSUPPORTED,
                          "no examples can be made for input '%s' (%s); give real ones", value->name,
                          lego_dtype_name(value->dtype));

@@ -19,9 +19,15 @@ int infer_predicate(const struct infer_context *c)
 
 int infer_clip(const struct infer_context *c)
 {
-    int status = infer_want_same_type(c, 0, 1, 2);
+    /* Bounds that were attributes before opset 11 are FP32 whatever they bound. */
+    bool real = infer_dtype(c, 0) == LEGO_DTYPE_FLOAT16 || infer_dtype(c, 0) == LEGO_DTYPE_FLOAT64;
+    int status = LEGO_OK;
     for (uint32_t i = 1; i < 3 && status == LEGO_OK; i++) {
         size_t count;
+        if (!infer_has(c, i) || !real || infer_dtype(c, i) != LEGO_DTYPE_FLOAT32)
+            status = infer_want_same_type(c, 0, i, i);
+        if (status != LEGO_OK)
+            break;
         if (infer_has(c, i) && infer_count(c, i, &count) && count != 1)
             status = infer_fail(c, LEGO_E_SHAPE, "bound %u has %zu elements, not one", i, count);
     }

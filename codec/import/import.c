@@ -28,6 +28,7 @@ static int read_model(struct import_builder *builder, struct lego_package *packa
 {
     struct lego_diag *diag = builder->diag;
     Onnx__Model *model;
+    bool changed = false;
     int status = slim_model(builder->source->model.data, builder->source->model.bytes,
                             builder->scratch, &model, diag);
     if (!status)
@@ -40,7 +41,13 @@ static int read_model(struct import_builder *builder, struct lego_package *packa
         status = lego_graph_check(builder->graph, diag);
     if (!status)
         status = lego_graph_infer(builder->graph, diag);
-    if (!status && !(options && options->keep_graph))
+    if (options && options->keep_graph)
+        return status;
+    if (!status)
+        status = pass_half(builder->graph, builder->source, &changed, diag);
+    if (!status && changed)
+        status = lego_graph_infer(builder->graph, diag);
+    if (!status)
         status = passes_run(builder->graph, builder->source, false, diag);
     return status;
 }

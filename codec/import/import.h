@@ -1,6 +1,7 @@
 /*
- * ONNX -> package: parse, bring to opset 21 semantics, infer shapes, fold constants, fold
- * BatchNormalization, fuse activations and residual adds.
+ * ONNX -> package: parse, bring to opset 21 semantics, infer shapes, fold constants, bring weights
+ * in half precision to single precision, fold BatchNormalization, fuse activations, residual adds
+ * and LayerNormalization.
  */
 #ifndef LEGO_IMPORT_IMPORT_H
 #define LEGO_IMPORT_IMPORT_H

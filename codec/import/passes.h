@@ -16,6 +16,13 @@
 int passes_run(struct lego_graph *graph, struct import_source *source, bool shared,
                struct lego_diag *diag);
 
+/*
+ * Brings a graph whose weights are halves to single precision (pass_half.c); its inputs and outputs
+ * stay halves. Before passes_run; the graph is to be inferred again where *ret_changed.
+ */
+int pass_half(struct lego_graph *graph, struct import_source *source, bool *ret_changed,
+              struct lego_diag *diag);
+
 /* What the passes share: who makes and who uses each value. For the files pass_*.c alone. */
 struct passes {
     struct lego_graph *graph;

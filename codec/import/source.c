@@ -144,11 +144,15 @@ static bool reserve_copies(struct import_source *source)
     return true;
 }
 
+/* Halves become floats, and passes may change these: folded, they are copied once more. */
+#define COPY_FACTOR 5
+
 void *import_source_copy(struct import_source *source, size_t bytes)
 {
     enum { ALIGN = 64 };
-    size_t mapped = mapped_bytes(source), allowed = (size_t)64 << 20, rounded, total;
-    if (!lego_add_size(allowed, mapped, &allowed) || !lego_add_size(allowed, mapped, &allowed) ||
+    size_t allowed, rounded, total;
+    if (!lego_mul_size(mapped_bytes(source), COPY_FACTOR, &allowed) ||
+        !lego_add_size(allowed, (size_t)64 << 20, &allowed) ||
         !lego_align_up(bytes ? bytes : 1, ALIGN, &rounded) ||
         !lego_add_size(source->copied_bytes, rounded, &total) || total > allowed ||
         !reserve_copies(source))

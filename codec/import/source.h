@@ -48,9 +48,9 @@ void import_source_close(void *source);
 
 /*
  * Memory of `bytes` bytes (not cleared), aligned to 64, that lives as long as the source. All
- * copies together may be twice what the files hold and a little more: without this bound, a small
- * file whose tensors all name the same gigabyte of external data could take any amount of memory.
- * NULL over that bound or out of memory.
+ * copies together may be five times what the files hold and a little more: without this bound, a
+ * small file whose tensors all name the same gigabyte of external data could take any amount of
+ * memory. NULL over that bound or out of memory.
  */
 void *import_source_copy(struct import_source *source, size_t bytes);
 
