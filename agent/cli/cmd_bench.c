@@ -16,7 +16,7 @@
 
 struct bench_options {
     uint64_t threads, runs;
-    struct cli_list shapes;
+    struct cli_list shapes, values;
     const char *resident, *compute;
     bool layers, json;
 };
@@ -46,6 +46,11 @@ static const struct cli_option OPTIONS[] = {
      OPTION(shapes),
      .value = "NAME=1,3,224,224",
      .help = "the shape of an input; otherwise open dimensions are 1; may be repeated"},
+    {.name = "input-value",
+     .type = CLI_LIST,
+     OPTION(values),
+     .value = "NAME=16000",
+     .help = "what an integer input is full of; may be repeated"},
     CLI_RESIDENT(struct bench_options),
     CLI_COMPUTE(struct bench_options),
     {.name = "layers",
@@ -67,7 +72,7 @@ static const struct cli_spec SPEC = {
     .about =
         "Measures a model (.onnx or .lego): loading it, making it ready (which plans, allocates\n"
         "and decodes what stays decoded), the first inference, and many more. Float inputs are\n"
-        "sin(i), others 0. Peak memory is that of the whole process.",
+        "sin(i), others 0 or what --input-value says. Peak memory is that of the whole process.",
     .options = OPTIONS,
     .min_positional = 1,
     .max_positional = 1,
@@ -129,21 +134,30 @@ static bool parse_shape(const char *text, struct lego_shape *shape)
     return true;
 }
 
+/* What stands behind "NAME=" in the first entry for that input, NULL where there is none. */
+static const char *find_entry(const struct cli_list *list, const char *name)
+{
+    size_t length = strlen(name);
+    for (size_t i = 0; i < list->count; i++) {
+        const char *text = list->items[i];
+        if (strncmp(text, name, length) == 0 && text[length] == '=')
+            return text + length + 1;
+    }
+    return NULL;
+}
+
 /* The declared shape with 1 for open dimensions, or what --input-shape says. */
 static int choose_shape(const struct bench *bench, uint32_t index, struct lego_shape *ret_shape,
                         struct lego_diag *diag)
 {
     const struct lego_value *value = lego_model_input(bench->model, index);
     struct lego_shape shape = value->shape;
-    size_t length = strlen(value->name);
-    for (size_t i = 0; i < bench->options.shapes.count; i++) {
-        const char *text = bench->options.shapes.items[i];
-        if (strncmp(text, value->name, length) != 0 || text[length] != '=')
-            continue;
-        if (!parse_shape(text + length + 1, ret_shape))
-            return lego_fail(diag, LEGO_E_INVALID, "--input-shape '%s' is no shape", text);
+    const char *text = find_entry(&bench->options.shapes, value->name);
+    if (text && !parse_shape(text, ret_shape))
+        return lego_fail(diag, LEGO_E_INVALID, "--input-shape '%s=%s' is no shape", value->name,
+                         text);
+    if (text)
         return LEGO_OK;
-    }
     if (shape.rank == LEGO_RANK_UNKNOWN)
         return lego_fail(diag, LEGO_E_INVALID, "the rank of '%s' is open: give --input-shape",
                          value->name);
@@ -153,11 +167,12 @@ static int choose_shape(const struct bench *bench, uint32_t index, struct lego_s
     return LEGO_OK;
 }
 
-/* Every --input-shape must be for some input. */
-static int check_shape_names(const struct bench *bench, struct lego_diag *diag)
+/* Every entry must be for some input. */
+static int check_names(const struct bench *bench, const struct cli_list *list, const char *option,
+                       const char *takes, struct lego_diag *diag)
 {
-    for (size_t i = 0; i < bench->options.shapes.count; i++) {
-        const char *text = bench->options.shapes.items[i];
+    for (size_t i = 0; i < list->count; i++) {
+        const char *text = list->items[i];
         bool found = false;
         for (uint32_t k = 0; k < bench->input_count; k++) {
             const char *name = lego_model_input(bench->model, k)->name;
@@ -166,8 +181,34 @@ static int check_shape_names(const struct bench *bench, struct lego_diag *diag)
         }
         if (!found)
             return lego_fail(diag, LEGO_E_INVALID,
-                             "--input-shape '%s' names no input of the model; it takes NAME=1,2,3",
-                             text);
+                             "--%s '%s' names no input of the model; it takes NAME=%s", option,
+                             text, takes);
+    }
+    return LEGO_OK;
+}
+
+/* Fills an input by its type. */
+static int fill_input(const struct bench *bench, uint32_t index, size_t elems,
+                      struct lego_diag *diag)
+{
+    const struct lego_io *io = &bench->inputs[index];
+    const char *name = lego_model_input(bench->model, index)->name;
+    const char *text = find_entry(&bench->options.values, name);
+    const bool wide = io->dtype == LEGO_DTYPE_INT64;
+    char *end = NULL;
+    int64_t value = text ? strtoll(text, &end, 10) : 0;
+    memset(io->data, 0, io->bytes);
+    if (text && (end == text || *end || (!wide && io->dtype != LEGO_DTYPE_INT32)))
+        return lego_fail(diag, LEGO_E_INVALID,
+                         "--input-value '%s=%s' is no number, or the input not INT64 or INT32",
+                         name, text);
+    for (size_t i = 0; i < elems; i++) {
+        if (io->dtype == LEGO_DTYPE_FLOAT32)
+            ((float *)io->data)[i] = (float)sin((double)i);
+        else if (text && wide)
+            ((int64_t *)io->data)[i] = value;
+        else if (text)
+            ((int32_t *)io->data)[i] = (int32_t)value;
     }
     return LEGO_OK;
 }
@@ -187,10 +228,7 @@ static int make_input(struct bench *bench, uint32_t index, struct lego_diag *dia
         io->data = NULL;
         return lego_fail(diag, LEGO_E_NOMEM, "no memory for an input of %zu bytes", io->bytes);
     }
-    memset(io->data, 0, io->bytes);
-    for (size_t i = 0; io->dtype == LEGO_DTYPE_FLOAT32 && i < elems; i++)
-        ((float *)io->data)[i] = (float)sin((double)i);
-    return LEGO_OK;
+    return fill_input(bench, index, elems, diag);
 }
 
 static int make_inputs(struct bench *bench, struct lego_diag *diag)
@@ -202,7 +240,9 @@ static int make_inputs(struct bench *bench, struct lego_diag *diag)
     bench->times_us = calloc(bench->options.runs, sizeof(*bench->times_us));
     if (!bench->inputs || !bench->outputs || !bench->times_us)
         return lego_fail(diag, LEGO_E_NOMEM, "out of memory");
-    int status = check_shape_names(bench, diag);
+    int status = check_names(bench, &bench->options.shapes, "input-shape", "1,2,3", diag);
+    if (status == LEGO_OK)
+        status = check_names(bench, &bench->options.values, "input-value", "1", diag);
     for (uint32_t i = 0; status == LEGO_OK && i < bench->input_count; i++)
         status = make_input(bench, i, diag);
     return status;

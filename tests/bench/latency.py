@@ -2,8 +2,9 @@
 """Prints the README's latency table: this runtime beside onnxruntime-node, alternating in one run.
 
 usage: latency.py --legonet PROGRAM --ort NODE_MODULES [--threads 1,2] [--seconds 0.5] [--rounds 5]
-                  [--compress='--codec bricks --ratio 16'] [--lego FOLDER] MODEL.onnx ...
+                  [--compress='--codec bricks --ratio 16'] [--lego FOLDER] MODEL.onnx[;NAME=1,2,3][;NAME:=NUMBER] ...
 
+A model may come with shapes of its open inputs and numbers for its integer ones.
 Each round runs every program once, for about --seconds of inference; the figures are medians over the rounds of each
 process's median, ratios those of such medians. Models are run as ONNX (fp32 weights), as the `.lego` that --compress
 makes (4x1 bricks, K = 256, about 16 times smaller, unless it says otherwise; --lego keeps them in a folder and takes
@@ -35,6 +36,7 @@ def run_json(command):
 
 
 def compress(args, model, folder):
+    model = model.split(';')[0]
     out = os.path.join(folder, os.path.basename(model)[:-5] + '.lego')
     if not os.path.exists(out):
         run_json([args.legonet, 'compress', model, '-o', out, '--json'] + args.compress.split())
@@ -43,13 +45,16 @@ def compress(args, model, folder):
 
 def measure(args, model, lego, threads):
     here = os.path.dirname(os.path.abspath(__file__))
+    model, *inputs = model.split(';')
+    options = [word for text in inputs
+               for word in (('--input-value', text.replace(':=', '=', 1)) if ':=' in text else ('--input-shape', text))]
 
     def ours(path, runs, compute='fp32'):
-        return run_json([args.legonet, 'bench', path, '--threads', threads, '--runs', str(runs), '--compute', compute, '--json'])
+        return run_json([args.legonet, 'bench', path, '--threads', threads, '--runs', str(runs), '--compute', compute, '--json'] + options)
 
     def peer(runs):
         return run_json(['node', os.path.join(here, 'onnxruntime.js'), os.path.abspath(args.ort), os.path.abspath(model), threads,
-                         str(runs)])
+                         str(runs)] + inputs)
 
     runs = int(args.seconds * 1e6 / ours(model, PROBE_RUNS)['median_us'])
     runs = min(max(runs, LEAST_RUNS), MOST_RUNS)

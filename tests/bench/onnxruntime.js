@@ -1,8 +1,8 @@
 // Times onnxruntime-node on one model: the peer of `legonet bench`, with the same input and the same figures.
-// usage: node onnxruntime.js NODE_MODULES MODEL THREADS RUNS [INPUT.bin OUTPUT.bin]
+// usage: node onnxruntime.js NODE_MODULES MODEL THREADS RUNS [NAME=1,2,3 | NAME:=NUMBER ...]
 'use strict';
 const fs = require('fs');
-const [modules, model, threads, runs] = process.argv.slice(2);
+const [modules, model, threads, runs, ...inputs] = process.argv.slice(2);
 const ort = require(modules + '/onnxruntime-node');
 
 function peakRssBytes() {
@@ -20,10 +20,13 @@ async function main() {
     const loaded = process.hrtime.bigint();
     const feeds = {};
     for (const input of session.inputMetadata) {
-        const dims = input.shape.map((d) => (typeof d === 'number' && d > 0 ? d : 1));
-        const data = new Float32Array(dims.reduce((a, b) => a * b, 1));
-        for (let i = 0; i < data.length; i++) data[i] = Math.sin(i);
-        feeds[input.name] = new ort.Tensor('float32', data, dims);
+        const find = (sign) => inputs.filter((text) => text.startsWith(input.name + sign)).map((text) => text.slice(input.name.length + sign.length));
+        const [shape] = find('='), [value] = find(':=');
+        const dims = shape ? shape.split(',').map(Number) : input.shape.map((d) => (typeof d === 'number' && d > 0 ? d : 1));
+        const count = dims.reduce((a, b) => a * b, 1);
+        const data = input.type === 'int64' ? new BigInt64Array(count).fill(BigInt(value || 0)) : new Float32Array(count);
+        for (let i = 0; input.type !== 'int64' && i < count; i++) data[i] = Math.sin(i);
+        feeds[input.name] = new ort.Tensor(input.type, data, dims);
     }
     const first = process.hrtime.bigint();
     await session.run(feeds);

@@ -210,6 +210,10 @@ complains 'names no input'
 expect 1 bench "$model" --input-shape input=2,x
 expect 1 bench "$model" --runs 1 --input-shape input=1,4,32,32
 complains 'input'
+expect 1 bench "$model" --runs 1 --input-value input=5
+complains 'not INT64 or INT32'
+expect 1 bench "$model" --runs 1 --input-value rate=5
+complains 'names no input'
 
 # ---- the agent is not there ----
 expect 1 status --socket "$work/none.sock"
