@@ -12,6 +12,8 @@
 
 #define EXAMPLE_BYTES ((uint64_t)512 << 20) /* of the largest value of all examples */
 #define PICTURE_SIDE  16                    /* what is smaller is no picture */
+#define EXAMPLE_WORK  4e10                  /* multiplications of all examples together, ... */
+#define FEW_EXAMPLES  32                    /* ... where there are no fewer than this */
 #define CORRELATION   0.8                   /* of neighbours in noise */
 
 /* How one input is made. */
@@ -39,21 +41,53 @@ struct encode_synthetic {
     char text[160];
 };
 
-/* The largest values are held a few times over. */
+/* Elements, an open dimension counted as one. */
+static uint64_t count_elems(const struct lego_shape *shape)
+{
+    uint64_t elems = 1;
+
+    for (int d = 0; d < shape->rank; d++)
+        elems *= shape->dim[d] > 0 && shape->dim[d] < 1 << 20 ? (uint64_t)shape->dim[d] : 1;
+    return elems;
+}
+
+/* Multiplications of a layer for one example, 0 where the node is none. */
+static double node_work(const struct lego_graph *graph, const struct lego_node *node)
+{
+    const struct lego_tensor *weight =
+        node->input_count > 1 ? lego_node_constant(graph, node, 1) : NULL;
+
+    if (!weight || weight->shape.rank < 2 || node->outputs[0] < 0)
+        return 0;
+    const double out = (double)count_elems(&graph->values[node->outputs[0]].shape);
+    const int64_t *dim = weight->shape.dim;
+
+    if (node->op == LEGO_OP_Conv)
+        return out * (double)count_elems(&weight->shape) / fmax((double)dim[0], 1);
+    if (node->op == LEGO_OP_Gemm || node->op == LEGO_OP_MatMul)
+        return out * (double)dim[lego_node_int(node, "transB", 0) ? 1 : 0];
+    return 0;
+}
+
+/* The largest values are held a few times over; large maps show a layer enough in fewer examples.
+ */
 uint32_t encode_examples_wanted(const struct lego_package *package, uint32_t most)
 {
+    const struct lego_graph *graph = package->graph;
     uint64_t largest = 1;
+    double work = 1;
 
-    for (uint32_t v = 0; v < package->graph->value_count; v++) {
-        const struct lego_shape *shape = &package->graph->values[v].shape;
-        uint64_t bytes = sizeof(float);
+    for (uint32_t v = 0; v < graph->value_count; v++) {
+        const uint64_t bytes = sizeof(float) * count_elems(&graph->values[v].shape);
 
-        for (int d = 0; d < shape->rank; d++)
-            bytes *= shape->dim[d] > 0 && shape->dim[d] < 1 << 20 ? (uint64_t)shape->dim[d] : 1;
-        if (package->graph->values[v].tensor < 0 && bytes > largest)
+        if (graph->values[v].tensor < 0 && bytes > largest)
             largest = bytes;
     }
-    const uint64_t count = EXAMPLE_BYTES / largest;
+    for (uint32_t n = 0; n < graph->node_count; n++)
+        work += node_work(graph, &graph->nodes[n]);
+    const uint64_t held = EXAMPLE_BYTES / largest;
+    const uint64_t worked = (uint64_t)fmax(EXAMPLE_WORK / work, FEW_EXAMPLES);
+    const uint64_t count = held < worked ? held : worked;
     return count > most ? most : count < 8 ? 8 : (uint32_t)count;
 }
 
