@@ -180,6 +180,7 @@ int plan_transpose(struct plan_builder *b, const struct lego_node *node);
 int plan_concat(struct plan_builder *b, const struct lego_node *node);
 int plan_slice(struct plan_builder *b, const struct lego_node *node);
 int plan_split(struct plan_builder *b, const struct lego_node *node);
+int plan_gather(struct plan_builder *b, const struct lego_node *node);
 int plan_pad(struct plan_builder *b, const struct lego_node *node);
 int plan_eval(struct plan_builder *b, const struct lego_node *node);
 

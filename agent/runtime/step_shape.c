@@ -210,6 +210,31 @@ int plan_slice(struct plan_builder *b, const struct lego_node *node)
     return x < 0 ? x : plan_part(b, node, x, node->outputs[0], start, step);
 }
 
+/* One constant index, before whose axis all sizes are 1: what it takes lies together. */
+int plan_gather(struct plan_builder *b, const struct lego_node *node)
+{
+    const struct lego_shape *in = &b->graph->values[node->inputs[0]].shape;
+    int64_t index[2 * LEGO_MAX_RANK], axis = lego_node_int(node, "axis", 0);
+    size_t count, inner = sizeof(float);
+    int32_t x, out;
+
+    axis = axis < 0 ? axis + in->rank : axis;
+    if (plan_is_constant(b, node->inputs[0]) || !integers(b, node, 1, index, &count) ||
+        count != 1 || axis < 0 || axis >= in->rank)
+        return PLAN_DECLINED;
+    for (int i = 0; i < axis; i++)
+        if (in->dim[i] != 1)
+            return PLAN_DECLINED;
+    for (int i = (int)axis + 1; i < in->rank; i++)
+        inner *= (size_t)in->dim[i];
+    index[0] = index[0] < 0 ? index[0] + in->dim[axis] : index[0];
+    if (index[0] < 0 || index[0] >= in->dim[axis])
+        return PLAN_DECLINED; /* the evaluation says what is wrong */
+    x = plan_operand(b, node->inputs[0], PLAN_PLAIN);
+    out = x < 0 ? x : plan_view(b, node->outputs[0], x, (size_t)index[0] * inner, PLAN_PLAIN);
+    return out < 0 ? out : LEGO_OK;
+}
+
 int plan_split(struct plan_builder *b, const struct lego_node *node)
 {
     const struct lego_shape *in = &b->graph->values[node->inputs[0]].shape;

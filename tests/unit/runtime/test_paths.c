@@ -455,6 +455,32 @@ START_TEST(test_layer_norm)
 }
 END_TEST
 
+/* One index at the front, at the back, from behind, and where it takes more than one place. */
+static struct lego_package *build_gather(struct random *random, const void *argument)
+{
+    struct lego_package *package = build_package();
+    int32_t x =
+        build_node(package, LEGO_OP_Tanh, build_input(package, "x", shape_of(4, 1, 3, 5, 7)), -2);
+    static const int picks[][2] = {{1, 0}, {1, 2}, {1, -1}, {2, 4}, {0, 0}, {3, 1}};
+
+    (void)random;
+    (void)argument;
+    for (size_t i = 0; i < sizeof(picks) / sizeof(*picks); i++) {
+        int32_t y =
+            build_node(package, LEGO_OP_Gather, x, build_integers(package, 1, picks[i][1]), -2);
+        build_int(package, "axis", picks[i][0]);
+        build_output(package, build_node(package, LEGO_OP_Neg, y, -2));
+    }
+    build_finish(package);
+    return package;
+}
+
+START_TEST(test_gather)
+{
+    check_build(build_gather, NULL, NULL, 1, 1e-6, "gather");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("paths");
@@ -477,6 +503,7 @@ int main(void)
     tcase_add_test(tests, test_matmul);
     tcase_add_test(tests, test_tail);
     tcase_add_test(tests, test_layer_norm);
+    tcase_add_test(tests, test_gather);
     srunner_run_all(runner, CK_NORMAL);
     failed = srunner_ntests_failed(runner);
     srunner_free(runner);
