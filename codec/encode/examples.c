@@ -12,9 +12,9 @@
 
 #define EXAMPLE_BYTES ((uint64_t)512 << 20) /* of the largest value of all examples */
 #define PICTURE_SIDE  16                    /* what is smaller is no picture */
-#define EXAMPLE_WORK  4e10                  /* multiplications of all examples together, ... */
-#define FEW_EXAMPLES  32                    /* ... where there are no fewer than this */
-#define CORRELATION   0.8                   /* of neighbours in noise */
+#define EXAMPLE_WORK  4e10 /* multiplications of all examples, where 256 are asked for, ... */
+#define FEW_EXAMPLES  32   /* ... where there are no fewer than this */
+#define CORRELATION   0.8  /* of neighbours in noise */
 
 /* How one input is made. */
 struct source {
@@ -86,7 +86,8 @@ uint32_t encode_examples_wanted(const struct lego_package *package, uint32_t mos
     for (uint32_t n = 0; n < graph->node_count; n++)
         work += node_work(graph, &graph->nodes[n]);
     const uint64_t held = EXAMPLE_BYTES / largest;
-    const uint64_t worked = (uint64_t)fmax(EXAMPLE_WORK / work, FEW_EXAMPLES);
+    const uint64_t worked =
+        (uint64_t)fmax(EXAMPLE_WORK * most / ENCODE_EXAMPLES / work, FEW_EXAMPLES);
     const uint64_t count = held < worked ? held : worked;
     return count > most ? most : count < 8 ? 8 : (uint32_t)count;
 }

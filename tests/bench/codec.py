@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Prints the README's table of codecs: the real file ratio, the accuracy that is left, what was predicted, the time.
+"""Prints the README's table of codecs: the real file ratio, the accuracy that is left, what was predicted.
 
 usage: codec.py --legonet PROGRAM --cifar10 DATA.bin [--jobs N] MODEL.onnx ...
 
---jobs: files made at once, on a core each; their seconds are those of one core. 1: one after the other, on all cores.
+--jobs: files made at once, on a core each.
 """
 import argparse
 import functools
@@ -32,10 +32,10 @@ def measure(args, model, index):
     if made:
         found, why = pool.run_json([args.legonet, 'eval', out, '--cifar10', args.cifar10, '--against', model, '--json'])
     if not found:
-        return row + f'| not reached: {why} | | | | | |'
+        return row + f'| not reached: {why} | | | | |'
     predicted = made.get('predicted')
     return row + (f"| {made['ratio']:.1f}x | {found['top1']:.2f} | {args.full[model] - found['top1']:.2f} | {found['kl']:.3f} "
-                  f"| {format(predicted['drop'], '.2f') if predicted else ''} | {made['seconds']:.0f} |")
+                  f"| {format(predicted['drop'], '.2f') if predicted else ''} |")
 
 
 def main():
@@ -52,7 +52,7 @@ def main():
             parser.exit(1, f'{model}: {why}\n')
         args.full[model] = full['top1']
         print(f"{os.path.basename(model)[:-5]}: full weights {full['top1']:.2f} %", flush=True)
-    print('\n| model | codec | ratio | top-1 % | points lost | KL | lost, predicted | s |\n|---|---|---|---|---|---|---|---|')
+    print('\n| model | codec | ratio | top-1 % | points lost | KL | lost, predicted |\n|---|---|---|---|---|---|---|')
     with tempfile.TemporaryDirectory() as args.work:
         for row in pool.in_order(args.jobs, [functools.partial(measure, args, m, i) for m in args.models for i in range(len(CODECS))]):
             print(row, flush=True)
