@@ -192,12 +192,17 @@ static void wake_engine(const struct engine *engine)
     }
 }
 
+static void send_directly(struct inference_job *job)
+{
+    if (job->direct && job->frame && !atomic_load(&job->cancelled))
+        job->written = direct_send(job->direct, job->frame, job->frame_bytes, &job->written_bytes);
+}
+
 /* Hands over what is computed: true where the loop need not be told. The mutex is held: who has the
  * answer finds the job finished. */
 static bool finish(struct engines *engines, struct inference_job *job)
 {
-    if (job->direct && job->frame && !atomic_load(&job->cancelled))
-        job->written = direct_send(job->direct, job->frame, job->frame_bytes, &job->written_bytes);
+    send_directly(job);
     list_append(&engines->finished, job);
     return job->written == DIRECT_ALL && !atomic_load(&job->direct->awaited);
 }
@@ -343,7 +348,10 @@ bool engines_run_here(struct engines *engines, struct inference_job *job)
     if (!engine || (job->deadline_ns && now >= job->deadline_ns))
         return false;
     job->times.queue = now - job->arrived_ns;
-    return inference_run_steady(job, job->model->sessions[engine->index]);
+    if (!inference_run_steady(job, job->model->sessions[engine->index]))
+        return false;
+    send_directly(job); /* the client goes on while the loop counts */
+    return true;
 }
 
 struct inference_job *
