@@ -88,7 +88,8 @@ static void answer_job(struct service *service, struct inference_job *job)
     unlink_job(service, job);
     model->queued--;
     peers_finish(job->account, job->account_bytes);
-    job->times.total = clock_ns() - job->arrived_ns;
+    model->used_ns = clock_ns();
+    job->times.total = model->used_ns - job->arrived_ns;
     if (job->status == LEGO_E_FAULT)
         mark_fault(model);
     if (atomic_load(&job->cancelled) && job->written == DIRECT_NOT)
@@ -386,7 +387,6 @@ int jobs_submit(struct service *service, struct connection *connection, const st
     }
     job->body = body;
     job->body_bytes = bytes;
-    model->used_ns = arrived_ns;
     if (job->stream)
         refuse_withdrawn(
             service, engines_overtake(service->engines, connection->queue_peer, match_stream, job),

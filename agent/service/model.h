@@ -90,7 +90,7 @@ struct served_model {
     uint32_t trial_left;           /* failures from now on that end in a rollback; 0: no trial */
     uint32_t canary_credit;        /* in percent of a request */
     uint32_t queued;
-    uint64_t used_ns; /* the last request for it, or when it was loaded; by the monotonic clock */
+    uint64_t used_ns; /* the last answer of it, or when it was loaded; by the monotonic clock */
     struct stats stats;
     struct stats_pace pace;
 };

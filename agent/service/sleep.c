@@ -27,8 +27,9 @@ void sleep_init(struct service *service)
 
 /* ---- Those who wait ---- */
 
-/* Counts the request out; the waiter goes, its body where that is not taken before. */
-static void finish(struct service *service, struct sleep_waiter *waiter)
+/* Counts the request out; the waiter goes, its body where that is not taken before. No pump while
+ * the client's own input is parsed: what does that pumps. */
+static void finish(struct service *service, struct sleep_waiter *waiter, bool pump)
 {
     struct connection *connection = waiter->connection;
     bool closed = connection->closed;
@@ -37,7 +38,7 @@ static void finish(struct service *service, struct sleep_waiter *waiter)
     free(waiter->body);
     free(waiter);
     connection_finish(connection); /* a closed one may be gone after this */
-    if (!closed)
+    if (pump && !closed)
         connection_pump(connection);
 }
 
@@ -63,7 +64,7 @@ static struct sleep_waiter *take(struct sleepers *sleepers,
 }
 
 static void refuse(struct service *service, struct sleep_waiter *waiters, int status,
-                   const char *text)
+                   const char *text, bool pump)
 {
     while (waiters) {
         struct sleep_waiter *waiter = waiters;
@@ -73,7 +74,7 @@ static void refuse(struct service *service, struct sleep_waiter *waiters, int st
         peers_finish(waiter->connection->account, waiter->bytes);
         if (!waiter->connection->closed)
             dispatch_error(waiter->connection, waiter->peek.id, status, text);
-        finish(service, waiter);
+        finish(service, waiter, pump);
     }
 }
 
@@ -141,7 +142,7 @@ void sleep_wake(struct service *service, const char *name, uint64_t version, int
     struct target target = {.name = name, .version = version};
     struct sleep_waiter *waiters = take(&service->sleepers, match_model, &target);
     if (status != LEGO_OK) {
-        refuse(service, waiters, status, text);
+        refuse(service, waiters, status, text, true);
         return;
     }
     service->sleepers.woken++;
@@ -155,7 +156,7 @@ void sleep_wake(struct service *service, const char *name, uint64_t version, int
             free(body);
         else
             dispatch_request(waiter->connection, body, waiter->bytes, waiter->arrived_ns);
-        finish(service, waiter);
+        finish(service, waiter, true);
     }
 }
 
@@ -195,7 +196,7 @@ bool sleep_cancel(struct service *service, struct connection *connection, uint64
 {
     struct request wanted = {.connection = connection, .id = id};
     struct sleep_waiter *waiters = take(&service->sleepers, match_id, &wanted);
-    refuse(service, waiters, LEGO_E_CANCELLED, "cancelled by its client");
+    refuse(service, waiters, LEGO_E_CANCELLED, "cancelled by its client", false);
     return waiters != NULL;
 }
 
@@ -204,19 +205,19 @@ void sleep_overtake(struct service *service, struct connection *connection,
 {
     struct request wanted = {.connection = connection, .peek = newer};
     refuse(service, take(&service->sleepers, match_stream, &wanted), LEGO_E_CANCELLED,
-           "a newer request of its stream took its place");
+           "a newer request of its stream took its place", false);
 }
 
 void sleep_drop(struct service *service, struct connection *connection)
 {
     refuse(service, take(&service->sleepers, match_connection, connection), LEGO_E_CANCELLED,
-           "its client has gone");
+           "its client has gone", false);
 }
 
 void sleep_clear(struct service *service)
 {
     refuse(service, take(&service->sleepers, match_all, NULL), LEGO_E_UNAVAILABLE,
-           "the agent is stopping");
+           "the agent is stopping", true);
 }
 
 struct expiry {
@@ -238,7 +239,8 @@ void sleep_expire(struct service *service, uint64_t now_ns, uint64_t *next_ns)
     struct expiry expiry = {.now_ns = now_ns, .next_ns = *next_ns};
     struct sleep_waiter *waiters = take(&service->sleepers, match_expired, &expiry);
     *next_ns = expiry.next_ns;
-    refuse(service, waiters, LEGO_E_DEADLINE, "its deadline passed while its model was loaded");
+    refuse(service, waiters, LEGO_E_DEADLINE, "its deadline passed while its model was loaded",
+           true);
 }
 
 /* ---- Putting to sleep ---- */
