@@ -6,7 +6,9 @@
  * Latencies count from the time at which a request was due, not from when it was sent, so that a
  * pause shows in all the requests that it delays. A window is the time between two switches. Flat:
  * in the last third of the windows the median of memory is at most 2 % above that of the first
- * third, the number of descriptors the same, and the median of the p99 at most half above.
+ * third, the number of descriptors the same, and the median of the p99 at most half above. Where
+ * the machine had less for the agent than when its capacity was measured, so that more than a tenth
+ * of the windows fell behind the pace, latency says nothing, and is not judged.
  */
 #include "tests/agent/bench_times.h"
 #include "tests/agent/harness.h"
@@ -200,6 +202,18 @@ static double p99_of(const struct window *window)
     return window->p99;
 }
 
+/* Whether the machine let the agent answer what was asked. */
+static bool kept_pace(double answers_a_window)
+{
+    unsigned behind = 0;
+    for (unsigned i = 0; i < window_count; i++)
+        behind += windows[i].answers < 0.98 * answers_a_window;
+    if (behind * 10 > window_count)
+        printf("%u of %u windows fell behind the pace: latency is not judged\n", behind,
+               window_count);
+    return behind * 10 <= window_count;
+}
+
 static bool report(const char *what, double (*value)(const struct window *window), double most)
 {
     double first = third(0, value), last = third(2, value);
@@ -236,7 +250,8 @@ START_TEST(soak)
     if (window_count >= LEAST_THIRDS) {
         bool flat = report("KiB", kib_of, 1.02);
         flat = report("descriptors", files_of, 1) && flat;
-        flat = report("p99 us", p99_of, 1.5) && flat;
+        if (kept_pace(capacity * percent / 100 * WINDOW_MS / 1000))
+            flat = report("p99 us", p99_of, 1.5) && flat;
         ck_assert(flat);
     }
     agent_stop(&agent);
