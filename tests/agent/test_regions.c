@@ -297,6 +297,9 @@ START_TEST(memory_that_changes_while_it_is_read)
         ck_assert_msg(response->status == LEGONET__STATUS__OK, "%s", response->message);
         ipc_response_free(response);
     }
+    /* Nobody can take the pages themselves away from under the map. */
+    ck_assert_int_eq(ftruncate(memory, 0), -1);
+    ck_assert_int_eq(errno, EPERM);
     kill(scribbler, SIGKILL);
     ck_assert_int_eq(waitpid(scribbler, NULL, 0), scribbler);
     close(memory);

@@ -233,19 +233,35 @@ static void write_blazeface(const char *path)
     lego_package_destroy(package);
 }
 
-/* A point of the 128x128 picture in a frame of which it is the part at (40, 20), turned back by
- * `rotation` so that the agent turns it upright. */
-static void to_frame(uint32_t rotation, double x, double y, double *ret_x, double *ret_y)
+/* How the input lies in a frame: below `pad` rows, enlarged, turned back so that the agent turns it
+ * upright, at (left, top). */
+struct view {
+    uint32_t width, height; /* of the part of the frame, upright */
+    uint32_t scale, pad, left, top, rotation;
+};
+
+static void to_frame(const struct view *view, double x, double y, double *ret_x, double *ret_y)
 {
-    double fx = rotation == 90 ? y : rotation == 180 ? SIDE - x : rotation == 270 ? SIDE - y : x;
-    double fy = rotation == 90 ? SIDE - x : rotation == 180 ? SIDE - y : rotation == 270 ? x : y;
-    *ret_x = fx + 40;
-    *ret_y = fy + 20;
+    uint32_t rotation = view->rotation;
+    x *= view->scale;
+    y = (y - view->pad) * view->scale;
+    double right = view->width - x, below = view->height - y;
+    *ret_x = (rotation == 90    ? y
+              : rotation == 180 ? right
+              : rotation == 270 ? below
+                                : x) +
+             view->left;
+    *ret_y = (rotation == 90    ? right
+              : rotation == 180 ? below
+              : rotation == 270 ? x
+                                : y) +
+             view->top;
 }
 
 static void expect_faces(const struct lego_client_answer *answer, const struct face *faces,
-                         size_t count, uint32_t rotation)
+                         size_t count, const struct view *view)
 {
+    double near = 0.1 * view->scale;
     ck_assert_int_eq(answer->kind, LEGO_CLIENT_DETECTIONS);
     ck_assert_str_eq(answer->head, "faces");
     ck_assert_uint_eq(answer->detection_count, count);
@@ -253,75 +269,108 @@ static void expect_faces(const struct lego_client_answer *answer, const struct f
         const struct lego_client_detection *d = &answer->detections[i];
         const struct face *face = &faces[i];
         double x[2], y[2];
-        to_frame(rotation, face->box[0], face->box[1], &x[0], &y[0]);
-        to_frame(rotation, face->box[2], face->box[3], &x[1], &y[1]);
+        to_frame(view, face->box[0], face->box[1], &x[0], &y[0]);
+        to_frame(view, face->box[2], face->box[3], &x[1], &y[1]);
         ck_assert_double_eq_tol((double)d->score, face->score, 0.01);
-        ck_assert_double_eq_tol((double)d->left, fmin(x[0], x[1]), 0.1);
-        ck_assert_double_eq_tol((double)d->right, fmax(x[0], x[1]), 0.1);
-        ck_assert_double_eq_tol((double)d->top, fmin(y[0], y[1]), 0.1);
-        ck_assert_double_eq_tol((double)d->bottom, fmax(y[0], y[1]), 0.1);
+        ck_assert_double_eq_tol((double)d->left, fmin(x[0], x[1]), near);
+        ck_assert_double_eq_tol((double)d->right, fmax(x[0], x[1]), near);
+        ck_assert_double_eq_tol((double)d->top, fmin(y[0], y[1]), near);
+        ck_assert_double_eq_tol((double)d->bottom, fmax(y[0], y[1]), near);
         ck_assert_uint_eq(d->keypoint_count, KEYPOINTS);
         for (size_t k = 0; k < KEYPOINTS; k++) {
-            to_frame(rotation, face->points[k][0], face->points[k][1], &x[0], &y[0]);
-            ck_assert_double_eq_tol((double)d->keypoints[k].x, x[0], 0.1);
-            ck_assert_double_eq_tol((double)d->keypoints[k].y, y[0], 0.1);
+            to_frame(view, face->points[k][0], face->points[k][1], &x[0], &y[0]);
+            ck_assert_double_eq_tol((double)d->keypoints[k].x, x[0], near);
+            ck_assert_double_eq_tol((double)d->keypoints[k].y, y[0], near);
         }
     }
 }
 
-START_TEST(faces_are_where_the_reference_sees_them)
+enum { WIDTH = 400, HEIGHT = 320 };
+
+/* Asks for the faces of a frame that shows the input in that way. */
+static struct lego_client_result *ask_faces(const float *input, const struct view *view,
+                                            struct lego_client_frame *frame)
 {
-    enum { WIDTH = 200, HEIGHT = 160 };
-    static uint8_t frame[WIDTH * HEIGHT * 3];
-    size_t seen = 0;
+    static uint8_t pixels[WIDTH * HEIGHT * 3];
+    static const char *const outputs[] = {"Identity:0", "Identity_1:0", "Identity_2:0",
+                                          "Identity_3:0"};
+    static const struct lego_client_results results = {0};
+    struct lego_diag diag = LEGO_DIAG_INIT;
+    struct lego_client_result *result;
+    bool turned = view->rotation % 180 != 0;
+    memset(pixels, 128, sizeof(pixels));
+    for (uint32_t y = 0; y < view->height; y++) {
+        for (uint32_t x = 0; x < view->width; x++) {
+            double u = (x + 0.5) / view->scale, v = (y + 0.5) / view->scale + view->pad, fx, fy;
+            to_frame(view, u, v, &fx, &fy);
+            for (size_t c = 0; c < 3; c++)
+                pixels[((size_t)fy * WIDTH + (size_t)fx) * 3 + c] = (uint8_t)lrintf(
+                    input[((size_t)v * SIDE + (size_t)u) * 3 + c] * 127.5f + 127.5f);
+        }
+    }
+    frame->fourcc = LEGO_CLIENT_RGB24;
+    frame->width = WIDTH;
+    frame->height = HEIGHT;
+    frame->data = pixels;
+    frame->bytes = sizeof(pixels);
+    frame->crop =
+        (struct lego_client_rectangle){view->left, view->top, turned ? view->height : view->width,
+                                       turned ? view->width : view->height};
+    frame->rotation = view->rotation;
+    const struct lego_client_request request = {.model = "faces",
+                                                .outputs = outputs,
+                                                .output_count = 4,
+                                                .frames = frame,
+                                                .frame_count = 1,
+                                                .results = &results};
+    ck_assert_msg(!lego_client_infer(client, &request, &result, &diag), "%s", diag.text);
+    ck_assert_uint_eq(result->answer_count, 1);
+    return result;
+}
+
+/* The reference's decoding of the outputs, which are the network's own or the vectors'. */
+static size_t decode_faces(const float *const parts[4], struct face *faces)
+{
+    static float scores[CANDIDATES], boxes[CANDIDATES * 16];
+    memcpy(scores, parts[0], 512 * sizeof(float));
+    memcpy(scores + 512, parts[1], 384 * sizeof(float));
+    memcpy(boxes, parts[2], 512 * 16 * sizeof(float));
+    memcpy(boxes + 512 * 16, parts[3], 384 * 16 * sizeof(float));
+    return reference(scores, boxes, faces);
+}
+
+static bool start_faces(void)
+{
     if (!getenv("LEGONET_DATA")) {
         printf("skipped: LEGONET_DATA does not say where models are\n");
-        return;
+        return false;
     }
     agent_prepare(&agent, "engines: {threads: 1}\n");
     model_tiny(agent_model(&agent, "tiny.lego"), 1);
     write_blazeface(agent_model(&agent, "faces.lego"));
     start();
+    return true;
+}
+
+START_TEST(faces_are_where_the_reference_sees_them)
+{
+    size_t seen = 0;
+    if (!start_faces())
+        return;
     for (int set = 0; set < 3; set++) {
         char name[32];
         struct face faces[CANDIDATES];
-        float scores[CANDIDATES], boxes[CANDIDATES * 16];
         snprintf(name, sizeof(name), "test_data_set_%d", set);
         float *input = load(name, "input_0", SIDE * SIDE * 3);
         float *parts[] = {load(name, "output_0", 512), load(name, "output_1", 384),
                           load(name, "output_2", 512 * 16), load(name, "output_3", 384 * 16)};
-        memcpy(scores, parts[0], 512 * sizeof(float));
-        memcpy(scores + 512, parts[1], 384 * sizeof(float));
-        memcpy(boxes, parts[2], 512 * 16 * sizeof(float));
-        memcpy(boxes + 512 * 16, parts[3], 384 * 16 * sizeof(float));
-        size_t count = reference(scores, boxes, faces);
+        size_t count = decode_faces((const float *const *)parts, faces);
         seen += count;
         for (uint32_t rotation = 0; rotation < 360; rotation += 90) {
-            const struct lego_client_results results = {0};
-            struct lego_diag diag = LEGO_DIAG_INIT;
-            struct lego_client_result *result;
-            memset(frame, 128, sizeof(frame));
-            for (uint32_t y = 0; y < SIDE; y++) {
-                for (uint32_t x = 0; x < SIDE; x++) {
-                    double fx, fy;
-                    to_frame(rotation, x + 0.5, y + 0.5, &fx, &fy);
-                    for (size_t c = 0; c < 3; c++)
-                        frame[((size_t)fy * WIDTH + (size_t)fx) * 3 + c] =
-                            (uint8_t)lrintf(input[(y * SIDE + x) * 3 + c] * 127.5f + 127.5f);
-                }
-            }
-            const struct lego_client_frame picture = {.fourcc = LEGO_CLIENT_RGB24,
-                                                      .width = WIDTH,
-                                                      .height = HEIGHT,
-                                                      .data = frame,
-                                                      .bytes = sizeof(frame),
-                                                      .crop = {40, 20, SIDE, SIDE},
-                                                      .rotation = rotation};
-            const struct lego_client_request request = {
-                .model = "faces", .frames = &picture, .frame_count = 1, .results = &results};
-            ck_assert_msg(!lego_client_infer(client, &request, &result, &diag), "%s", diag.text);
-            ck_assert_uint_eq(result->answer_count, 1);
-            expect_faces(&result->answers[0], faces, count, rotation);
+            const struct view view = {SIDE, SIDE, 1, 0, 40, 20, rotation};
+            struct lego_client_frame frame = {0};
+            struct lego_client_result *result = ask_faces(input, &view, &frame);
+            expect_faces(&result->answers[0], faces, count, &view);
             lego_client_result_free(result);
         }
         for (size_t i = 0; i < 4; i++)
@@ -329,6 +378,38 @@ START_TEST(faces_are_where_the_reference_sees_them)
         free(input);
     }
     ck_assert_uint_ge(seen, 2);
+    stop();
+}
+END_TEST
+
+/* The same pictures without their upper and lower 16 rows, twice as large: letterboxed the input is
+ * as it was but for the padding, and the reference decodes what the network makes of it. */
+START_TEST(letterboxed_faces_are_where_the_reference_sees_them)
+{
+    size_t seen = 0;
+    if (!start_faces())
+        return;
+    for (int set = 0; set < 3; set++) {
+        char name[32];
+        snprintf(name, sizeof(name), "test_data_set_%d", set);
+        float *input = load(name, "input_0", SIDE * SIDE * 3);
+        for (uint32_t rotation = 0; rotation < 360; rotation += 90) {
+            const struct view view = {2 * SIDE, 2 * SIDE - 64, 2, 16, 70, 30, rotation};
+            struct lego_client_frame frame = {.resize = LEGO_CLIENT_RESIZE_LETTERBOX,
+                                              .filter = LEGO_CLIENT_FILTER_AREA};
+            struct face faces[CANDIDATES];
+            struct lego_client_result *result = ask_faces(input, &view, &frame);
+            const float *const parts[] = {result->outputs[0].data, result->outputs[1].data,
+                                          result->outputs[2].data, result->outputs[3].data};
+            ck_assert_uint_eq(result->outputs[3].bytes, 384 * 16 * sizeof(float));
+            size_t count = decode_faces(parts, faces);
+            expect_faces(&result->answers[0], faces, count, &view);
+            seen += count;
+            lego_client_result_free(result);
+        }
+        free(input);
+    }
+    ck_assert_uint_ge(seen, 4);
     stop();
 }
 END_TEST
@@ -424,6 +505,7 @@ int main(void)
     tcase_add_test(tests, models_that_say_nothing_rank_classes);
     tcase_add_test(tests, descriptions_that_do_not_fit);
     tcase_add_test(tests, faces_are_where_the_reference_sees_them);
+    tcase_add_test(tests, letterboxed_faces_are_where_the_reference_sees_them);
     tcase_add_test(tests, photographs_are_answered_as_the_tools_do);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
