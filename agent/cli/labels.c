@@ -1,42 +1,14 @@
 #include "agent/cli/labels.h"
 
-#include <errno.h>
+#include "agent/picture/file.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define LABELS_MAX_BYTES ((size_t)16 << 20)
 #define LABELS_MAX_LINES 1000000u
-
-static int read_text(const char *path, char **ret_text, size_t *ret_bytes, struct lego_diag *diag)
-{
-    FILE *file = fopen(path, "rbe");
-    char *text = NULL;
-    size_t bytes = 0;
-    int status = LEGO_OK;
-
-    if (!file)
-        return lego_fail_errno(diag, errno, "%s", path);
-    text = malloc(LABELS_MAX_BYTES + 1);
-    if (!text) {
-        status = lego_fail(diag, LEGO_E_NOMEM, "%s: out of memory", path);
-    } else {
-        bytes = fread(text, 1, LABELS_MAX_BYTES + 1, file);
-        if (ferror(file))
-            status = lego_fail_errno(diag, errno, "%s", path);
-        else if (bytes > LABELS_MAX_BYTES)
-            status = lego_fail(diag, LEGO_E_LIMIT, "%s: labels of over %zu bytes", path,
-                               LABELS_MAX_BYTES);
-    }
-    fclose(file);
-    if (status != LEGO_OK) {
-        free(text);
-        return status;
-    }
-    *ret_text = text;
-    *ret_bytes = bytes;
-    return LEGO_OK;
-}
 
 static size_t trim_end(const char *text, size_t bytes)
 {
@@ -90,49 +62,39 @@ static int split(const char *path, const char *text, size_t bytes, struct lego_p
 
 int labels_load(const char *path, struct lego_package *package, struct lego_diag *diag)
 {
-    char *text = NULL;
+    uint8_t *data = NULL;
     size_t bytes = 0;
-    int status = read_text(path, &text, &bytes, diag);
-
+    int status = picture_read_file(path, LABELS_MAX_BYTES, &data, &bytes, diag);
     if (status != LEGO_OK)
         return status;
+    const char *text = (const char *)data;
     status = split(path, text, trim_end(text, bytes), package, diag);
-    free(text);
+    free(data);
     return status;
 }
 
-/* Loads a file that may be missing; sets *ret_found. */
+/* Loads a file that may be missing; sets *ret_found. The path is freed. */
 static int load_optional(char *path, struct lego_package *package, bool *ret_found,
                          struct lego_diag *diag)
 {
-    struct lego_diag found = LEGO_DIAG_INIT;
-    const int status = labels_load(path, package, &found);
-
-    *ret_found = status != LEGO_E_NOT_FOUND;
-    if (status == LEGO_OK || status == LEGO_E_NOT_FOUND)
-        return LEGO_OK;
-    return lego_fail(diag, status, "%s", lego_diag_text(&found, status));
+    *ret_found = path && access(path, F_OK) == 0;
+    int status = path ? LEGO_OK : lego_fail(diag, LEGO_E_NOMEM, "out of memory");
+    if (*ret_found)
+        status = labels_load(path, package, diag);
+    free(path);
+    return status;
 }
 
 int labels_load_beside(const char *model, struct lego_package *package, struct lego_diag *diag)
 {
     const char *slash = strrchr(model, '/');
-    const char *name = slash ? slash + 1 : model;
-    const char *dot = strrchr(name, '.');
-    const int stem = (int)((dot && dot != name ? dot : model + strlen(model)) - model);
+    const int folder = slash ? (int)(slash + 1 - model) : 0;
     char *path = NULL;
     bool found = false;
-    int status = LEGO_E_NOMEM;
-
-    if (asprintf(&path, "%.*s.labels.txt", stem, model) >= 0) {
-        status = load_optional(path, package, &found, diag);
-        free(path);
-    }
+    int status = load_optional(picture_file_beside(model, ".labels.txt"), package, &found, diag);
     if (status != LEGO_OK || found)
         return status;
-    if (asprintf(&path, "%.*slabels.txt", (int)(name - model), model) < 0)
-        return lego_fail(diag, LEGO_E_NOMEM, "%s: out of memory", model);
-    status = load_optional(path, package, &found, diag);
-    free(path);
-    return status;
+    if (asprintf(&path, "%.*slabels.txt", folder, model) < 0)
+        path = NULL;
+    return load_optional(path, package, &found, diag);
 }

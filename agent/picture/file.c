@@ -72,8 +72,9 @@ int picture_read_file(const char *path, size_t limit_bytes, uint8_t **ret_data, 
 char *picture_file_beside(const char *model_path, const char *ending)
 {
     const char *slash = strrchr(model_path, '/');
-    const char *dot = strrchr(slash ? slash : model_path, '.');
-    const size_t stem = dot ? (size_t)(dot - model_path) : strlen(model_path);
+    const char *name = slash ? slash + 1 : model_path;
+    const char *dot = strrchr(name, '.');
+    const size_t stem = dot && dot != name ? (size_t)(dot - model_path) : strlen(model_path);
     char *path = NULL;
 
     return asprintf(&path, "%.*s%s", (int)stem, model_path, ending) < 0 ? NULL : path;
