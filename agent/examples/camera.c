@@ -3,12 +3,13 @@
  *
  *     legonet-camera MODEL SOURCE [FRAMES] [OUT.png]
  *
- * SOURCE is a V4L2 camera (/dev/video0), a .y4m or .mjpeg file, or "pattern". The middle square of
- * each frame is recognised; it is drawn with its classes and the time into OUT.png, which always
- * holds the latest frame, or, without OUT.png, into the terminal.
+ * SOURCE is a V4L2 camera (/dev/video0), a .y4m or .mjpeg file, or "pattern". Of a model that
+ * describes its outputs the boxes, masks, texts and classes of each frame are drawn, of another the
+ * classes of its middle square; with the time, into OUT.png, which always holds the latest frame,
+ * or, without OUT.png, into the terminal.
  */
+#include "agent/client/drawing.h"
 #include "agent/examples/v4l2.h"
-#include "agent/picture/draw.h"
 #include "agent/picture/stream.h"
 #include "agent/runtime/kern_init.h"
 
@@ -91,24 +92,6 @@ static int next(struct camera *camera, struct picture_frame *ret_frame,
     return status;
 }
 
-static void draw(struct lego_picture *picture, const struct lego_client_rectangle *square,
-                 const struct lego_client_result *result, double ms)
-{
-    static const struct draw_color mark = {255, 220, 0}, times = {32, 32, 32};
-    const uint32_t scale = draw_scale(picture);
-    char text[128];
-    int64_t y = square->y + scale;
-    draw_box(picture, square->x, square->y, square->x + square->width, square->y + square->height,
-             scale, mark);
-    for (uint32_t i = 0; i < result->class_count; i++) {
-        snprintf(text, sizeof(text), "%s %.2f", result->classes[i].label,
-                 (double)result->classes[i].score);
-        y += draw_text(picture, square->x + scale, y, scale, text, mark);
-    }
-    snprintf(text, sizeof(text), "%.1f ms", ms);
-    draw_text(picture, square->x + scale, y, scale, text, times);
-}
-
 /* Two pixels a character: the upper one the foreground of a half block, the lower the background.
  */
 static void show(const struct lego_picture *picture)
@@ -137,38 +120,77 @@ static double now_ms(void)
     return (double)time.tv_sec * 1e3 + (double)time.tv_nsec * 1e-6;
 }
 
-/* Asks about the middle square of a frame, draws and shows it. */
+static bool is_described(const struct lego_client_model *model)
+{
+    for (uint32_t i = 0; i < model->property_count; i++)
+        if (!strcmp(model->property_names[i], "meta.postprocess"))
+            return true;
+    return false;
+}
+
+/* What the model says of its outputs; where it says nothing, classes of the middle square. */
+static int ask_agent(const struct camera *camera, const struct lego_picture *picture,
+                     struct lego_client_frame *ask, struct lego_client_result **ret_result,
+                     struct lego_diag *diag)
+{
+    static const struct lego_client_results results = {.top = TOP};
+    const struct lego_client_request request = {
+        .model = camera->model->name, .results = &results, .frames = ask, .frame_count = 1};
+    const uint32_t side = picture->width < picture->height ? picture->width : picture->height;
+    if (!is_described(camera->model))
+        ask->crop = (struct lego_client_rectangle){(picture->width - side) / 2,
+                                                   (picture->height - side) / 2, side, side};
+    return lego_client_infer(camera->client, &request, ret_result, diag);
+}
+
+/* The best of an answer in a word. */
+static void print_answer(uint64_t number, const struct lego_client_answer *answer)
+{
+    printf("frame %llu:", (unsigned long long)number);
+    if (answer->kind == LEGO_CLIENT_DETECTIONS)
+        printf(" %u boxes\n", answer->detection_count);
+    else if (answer->kind == LEGO_CLIENT_TEXT)
+        printf(" %s\n", answer->text);
+    else if (answer->class_count > 0)
+        printf(" %s %.3f\n", answer->classes[0].label, (double)answer->classes[0].score);
+    else
+        printf(" nothing\n");
+}
+
+static int show_result(const struct camera *camera, struct lego_picture *picture,
+                       const struct lego_client_frame *ask, const struct lego_client_result *result,
+                       double ms, const char *out, struct lego_diag *diag)
+{
+    static const struct draw_color mark = {255, 220, 0};
+    const struct lego_client_rectangle *square = &ask->crop;
+    if (square->width > 0)
+        draw_box(picture, square->x, square->y, square->x + square->width,
+                 square->y + square->height, draw_scale(picture), mark);
+    int status = drawing_add(picture, result, ms * 1e3, diag);
+    if (status == LEGO_OK && out)
+        status = picture_save(picture, out, diag);
+    else if (status == LEGO_OK)
+        show(picture);
+    for (uint32_t i = 0; i < result->answer_count; i++)
+        print_answer(camera->number, &result->answers[i]);
+    return status;
+}
+
+/* Asks about a frame, draws and shows it. */
 static int process(struct camera *camera, struct picture_frame *frame,
                    struct lego_client_frame *ask, const char *out, struct lego_diag *diag)
 {
     struct lego_client_result *result;
     struct lego_picture picture;
-    const char *output = camera->model->outputs[0].name;
     int status = picture_frame_check(frame, "the frame", diag);
     if (status == LEGO_OK)
         status = picture_of_frame(&camera->kernels, frame, "the frame", &picture, diag);
     if (status != LEGO_OK)
         return status;
-    const uint32_t side = picture.width < picture.height ? picture.width : picture.height;
-    ask->crop = (struct lego_client_rectangle){(picture.width - side) / 2,
-                                               (picture.height - side) / 2, side, side};
-    const struct lego_client_request request = {.model = camera->model->name,
-                                                .outputs = &output,
-                                                .output_count = 1,
-                                                .top = TOP,
-                                                .frames = ask,
-                                                .frame_count = 1};
     double start = now_ms();
-    status = lego_client_infer(camera->client, &request, &result, diag);
+    status = ask_agent(camera, &picture, ask, &result, diag);
     if (status == LEGO_OK) {
-        draw(&picture, &ask->crop, result, now_ms() - start);
-        if (out)
-            status = picture_save(&picture, out, diag);
-        else
-            show(&picture);
-        if (result->class_count)
-            printf("frame %llu: %s %.3f\n", (unsigned long long)camera->number,
-                   result->classes[0].label, (double)result->classes[0].score);
+        status = show_result(camera, &picture, ask, result, now_ms() - start, out, diag);
         lego_client_result_free(result);
     }
     picture_clear(&picture);

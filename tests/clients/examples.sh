@@ -34,6 +34,10 @@ fi
 "$camera" demo pattern 3 "$work/latest.png" >"$work/out" 2>&1 || fail "camera"
 [ "$(grep -c '^frame [012]: ' "$work/out")" = 3 ] || fail "camera does not answer three times"
 [ "$(head -c 4 "$work/latest.png" | tail -c 3)" = PNG ] || fail "camera draws no PNG"
+cp "$work/latest.png" "$work/before.png"
+"$camera" colors pattern 2 "$work/latest.png" >"$work/out" 2>&1 || fail "camera on a segmentation"
+[ "$(grep -Ec '^frame [01]: (red|green|blue) 0\.' "$work/out")" = 2 ] || fail "camera does not say what it sees"
+cmp -s "$work/latest.png" "$work/before.png" && fail "camera draws no mask"
 {
     printf 'YUV4MPEG2 W64 H48 F30:1\n'
     for _ in 1 2; do printf 'FRAME\n' && head -c 4608 /dev/zero; done
