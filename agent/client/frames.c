@@ -7,7 +7,11 @@ static int set_frame(const struct lego_client_frame *frame, struct frame_message
 {
     Legonet__Picture *picture = &message->picture;
     legonet__picture__init(picture);
-    if (frame->plane_count > 3 || (!frame->region && !frame->data))
+    uint32_t apart = 0;
+    for (uint32_t i = 0; i < frame->plane_count && i < 3; i++)
+        apart += frame->plane_regions[i] != NULL;
+    if (frame->plane_count > 3 ||
+        (!frame->region && !frame->data && (apart == 0 || apart < frame->plane_count)))
         return lego_fail(diag, LEGO_E_INVALID,
                          "a frame needs a region or data, and has at most 3 planes");
     picture->fourcc = frame->fourcc;
@@ -20,7 +24,7 @@ static int set_frame(const struct lego_client_frame *frame, struct frame_message
         picture->region = (char *)frame->region;
         picture->offset = frame->offset;
         picture->byte_size = frame->byte_size;
-    } else {
+    } else if (frame->data) {
         picture->memory_case = LEGONET__PICTURE__MEMORY_DATA;
         picture->data = (ProtobufCBinaryData){.len = frame->bytes, .data = (uint8_t *)frame->data};
     }
@@ -28,6 +32,8 @@ static int set_frame(const struct lego_client_frame *frame, struct frame_message
         legonet__picture__plane__init(&message->planes[i]);
         message->planes[i].offset = frame->planes[i].offset;
         message->planes[i].stride = frame->planes[i].stride;
+        if (frame->plane_regions[i])
+            message->planes[i].region = (char *)frame->plane_regions[i];
         message->plane_list[i] = &message->planes[i];
     }
     picture->n_planes = frame->plane_count;

@@ -129,6 +129,7 @@ struct lego_client_frame {
     size_t bytes;
     uint32_t plane_count; /* 0: planes one after the other without gaps; else the format's */
     struct lego_client_plane planes[3];
+    const char *plane_regions[3];      /* of planes with memory of their own; NULL: the frame's */
     struct lego_client_rectangle crop; /* all 0: the whole frame */
     uint32_t rotation;                 /* degrees clockwise, after the crop: 0, 90, 180, 270 */
     enum lego_client_resize resize;

@@ -86,6 +86,7 @@ static int check_planes(struct picture_frame *frame, const struct frame_layout *
         struct picture_plane *plane = &frame->planes[i];
         uint64_t row = lego_div_up(frame->width, form->pixels) * (uint64_t)form->bytes;
         uint64_t rows = lego_div_up(frame->height, form->rows), span, end;
+        size_t bytes = given && frame->apart[i].bytes > 0 ? frame->apart[i].bytes : frame->bytes;
         if (!given)
             *plane = (struct picture_plane){.offset = next};
         if (plane->stride == 0)
@@ -96,12 +97,12 @@ static int check_planes(struct picture_frame *frame, const struct frame_layout *
                              i, (unsigned long long)plane->stride, (unsigned long long)row);
         if (__builtin_mul_overflow(rows - 1, plane->stride, &span) ||
             __builtin_add_overflow(span, row, &span) ||
-            __builtin_add_overflow(span, plane->offset, &end) || end > frame->bytes)
+            __builtin_add_overflow(span, plane->offset, &end) || end > bytes)
             return lego_fail(diag, LEGO_E_INVALID,
                              "%s: planes[%u]: %llu rows of stride %llu at offset %llu do not lie "
                              "in the %zu bytes that there are",
                              name, i, (unsigned long long)rows, (unsigned long long)plane->stride,
-                             (unsigned long long)plane->offset, frame->bytes);
+                             (unsigned long long)plane->offset, bytes);
         next = plane->offset + rows * plane->stride;
     }
     return LEGO_OK;
@@ -195,7 +196,7 @@ static int to_picture(const struct picture_frame *frame, const struct frame_layo
     uint32_t channels = layout->channel_count;
     size_t stride = (size_t)frame->planes[0].stride, pixel = layout->channels[0].step;
     const uint8_t *from =
-        frame->data + frame->planes[0].offset + frame->crop.y * stride + frame->crop.x * pixel;
+        frame_plane_first(frame, 0) + frame->crop.y * stride + frame->crop.x * pixel;
     struct walk walk = walk_of(frame, (ptrdiff_t)pixel, (ptrdiff_t)stride);
     struct lego_picture picture = {walk.width, walk.height, channels, stride,
                                    (uint8_t *)(uintptr_t)from};

@@ -43,6 +43,12 @@ struct picture_plane {
     uint64_t offset, stride; /* bytes from the frame's first; from row to row, 0: no gaps */
 };
 
+/* Memory that a plane has for itself, as V4L2's multi-planar formats have it. */
+struct picture_memory {
+    const uint8_t *data; /* borrowed */
+    size_t bytes;        /* 0: the plane lies in the frame's own memory */
+};
+
 struct picture_rectangle {
     uint32_t x, y, width, height;
 };
@@ -54,8 +60,9 @@ struct picture_frame {
     size_t bytes;
     uint32_t plane_count; /* 0: planes one after the other without gaps */
     struct picture_plane planes[PICTURE_MAX_PLANES];
-    struct picture_rectangle crop; /* all 0: the whole frame */
-    uint32_t rotation;             /* degrees clockwise, after the crop: 0, 90, 180, 270 */
+    struct picture_memory apart[PICTURE_MAX_PLANES]; /* of planes that are given */
+    struct picture_rectangle crop;                   /* all 0: the whole frame */
+    uint32_t rotation; /* degrees clockwise, after the crop: 0, 90, 180, 270 */
     enum picture_resize resize;
     enum picture_filter filter;
     bool bt709, full_range; /* of luma and chroma; else BT.601, limited */

@@ -88,7 +88,7 @@ static int make_plane(struct planes *p, uint32_t index)
     struct plane_pass *pass = &p->passes[index];
     struct taps_axis axis = axis_of(p, true, layout->rows, 1, 1);
     uint32_t padding = 0;
-    pass->first = p->frame->data + plane->offset;
+    pass->first = frame_plane_first(p->frame, index);
     pass->stride = (size_t)plane->stride;
     pass->bytes = lego_div_up(p->frame->width, layout->pixels) * layout->bytes;
     for (uint32_t c = 0; c < p->layout->channel_count; c++)

@@ -26,6 +26,12 @@ struct frame_layout {
     struct frame_channel_layout channels[3];
 };
 
+static inline const uint8_t *frame_plane_first(const struct picture_frame *frame, uint32_t index)
+{
+    const struct picture_memory *apart = &frame->apart[index];
+    return (apart->bytes > 0 ? apart->data : frame->data) + frame->planes[index].offset;
+}
+
 /* NULL for MJPEG, and for what is not known. */
 const struct frame_layout *frame_layout_find(uint32_t fourcc);
 

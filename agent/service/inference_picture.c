@@ -37,28 +37,91 @@ static int find_input(const struct lego_model *model, const Legonet__Request *re
     return LEGO_OK;
 }
 
+static int find_named(const char *region, const char *name, const struct region_table *regions,
+                      struct region **ret_region, struct lego_diag *diag)
+{
+    struct region *found = region_table_find(regions, region);
+    if (!found)
+        return lego_fail(diag, LEGO_E_NOT_FOUND, "%s.region: no region \"%.128s\" is registered",
+                         name, region);
+    if (region_is_lost(found))
+        return lego_fail(diag, LEGO_E_INVALID,
+                         "region \"%s\": its memory went away under the agent: register it anew",
+                         region);
+    *ret_region = found;
+    return LEGO_OK;
+}
+
 /* The part of a region that a picture may lie in. */
 static int find_region(const Legonet__Picture *picture, const char *name,
                        const struct region_table *regions, struct region **ret_region,
                        size_t *ret_bytes, struct lego_diag *diag)
 {
-    struct region *region = region_table_find(regions, picture->region);
-    if (!region)
-        return lego_fail(diag, LEGO_E_NOT_FOUND, "%s.region: no region \"%.128s\" is registered",
-                         name, picture->region);
-    uint64_t has = region_bytes(region);
+    int status = find_named(picture->region, name, regions, ret_region, diag);
+    if (status != LEGO_OK)
+        return status;
+    uint64_t has = region_bytes(*ret_region);
     if (picture->offset > has || picture->byte_size > has - picture->offset)
         return lego_fail(diag, LEGO_E_INVALID,
                          "%s.offset: %" PRIu64 " bytes at %" PRIu64
                          " do not lie in region \"%s\" of %" PRIu64,
                          name, picture->byte_size, picture->offset, picture->region, has);
-    if (region_is_lost(region))
-        return lego_fail(diag, LEGO_E_INVALID,
-                         "region \"%s\": its memory went away under the agent: register it anew",
-                         picture->region);
-    *ret_region = region;
     *ret_bytes = (size_t)(picture->byte_size ? picture->byte_size : has - picture->offset);
     return LEGO_OK;
+}
+
+/* Where a picture lies: in a region or the message, and planes in regions of their own. */
+struct memory {
+    struct region *whole; /* NULL: in the message, or nowhere */
+    struct region *apart[PICTURE_MAX_PLANES];
+};
+
+static int find_memory(const Legonet__Picture *picture, const char *name,
+                       const struct region_table *regions, struct picture_frame *frame,
+                       struct memory *memory, struct lego_diag *diag)
+{
+    uint32_t apart = 0;
+    int status = LEGO_OK;
+    for (uint32_t i = 0; status == LEGO_OK && i < frame->plane_count; i++) {
+        char plane[64];
+        if (!*picture->planes[i]->region)
+            continue;
+        snprintf(plane, sizeof(plane), "%s.planes[%u]", name, i);
+        status = find_named(picture->planes[i]->region, plane, regions, &memory->apart[i], diag);
+        if (status == LEGO_OK)
+            frame->apart[i].bytes = region_bytes(memory->apart[i]);
+        apart++;
+    }
+    if (status != LEGO_OK)
+        return status;
+    if (picture->memory_case == LEGONET__PICTURE__MEMORY_REGION)
+        return find_region(picture, name, regions, &memory->whole, &frame->bytes, diag);
+    if (picture->memory_case == LEGONET__PICTURE__MEMORY_DATA)
+        frame->bytes = picture->data.len;
+    else if (apart == 0 || apart < frame->plane_count)
+        return lego_fail(diag, LEGO_E_INVALID, "%s has no memory: neither region nor data", name);
+    return LEGO_OK;
+}
+
+static void begin_reading(const struct memory *memory, const Legonet__Picture *picture,
+                          struct picture_frame *frame)
+{
+    frame->data = picture->memory_case == LEGONET__PICTURE__MEMORY_DATA ? picture->data.data : NULL;
+    if (memory->whole)
+        frame->data = region_read_begin(memory->whole, (size_t)picture->offset);
+    for (uint32_t i = 0; i < PICTURE_MAX_PLANES; i++)
+        if (memory->apart[i])
+            frame->apart[i].data = region_read_begin(memory->apart[i], 0);
+}
+
+static int end_reading(const struct memory *memory, struct lego_diag *diag)
+{
+    int lost = memory->whole ? region_read_end(memory->whole, diag) : LEGO_OK;
+    for (uint32_t i = 0; i < PICTURE_MAX_PLANES; i++) {
+        int status = memory->apart[i] ? region_read_end(memory->apart[i], diag) : LEGO_OK;
+        lost = status != LEGO_OK ? status : lost;
+    }
+    return lost;
 }
 
 static int describe(const Legonet__Picture *picture, const char *name,
@@ -97,26 +160,20 @@ static int bind_picture(const struct lego_model *model, const Legonet__Picture *
                         struct picture_map *ret_map, struct lego_diag *diag)
 {
     const struct lego_preprocess *preprocess = &lego_model_package(model)->preprocess;
-    struct region *region = NULL;
+    struct memory memory = {0};
     struct picture_frame frame;
     int status = describe(picture, name, &frame, diag);
-    if (status != LEGO_OK)
-        return status;
-    if (picture->memory_case == LEGONET__PICTURE__MEMORY_REGION)
-        status = find_region(picture, name, regions, &region, &frame.bytes, diag);
-    else if (picture->memory_case == LEGONET__PICTURE__MEMORY_DATA)
-        frame.bytes = picture->data.len;
-    else
-        status = lego_fail(diag, LEGO_E_INVALID, "%s has no memory: neither region nor data", name);
+    if (status == LEGO_OK)
+        status = find_memory(picture, name, regions, &frame, &memory, diag);
     if (status == LEGO_OK)
         status = picture_frame_check(&frame, name, diag);
     if (status != LEGO_OK)
         return status;
-    frame.data = region ? region_read_begin(region, (size_t)picture->offset) : picture->data.data;
+    begin_reading(&memory, picture, &frame);
     status = picture_frame_apply(&model->kernels, preprocess, &frame, name, out,
                                  preprocess_elems(preprocess), ret_map, diag);
     /* That the memory went away explains whatever else is wrong. */
-    int lost = region ? region_read_end(region, diag) : LEGO_OK;
+    int lost = end_reading(&memory, diag);
     return lost != LEGO_OK ? lost : status;
 }
 

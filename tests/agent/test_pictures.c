@@ -159,6 +159,54 @@ START_TEST(frames_in_regions_and_in_requests_are_the_same)
 }
 END_TEST
 
+/* V4L2's NM12: luma and chroma in memory of their own. */
+START_TEST(planes_have_memory_of_their_own)
+{
+    enum { WIDTH = 50, HEIGHT = 30, STRIDE = 64, AT = 100, LUMA = 4096, CHROMA = AT + 15 * STRIDE };
+    uint8_t memory[LUMA + CHROMA];
+    struct lego_client_result *result;
+    struct lego_diag diag = LEGO_DIAG_INIT;
+    for (size_t i = 0; i < sizeof(memory); i++)
+        memory[i] = (uint8_t)(i * 7 + i / 64);
+    int luma = region_memfd(memory, LUMA, SEALS);
+    int chroma = region_memfd(memory + LUMA, CHROMA, SEALS);
+    ck_assert_int_eq(lego_client_region_register(client, "y", luma, 0, false, NULL), LEGO_OK);
+    ck_assert_int_eq(lego_client_region_register(client, "uv", chroma, 0, false, NULL), LEGO_OK);
+    close(luma);
+    close(chroma);
+    struct lego_client_frame frame = {.fourcc = LEGO_CLIENT_NV12,
+                                      .width = WIDTH,
+                                      .height = HEIGHT,
+                                      .plane_count = 2,
+                                      .planes = {{0, STRIDE}, {AT, STRIDE}},
+                                      .plane_regions = {"y", "uv"}};
+    struct picture_frame expected = {.fourcc = PICTURE_NV12,
+                                     .width = WIDTH,
+                                     .height = HEIGHT,
+                                     .data = memory,
+                                     .bytes = sizeof(memory),
+                                     .plane_count = 2,
+                                     .planes = {{0, STRIDE}, {LUMA + AT, STRIDE}}};
+    ck_assert_msg(infer(&frame, 1, &result, &diag) == LEGO_OK, "%s", diag.text);
+    expect_frame(&result->outputs[0], 0, expected);
+    lego_client_result_free(result);
+    /* One of them where the frame is. */
+    frame.plane_regions[0] = NULL;
+    frame.data = memory;
+    frame.bytes = LUMA;
+    ck_assert_msg(infer(&frame, 1, &result, &diag) == LEGO_OK, "%s", diag.text);
+    expect_frame(&result->outputs[0], 0, expected);
+    lego_client_result_free(result);
+
+    frame.planes[1].offset = AT + 15; /* a byte beyond */
+    ck_assert_int_eq(infer(&frame, 1, &result, &diag), LEGO_E_INVALID);
+    ck_assert_ptr_nonnull(strstr(diag.text, "pictures[0]: planes[1]: 15 rows"));
+    frame.plane_regions[1] = "vu";
+    ck_assert_int_eq(infer(&frame, 1, &result, &diag), LEGO_E_NOT_FOUND);
+    ck_assert_ptr_nonnull(strstr(diag.text, "pictures[0].planes[1].region: no region \"vu\""));
+}
+END_TEST
+
 /* Files, as the tools read them, and the same bytes as a frame: one result, to the bit. */
 START_TEST(jpeg_frames_are_what_files_are)
 {
@@ -387,6 +435,7 @@ int main(void)
     tcase_set_timeout(tests, 180);
     tcase_add_checked_fixture(tests, set_up, tear_down);
     tcase_add_test(tests, frames_in_regions_and_in_requests_are_the_same);
+    tcase_add_test(tests, planes_have_memory_of_their_own);
     tcase_add_test(tests, jpeg_frames_are_what_files_are);
     tcase_add_test(tests, wrong_pictures_are_named);
     tcase_add_test(tests, descriptors_that_no_library_sends);

@@ -45,6 +45,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     memcpy(copy, data + sizeof(n), bytes);
+    /* The second plane may have memory of its own, as large as what the frame has. */
+    uint8_t *second = malloc(bytes ? bytes : 1);
+    if (second)
+        memcpy(second, copy, bytes);
     struct picture_frame frame = {.fourcc = n.fourcc,
                                   .width = n.width,
                                   .height = n.height,
@@ -59,6 +63,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                   .full_range = n.flags & 2};
     for (size_t i = 0; i < PICTURE_MAX_PLANES; i++)
         frame.planes[i] = (struct picture_plane){n.offsets[i], n.strides[i]};
+    if (second && n.flags & 16)
+        frame.apart[1] = (struct picture_memory){second, bytes};
     const struct lego_preprocess preprocess = {.present = true,
                                                .nhwc = n.flags & 4,
                                                .channels = n.flags & 8 ? 1 : 3,
@@ -73,6 +79,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                             preprocess_elems(&preprocess), &map, &diag);
     else if (!diag.text[0] && frame.width <= MAX_SIDE && frame.height <= MAX_SIDE)
         abort(); /* every refusal has its sentence */
+    free(second);
     free(copy);
     return 0;
 }

@@ -14,7 +14,8 @@ class Frame:
     """A picture in place of an input. Either `data` (bytes or an array's memory), which is sent, or a `region`.
 
     fourcc      V4L2's format: RGB3, BGR3, AB24 (R, G, B, A), GREY, NV12, NV21, YU12 (I420), YUYV, MJPG
-    planes      (offset, stride) of each in bytes; none: one after the other without gaps
+    planes      (offset, stride) of each in bytes, or (offset, stride, region) of one with memory of its own; none: one
+                after the other without gaps
     crop        (x, y, width, height); None: all of it
     rotation    degrees clockwise, after the crop: 0, 90, 180, 270
     resize      MODEL (as the model says), STRETCH, FIT_SHORTEST, FIT_LONGEST, LETTERBOX
@@ -64,10 +65,10 @@ class Frame:
             picture.offset, picture.byte_size = self.offset, self.byte_size
         elif self.data is not None:
             picture.data = bytes(self.data)
-        else:
+        elif not self.planes or any(len(plane) < 3 for plane in self.planes):
             raise errors.InvalidError("a frame needs a region or data")
-        for offset, stride in self.planes:
-            picture.planes.add(offset=offset, stride=stride)
+        for offset, stride, *region in self.planes:
+            picture.planes.add(offset=offset, stride=stride, region=region[0] if region else "")
         if self.crop is not None:
             crop = picture.crop
             crop.x, crop.y, crop.width, crop.height = self.crop

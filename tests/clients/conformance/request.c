@@ -132,8 +132,9 @@ static struct lego_client_frame frame_of(const json_t *spec)
     for (size_t i = 0; i < frame.plane_count && i < 3; i++) {
         frame.planes[i].offset = element_of(json_array_get(planes, i), 0);
         frame.planes[i].stride = element_of(json_array_get(planes, i), 1);
+        frame.plane_regions[i] = json_string_value(json_array_get(json_array_get(planes, i), 2));
     }
-    if (frame.region)
+    if (frame.region || !json_object_get(spec, "bytes"))
         return frame;
     uint8_t *data = malloc(frame.bytes + 1);
     if (!data)
