@@ -189,12 +189,17 @@ START_TEST(unloaded_models_come_back_with_a_reload)
 }
 END_TEST
 
-/* The file of a model that serves is cut short in place: that model alone fails, until loaded. */
+/* The file of a model that serves, and whose weights stay coded, is cut short in place: that model
+ * alone fails, until loaded. */
 START_TEST(a_file_that_shrinks_fails_alone)
 {
-    char path[160];
+    char path[160], extra[256];
     size_t bytes;
     model_coded(agent_model(&agent, "coded.lego"), 1);
+    snprintf(extra, sizeof(extra),
+             "engines: {threads: 1}\nmodels: [{name: coded, path: %s, resident: coded}]\n",
+             agent_model(&agent, "coded.lego"));
+    agent_write_config(&agent, extra);
     agent_reload(&agent);
     answer_of("coded");
     snprintf(path, sizeof(path), "%s", agent_model(&agent, "coded.lego"));
