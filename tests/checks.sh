@@ -2,7 +2,7 @@
 # What takes longer than tests/run.sh: formatting, another runtime's answers, clang, ASan and UBSan, arm64 under
 # emulation, packages.
 # usage: tests/checks.sh [format|peers|clang|asan|tsan|arm64|packages|machine|fuzz|soak ...]
-# All but the last three when none is named: machine boots a systemd, fuzz runs each fuzzer for FUZZ_SECONDS (600), soak keeps
+# All but tsan and the last three when none is named: tsan is slow, machine boots a systemd, fuzz runs each fuzzer for FUZZ_SECONDS (600), soak keeps
 # an agent busy and switches its model for SOAK_SECONDS (300; an hour is 3600).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -94,7 +94,7 @@ check_soak() {
     build/release/tests/agent/agent_soak "${SOAK_SECONDS:-300}"
 }
 
-[ $# -gt 0 ] || set -- format peers clang asan tsan arm64 packages
+[ $# -gt 0 ] || set -- format peers clang asan arm64 packages
 for name in "$@"; do
     printf '\n== %s (%d s)\n' "$name" $SECONDS
     "check_$name"
