@@ -16,8 +16,8 @@
 /* What is not seen as a loss: less than examples of this number can tell from none. */
 #define NO_LOSS_POINTS  0.3 /* of accuracy */
 #define NO_LOSS_PERCENT 3.0 /* of the outputs' RMS */
-/* Synthetic examples run through the file without the adaptation that BatchNormalizations get in
- * calibration, and say far too much: at this nothing was lost (codec/encode/METHOD.md). */
+/* Networks with BatchNormalizations are in doubt about synthetic examples as they are not about
+ * data, and far too much is predicted: at this nothing was lost (codec/encode/METHOD.md). */
 #define NO_LOSS_SYNTHETIC 3.0
 
 struct compress_options {
