@@ -24,6 +24,7 @@
 #define LAYER_BYTES 14   /* of a layer's message beside its shape: step, tables, sizes */
 #define ROTATE_BITS 1.3  /* a weight, below which kernels are rotated */
 #define WHOLE_BITS  3    /* a weight, above which biases are fp16 */
+#define REAL_RIDGE  0.1  /* of the mean moment, where examples are data */
 #define SHARE       0.7  /* power of the sensitivity that weighs a layer's error */
 #define FIRST_PRICE 1e-5 /* of a bit at 28 times smaller */
 #define FIRST_SLOPE 1.5  /* of the logarithms, price over bits */
@@ -308,7 +309,7 @@ static int search(struct small *s, uint64_t bytes, struct lego_diag *diag)
     uint64_t taken = 0;
 
     for (uint32_t i = 0, met = 0; i < WALKS + s->draws - 1; i++) {
-        s->settings.ridge = ridges[met];
+        s->settings.ridge = met > 0 || s->session->synthetic ? ridges[met] : REAL_RIDGE;
         int status = walk(s, &taken, diag);
         const bool meets = taken <= bytes && (double)taken >= ENOUGH * (double)bytes;
         if (status == LEGO_OK && is_better(s, bytes, taken))
