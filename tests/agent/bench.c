@@ -148,18 +148,6 @@ static void bench_pipeline(unsigned count)
            (double)requests * count / (now_us() - start) * 1e6);
 }
 
-static long resident_kib(void)
-{
-    char path[64];
-    long all = 0, resident = 0;
-    snprintf(path, sizeof(path), "/proc/%d/statm", (int)agent.pid);
-    FILE *file = fopen(path, "r");
-    if (!file || fscanf(file, "%ld %ld", &all, &resident) != 2)
-        abort();
-    fclose(file);
-    return resident * (sysconf(_SC_PAGESIZE) / 1024);
-}
-
 /* Connections that do nothing, as many as this process may have descriptors for. */
 static void bench_idle(void)
 {
@@ -170,12 +158,12 @@ static void bench_idle(void)
         setrlimit(RLIMIT_NOFILE, &limit);
     }
     unsigned count = limit.rlim_cur > MAX_IDLE + 64 ? MAX_IDLE : (unsigned)limit.rlim_cur - 64;
-    long before = resident_kib();
+    long before = agent_resident_kib(&agent);
     for (unsigned i = 0; i < count; i++)
         fds[i] = wire_connect(&agent);
     wire_expect_alive(&agent); /* accepted after all of them */
     printf("%u idle connections       %.1f MB resident, %.1f before\n", count,
-           (double)resident_kib() / 1024, (double)before / 1024);
+           (double)agent_resident_kib(&agent) / 1024, (double)before / 1024);
     for (unsigned i = 0; i < count; i++)
         close(fds[i]);
 }

@@ -3,6 +3,7 @@
 #include "tests/agent/models.h"
 
 #include <check.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -182,6 +183,31 @@ void agent_remove(struct agent *agent)
     close(agent->notify_fd);
     snprintf(command, sizeof(command), "rm -rf %s", agent->folder);
     ck_assert_int_eq(system(command), 0);
+}
+
+size_t agent_fd_count(const struct agent *agent)
+{
+    char path[64];
+    size_t count = 0;
+    snprintf(path, sizeof(path), "/proc/%d/fd", (int)agent->pid);
+    DIR *folder = opendir(path);
+    ck_assert_ptr_nonnull(folder);
+    while (readdir(folder))
+        count++;
+    closedir(folder);
+    return count;
+}
+
+long agent_resident_kib(const struct agent *agent)
+{
+    char path[64];
+    long all = 0, resident = 0;
+    snprintf(path, sizeof(path), "/proc/%d/statm", (int)agent->pid);
+    FILE *file = fopen(path, "r");
+    if (!file || fscanf(file, "%ld %ld", &all, &resident) != 2)
+        abort();
+    fclose(file);
+    return resident * (sysconf(_SC_PAGESIZE) / 1024);
 }
 
 bool agent_logged(const struct agent *agent, const char *text)

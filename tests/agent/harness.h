@@ -42,6 +42,9 @@ int agent_wait(struct agent *agent);
 void agent_stop(struct agent *agent);
 /* Removes the folder of an agent that has ended. */
 void agent_remove(struct agent *agent);
+/* Descriptors that the agent has open, and the memory that it holds. */
+size_t agent_fd_count(const struct agent *agent);
+long agent_resident_kib(const struct agent *agent);
 /* True where the log holds that text. */
 bool agent_logged(const struct agent *agent, const char *text);
 

@@ -17,7 +17,6 @@
 #include "tests/agent/models.h"
 
 #include <check.h>
-#include <dirent.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -115,32 +114,6 @@ static uint64_t stop_clients(void)
     return answers;
 }
 
-static long resident_kib(void)
-{
-    char path[64];
-    long all = 0, resident = 0;
-    snprintf(path, sizeof(path), "/proc/%d/statm", (int)agent.pid);
-    FILE *file = fopen(path, "r");
-    if (!file || fscanf(file, "%ld %ld", &all, &resident) != 2)
-        abort();
-    fclose(file);
-    return resident * (sysconf(_SC_PAGESIZE) / 1024);
-}
-
-static unsigned open_files(void)
-{
-    char path[64];
-    unsigned found = 0;
-    snprintf(path, sizeof(path), "/proc/%d/fd", (int)agent.pid);
-    DIR *folder = opendir(path);
-    if (!folder)
-        abort();
-    while (readdir(folder))
-        found++;
-    closedir(folder);
-    return found;
-}
-
 /* What the clients have seen since the last window. */
 static void take_window(void)
 {
@@ -159,8 +132,8 @@ static void take_window(void)
     struct window *window = &windows[window_count++];
     *window = (struct window){.p50 = all[count / 2],
                               .p99 = all[(uint64_t)count * 99 / 100],
-                              .kib = resident_kib(),
-                              .files = open_files(),
+                              .kib = agent_resident_kib(&agent),
+                              .files = (unsigned)agent_fd_count(&agent),
                               .answers = count};
     printf("%6u s  p50 %8.1f us  p99 %8.1f us  %7u answers  %6ld KiB  %3u descriptors\n",
            window_count * WINDOW_MS / 1000, window->p50, window->p99, count, window->kib,

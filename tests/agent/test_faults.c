@@ -6,7 +6,6 @@
 #include "agent/runtime/legonet.h"
 
 #include <check.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -232,19 +231,6 @@ static bool start_with_faults(void)
     return false;
 }
 
-static unsigned open_files(void)
-{
-    char path[64];
-    unsigned found = 0;
-    snprintf(path, sizeof(path), "/proc/%d/fd", (int)agent.pid);
-    DIR *folder = opendir(path);
-    ck_assert_ptr_nonnull(folder);
-    while (readdir(folder))
-        found++;
-    closedir(folder);
-    return found;
-}
-
 /* What the agent tells systemd is taken, or it would wait for systemd. */
 static void take_notifications(void)
 {
@@ -261,7 +247,7 @@ START_TEST(memory_runs_out)
     if (!start_with_faults())
         return;
     wire_expect_alive(&agent);
-    unsigned files = open_files();
+    size_t files = agent_fd_count(&agent);
     start_clients();
     wait_for(&answered, BETWEEN);
     for (size_t i = 0; i < sizeof(rates) / sizeof(*rates); i++) {
@@ -287,9 +273,10 @@ START_TEST(memory_runs_out)
     take_notifications();
     agent_reload(&agent);
     wire_expect_alive(&agent);
-    for (int i = 0; i < 1000 && open_files() > files; i++) /* clients' ends are noticed soon */
+    for (int i = 0; i < 1000 && agent_fd_count(&agent) > files;
+         i++) /* clients' ends are noticed soon */
         poll(NULL, 0, 10);
-    ck_assert_uint_le(open_files(), files);
+    ck_assert_uint_le(agent_fd_count(&agent), files);
     agent_stop(&agent);
 }
 END_TEST

@@ -3,7 +3,6 @@
 #include "tests/agent/models.h"
 
 #include <check.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -166,19 +165,6 @@ Legonet__Response *wire_infer_places(int fd, const struct wire_places *places)
         wanted.parameters = out.out_list;
     }
     return wire_call(fd, &request);
-}
-
-size_t agent_fd_count(const struct agent *agent)
-{
-    char path[64];
-    size_t count = 0;
-    snprintf(path, sizeof(path), "/proc/%d/fd", (int)agent->pid);
-    DIR *folder = opendir(path);
-    ck_assert_ptr_nonnull(folder);
-    while (readdir(folder))
-        count++;
-    closedir(folder);
-    return count;
 }
 
 size_t agent_map_count(const struct agent *agent, const char *text)

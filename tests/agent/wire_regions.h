@@ -25,8 +25,7 @@ struct wire_places {
 };
 Legonet__Response *wire_infer_places(int fd, const struct wire_places *places);
 
-/* Descriptors that the agent has open, and lines of its maps that hold `text`. */
-size_t agent_fd_count(const struct agent *agent);
+/* Lines of the agent's maps that hold `text`. */
 size_t agent_map_count(const struct agent *agent, const char *text);
 
 #endif
