@@ -193,19 +193,9 @@ void jobs_drop_connection(struct service *service, struct connection *connection
 
 /* ---- Deadlines ---- */
 
-struct expiry {
-    uint64_t now_ns;
-    uint64_t next_ns; /* the earliest of those that stay */
-};
-
 static bool match_expired(const struct inference_job *job, void *context)
 {
-    struct expiry *expiry = context;
-    if (job->deadline_ns && job->deadline_ns <= expiry->now_ns)
-        return true;
-    if (job->deadline_ns && job->deadline_ns < expiry->next_ns)
-        expiry->next_ns = job->deadline_ns;
-    return false;
+    return expiry_passed(context, job->deadline_ns);
 }
 
 static void on_expiry(uv_timer_t *timer);
@@ -228,7 +218,7 @@ static void on_expiry(uv_timer_t *timer)
         job->times.queue = expiry.now_ns - job->arrived_ns;
         inference_expire(job);
     }
-    sleep_expire(service, expiry.now_ns, &expiry.next_ns);
+    sleep_expire(service, &expiry);
     service->expiry_ns = NO_DEADLINE;
     if (expiry.next_ns != NO_DEADLINE)
         arm_expiry(service, expiry.next_ns);

@@ -220,27 +220,15 @@ void sleep_clear(struct service *service)
            "the agent is stopping", true);
 }
 
-struct expiry {
-    uint64_t now_ns, next_ns;
-};
-
 static bool match_expired(const struct sleep_waiter *waiter, void *context)
 {
-    struct expiry *expiry = context;
-    if (waiter->deadline_ns && waiter->deadline_ns <= expiry->now_ns)
-        return true;
-    if (waiter->deadline_ns && waiter->deadline_ns < expiry->next_ns)
-        expiry->next_ns = waiter->deadline_ns;
-    return false;
+    return expiry_passed(context, waiter->deadline_ns);
 }
 
-void sleep_expire(struct service *service, uint64_t now_ns, uint64_t *next_ns)
+void sleep_expire(struct service *service, struct expiry *expiry)
 {
-    struct expiry expiry = {.now_ns = now_ns, .next_ns = *next_ns};
-    struct sleep_waiter *waiters = take(&service->sleepers, match_expired, &expiry);
-    *next_ns = expiry.next_ns;
-    refuse(service, waiters, LEGO_E_DEADLINE, "its deadline passed while its model was loaded",
-           true);
+    refuse(service, take(&service->sleepers, match_expired, expiry), LEGO_E_DEADLINE,
+           "its deadline passed while its model was loaded", true);
 }
 
 /* ---- Putting to sleep ---- */

@@ -5,6 +5,7 @@
 #ifndef LEGO_SERVICE_SLEEP_H
 #define LEGO_SERVICE_SLEEP_H
 
+#include "agent/service/clock.h"
 #include "agent/service/service.h"
 
 void sleep_init(struct service *service);
@@ -24,11 +25,11 @@ void sleep_wake(struct service *service, const char *name, uint64_t version, int
 
 /* Answers those who wait: the request of that id of a client; its older ones of the same stream and
  * model; those whose deadline has passed, with the earliest deadline of the rest put into
- * *next_ns. */
+ * expiry->next_ns. */
 bool sleep_cancel(struct service *service, struct connection *connection, uint64_t id);
 void sleep_overtake(struct service *service, struct connection *connection,
                     const struct peek *newer);
-void sleep_expire(struct service *service, uint64_t now_ns, uint64_t *next_ns);
+void sleep_expire(struct service *service, struct expiry *expiry);
 
 /* Forgets those of a client that has gone. */
 void sleep_drop(struct service *service, struct connection *connection);
