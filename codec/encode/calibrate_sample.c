@@ -46,7 +46,6 @@ struct sampling {
     uint32_t group;
     float *x; /* [count][columns] of `group` */
     float *t; /* [count][rows] */
-    uint32_t failed;
 };
 
 static void pick_places(struct sampling *s)
@@ -68,20 +67,10 @@ static void sample_inputs(void *context, size_t image)
     struct sampling *s = context;
     const struct layer *l = &s->layer->layer;
     const struct cal_value *v = &s->c->values[s->c->graph->nodes[l->node].inputs[0]];
-    float *columns = malloc(sizeof(float) * l->columns * s->per_image);
 
-    if (!columns) {
-        __atomic_store_n(&s->failed, 1, __ATOMIC_RELAXED);
-        return;
-    }
-    layer_columns(l, (const float *)(v->student + image * v->bytes), s->group, 0,
-                  s->places + image * s->per_image, s->per_image, columns, s->per_image);
-    for (uint32_t i = 0; i < s->per_image; i++) {
-        for (uint32_t k = 0; k < l->columns; k++)
-            s->x[(image * s->per_image + i) * l->columns + k] =
-                columns[(size_t)k * s->per_image + i];
-    }
-    free(columns);
+    layer_samples(l, (const float *)(v->student + image * v->bytes), s->group,
+                  s->places + image * s->per_image, s->per_image,
+                  s->x + image * s->per_image * l->columns);
 }
 
 /* What the layer should put out: the teacher's z, plus what the other operand of a residual sum
@@ -198,8 +187,6 @@ static int measure_groups(struct sampling *s, struct statistics *st)
             .x = s->x, .samples = s->count, .n = n, .means = st->mean_x + s->group * n};
 
         encode_workers_run(s->c->workers, s->c->images, sample_inputs, s);
-        if (s->failed)
-            status = LEGO_E_NOMEM;
         encode_workers_run(s->c->workers, lego_div_up(n, CENTRED), centre_columns, &inputs);
         pack_group(s, packed);
         if (status == LEGO_OK)

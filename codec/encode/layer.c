@@ -133,20 +133,6 @@ bool layer_describe(const struct lego_graph *graph, uint32_t node_index,
     return true;
 }
 
-/* One column (channel, tap) at one position of a convolution; 0 in the padding. */
-static float window_at(const struct layer *layer, const float *plane, uint32_t tap,
-                       uint32_t position)
-{
-    const int64_t y = (int64_t)(position / layer->out_w) * layer->stride_h +
-                      (int64_t)(tap / layer->k_w) * layer->dilation_h - layer->pad_top;
-    const int64_t x = (int64_t)(position % layer->out_w) * layer->stride_w +
-                      (int64_t)(tap % layer->k_w) * layer->dilation_w - layer->pad_left;
-
-    if (y < 0 || x < 0 || y >= layer->in_h || x >= layer->in_w)
-        return 0;
-    return plane[y * layer->in_w + x];
-}
-
 /* Every stride_w-th element of an input line from `x` on; 0 outside. */
 static void copy_line(const struct layer *layer, const float *line, int64_t x, uint32_t count,
                       float *to)
@@ -224,7 +210,7 @@ static void window_run(const struct layer *layer, const float *plane, uint32_t t
 }
 
 void layer_columns(const struct layer *layer, const float *input, uint32_t group, uint32_t first,
-                   const uint32_t *places, uint32_t count, float *out, size_t stride)
+                   uint32_t count, float *out, size_t stride)
 {
     const uint32_t taps = layer->window ? layer->k_h * layer->k_w : 1;
     const uint32_t channels = layer->columns / taps;
@@ -234,15 +220,46 @@ void layer_columns(const struct layer *layer, const float *input, uint32_t group
         const float *plane = input + (group * channels + column / taps) * plane_elems;
         float *to = out + column * stride;
 
-        if (layer->window && !places) {
+        if (layer->window)
             window_run(layer, plane, column % taps, first, count, to);
-            continue;
-        }
-        for (uint32_t i = 0; i < count; i++) {
-            const uint32_t position = places ? places[i] : first + i;
+        for (uint32_t i = 0; !layer->window && i < count; i++)
+            to[i] = input[(size_t)(first + i) * layer->columns + column];
+    }
+}
 
-            to[i] = layer->window ? window_at(layer, plane, column % taps, position)
-                                  : input[(size_t)position * layer->columns + column];
+/* All columns at one position of a convolution; 0 in the padding. */
+static void window_at(const struct layer *layer, const float *planes, uint32_t position, float *to)
+{
+    const int64_t top = (int64_t)(position / layer->out_w) * layer->stride_h - layer->pad_top;
+    const int64_t left = (int64_t)(position % layer->out_w) * layer->stride_w - layer->pad_left;
+    const float *const end = to + layer->columns;
+
+    for (const float *plane = planes; to < end; plane += (size_t)layer->in_h * layer->in_w) {
+        for (uint32_t k_y = 0; k_y < layer->k_h; k_y++) {
+            const int64_t y = top + (int64_t)k_y * layer->dilation_h;
+            const bool line = y >= 0 && y < layer->in_h;
+
+            for (uint32_t k_x = 0; k_x < layer->k_w; k_x++) {
+                const int64_t x = left + (int64_t)k_x * layer->dilation_w;
+
+                *to++ = line && x >= 0 && x < layer->in_w ? plane[y * layer->in_w + x] : 0;
+            }
+        }
+    }
+}
+
+void layer_samples(const struct layer *layer, const float *input, uint32_t group,
+                   const uint32_t *places, uint32_t count, float *out)
+{
+    const size_t columns = layer->columns;
+
+    for (uint32_t i = 0; i < count; i++, out += columns) {
+        if (layer->window) {
+            const size_t channels = columns / (layer->k_h * layer->k_w);
+
+            window_at(layer, input + group * channels * layer->in_h * layer->in_w, places[i], out);
+        } else {
+            memcpy(out, input + places[i] * columns, columns * sizeof(*out));
         }
     }
 }
@@ -282,7 +299,7 @@ void layer_forward(const struct layer *layer, const struct kern_table *kernels,
                                                .c = part,
                                                .c_stride = SCRATCH_STRIDE};
 
-            layer_columns(layer, input, group, first, NULL, count, scratch, SCRATCH_STRIDE);
+            layer_columns(layer, input, group, first, count, scratch, SCRATCH_STRIDE);
             if (layer->window) {
                 gemm.c = z + (size_t)group * rows * layer->positions + first;
                 gemm.c_stride = layer->positions;

@@ -36,11 +36,15 @@ bool layer_describe(const struct lego_graph *graph, uint32_t node,
                     const struct encode_weight *weight, uint32_t index, struct layer *ret_layer);
 
 /*
- * Gathers input columns of one group of one example at `count` positions, k-major:
- * out[column * stride + i] for position first + i (places NULL) or places[i].
+ * Gathers input columns of one group of one example at `count` neighbouring positions, k-major:
+ * out[column * stride + i] for position first + i.
  */
 void layer_columns(const struct layer *layer, const float *input, uint32_t group, uint32_t first,
-                   const uint32_t *places, uint32_t count, float *out, size_t stride);
+                   uint32_t count, float *out, size_t stride);
+
+/* The same at any positions, position by position: out[i][column] for position places[i]. */
+void layer_samples(const struct layer *layer, const float *input, uint32_t group,
+                   const uint32_t *places, uint32_t count, float *out);
 
 /* Floats of scratch that layer_forward needs. */
 size_t layer_scratch(const struct layer *layer);

@@ -5,26 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DEPTH   256 /* of the factors that one call of the kernel reads */
-#define ROWS    96
-#define BLOCK   64  /* rows of a moment that one task makes */
-#define SAMPLES 256 /* summed in fp32 before they are added in double */
+#define PACK_REAL   float
+#define PACK_ARGS   struct kern_gemm_exact_f32
+#define PACK_KERNEL gemm_exact_f32
+#include "codec/encode/linear_pack.h"
+
+#define SAMPLES 256 /* of a moment, summed in fp32 before they are added in double */
 
 void linear_gemm(const struct kern_table *kernels, const struct kern_gemm_exact_f32 *gemm)
 {
-    for (size_t k = 0; k < gemm->depth || k == 0; k += DEPTH) {
-        struct kern_gemm_exact_f32 part = *gemm;
-
-        part.depth = lego_min_size(DEPTH, gemm->depth - k);
-        part.accumulate = gemm->accumulate || k > 0;
-        for (size_t i = 0; i < gemm->m; i += ROWS) {
-            part.m = lego_min_size(ROWS, gemm->m - i);
-            part.a = gemm->a + k * gemm->a_stride + i;
-            part.b = gemm->b + k * gemm->b_stride;
-            part.c = gemm->c + i * gemm->c_stride;
-            kernels->gemm_exact_f32(&part);
-        }
-    }
+    pack_gemm(kernels, gemm);
 }
 
 struct moment {
@@ -33,52 +23,77 @@ struct moment {
     size_t samples, m, n;
     bool symmetric; /* only columns from the block's first on */
     double *out;
-    float *scratch; /* [blocks][BLOCK][n] */
+    size_t block;     /* rows that one task makes */
+    size_t at, count; /* the samples at hand */
+    float *panels;    /* x of them: [panels][SAMPLES][PACK_COLUMNS] */
 };
+
+static void moment_panel(void *context, size_t panel)
+{
+    struct moment *t = context;
+    const size_t j = panel * PACK_COLUMNS;
+
+    pack_panel(t->x + t->at * t->n + j, t->n, t->count, lego_min_size(PACK_COLUMNS, t->n - j),
+               t->panels + panel * SAMPLES * PACK_COLUMNS);
+}
+
+/* Adds what the samples at hand say of a block's rows, from panel `first` on. */
+static void moment_rows(struct moment *t, size_t i0, size_t first)
+{
+    const size_t panels = lego_div_up(t->n, PACK_COLUMNS),
+                 rows = lego_min_size(t->block, t->m - i0);
+    struct pack_stripes stripes[SAMPLES / PACK_DEPTH];
+    struct kern_gemm_exact_f32 g = {.m = rows, .a_stride = t->m};
+    float part[PACK_ROWS * PACK_COLUMNS];
+
+    for (size_t k = 0; k < t->count; k += PACK_DEPTH) {
+        g.a = t->r + (t->at + k) * t->m + i0;
+        g.depth = lego_min_size(PACK_DEPTH, t->count - k);
+        pack_stripes(&g, &stripes[k / PACK_DEPTH]);
+    }
+    g.c = part;
+    g.c_stride = PACK_COLUMNS;
+    for (size_t p = first; p < panels; p++) {
+        double *out = t->out + i0 * t->n + p * PACK_COLUMNS;
+
+        g.n = lego_min_size(PACK_COLUMNS, t->n - p * PACK_COLUMNS);
+        for (size_t k = 0; k < t->count; k += PACK_DEPTH) {
+            g.depth = lego_min_size(PACK_DEPTH, t->count - k);
+            g.accumulate = k > 0;
+            pack_multiply(t->kernels, &stripes[k / PACK_DEPTH],
+                          t->panels + (p * SAMPLES + k) * PACK_COLUMNS, g);
+        }
+        for (size_t i = 0; i < rows; i++)
+            for (size_t j = 0; j < g.n; j++)
+                out[i * t->n + j] += (double)part[i * PACK_COLUMNS + j];
+    }
+}
 
 static void moment_block(void *context, size_t block)
 {
     struct moment *t = context;
-    const size_t i0 = block * BLOCK, rows = lego_min_size(BLOCK, t->m - i0);
-    const size_t j0 = t->symmetric ? i0 : 0, columns = t->n - j0;
-    float *part = t->scratch + i0 * t->n;
 
-    for (size_t i = 0; i < rows; i++)
-        memset(t->out + (i0 + i) * t->n, 0, t->n * sizeof(double));
-    for (size_t s = 0; s < t->samples; s += SAMPLES) {
-        const struct kern_gemm_exact_f32 gemm = {.m = rows,
-                                                 .n = columns,
-                                                 .depth = lego_min_size(SAMPLES, t->samples - s),
-                                                 .a = t->r + s * t->m + i0,
-                                                 .a_stride = t->m,
-                                                 .b = t->x + s * t->n + j0,
-                                                 .b_stride = t->n,
-                                                 .c = part,
-                                                 .c_stride = columns};
-
-        linear_gemm(t->kernels, &gemm);
-        for (size_t i = 0; i < rows; i++) {
-            double *out = t->out + (i0 + i) * t->n + j0;
-
-            for (size_t j = 0; j < columns; j++)
-                out[j] += (double)part[i * columns + j];
-        }
-    }
-    for (size_t i = 0; i < rows; i++) {
-        for (size_t j = 0; j < columns; j++)
-            t->out[(i0 + i) * t->n + j0 + j] /= (double)t->samples;
-    }
+    moment_rows(t, block * t->block, t->symmetric ? block * t->block / PACK_COLUMNS : 0);
 }
 
 static int moment_run(struct moment *t, struct encode_workers *workers)
 {
-    const size_t blocks = lego_div_up(t->m, BLOCK);
+    const size_t panels = lego_div_up(t->n, PACK_COLUMNS), elems = t->m * t->n;
 
-    t->scratch = malloc(blocks * BLOCK * t->n * sizeof(float));
-    if (!t->scratch)
+    /* Small ones in tasks enough for some cores. */
+    t->block = lego_min_size(PACK_ROWS, lego_div_up(t->m, 8 * PACK_STRIPE) * PACK_STRIPE);
+    t->panels = malloc(panels * SAMPLES * PACK_COLUMNS * sizeof(float));
+    if (!t->panels)
         return LEGO_E_NOMEM;
-    encode_workers_run(workers, blocks, moment_block, t);
-    free(t->scratch);
+    memset(t->out, 0, elems * sizeof(*t->out));
+    for (t->at = 0; t->at < t->samples; t->at += t->count) {
+        t->count = lego_min_size(SAMPLES, t->samples - t->at);
+        encode_workers_run(workers, panels, moment_panel, t);
+        encode_workers_run(workers, lego_div_up(t->m, t->block), moment_block, t);
+    }
+    for (size_t i = 0; i < elems; i++)
+        t->out[i] /= (double)t->samples;
+    free(t->panels);
     return LEGO_OK;
 }
 

@@ -10,62 +10,51 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DEPTH 256 /* of the factors that one call of the kernel reads */
-#define PANEL 32  /* columns of a factor that are made at a time */
-#define WIDE  64  /* columns of a tile or of right-hand sides */
-#define ROWS  24  /* of a product that one task makes: a multiple of the kernels' blocks */
+#define PACK_REAL   double
+#define PACK_ARGS   struct kern_gemm_exact_f64
+#define PACK_KERNEL gemm_exact_f64
+#include "codec/encode/linear_pack.h"
+
+#define PANEL 32 /* columns of a factor that are made at a time */
+#define WIDE  64 /* columns of a tile or of right-hand sides */
 
 /* Rows of scratch are no power of 2 apart, so that a cache holds all of them. */
-#define PANEL_STRIDE (PANEL + 8)
-#define WIDE_STRIDE  (WIDE + 8)
-#define ROWS_STRIDE  (ROWS + 16)
-
-static void gemm(const struct kern_table *kernels, const struct kern_gemm_exact_f64 *whole)
-{
-    for (size_t k = 0; k < whole->depth || k == 0; k += DEPTH) {
-        struct kern_gemm_exact_f64 part = *whole;
-
-        part.depth = lego_min_size(DEPTH, whole->depth - k);
-        part.accumulate = k > 0;
-        part.a = whole->a + k * whole->a_stride;
-        part.b = whole->b + k * whole->b_stride;
-        kernels->gemm_exact_f64(&part);
-    }
-}
+#define WIDE_STRIDE (WIDE + 8)
 
 struct product {
     const struct kern_table *kernels;
     const float *q;
     const double *h;
     size_t rows, n;
+    double *q_t; /* [n][rows] */
     double *out;
-    bool failed;
 };
 
-static void product_rows(void *context, size_t task)
+static void turn_columns(void *context, size_t task)
 {
     struct product *t = context;
-    const size_t first = task * ROWS, rows = lego_min_size(ROWS, t->rows - first);
-    double *packed = malloc(t->n * ROWS_STRIDE * sizeof(*packed));
+    const size_t first = task * WIDE, last = lego_min_size(first + WIDE, t->n);
 
-    if (!packed) {
-        __atomic_store_n(&t->failed, true, __ATOMIC_RELAXED);
-        return;
+    for (size_t r = 0; r < t->rows; r++) {
+        for (size_t k = first; k < last; k++)
+            t->q_t[k * t->rows + r] = (double)t->q[r * t->n + k];
     }
-    for (size_t r = 0; r < rows; r++) {
-        for (size_t k = 0; k < t->n; k++)
-            packed[k * ROWS_STRIDE + r] = (double)t->q[(first + r) * t->n + k];
-    }
-    gemm(t->kernels, &(struct kern_gemm_exact_f64){.m = rows,
-                                                   .n = t->n,
-                                                   .depth = t->n,
-                                                   .a = packed,
-                                                   .a_stride = ROWS_STRIDE,
-                                                   .b = t->h,
-                                                   .b_stride = t->n,
-                                                   .c = t->out + first * t->n,
-                                                   .c_stride = t->n});
-    free(packed);
+}
+
+static void product_columns(void *context, size_t task)
+{
+    const struct product *t = context;
+    const size_t first = task * WIDE;
+
+    pack_gemm(t->kernels, &(struct kern_gemm_exact_f64){.m = t->rows,
+                                                        .n = lego_min_size(WIDE, t->n - first),
+                                                        .depth = t->n,
+                                                        .a = t->q_t,
+                                                        .a_stride = t->rows,
+                                                        .b = t->h + first,
+                                                        .b_stride = t->n,
+                                                        .c = t->out + first,
+                                                        .c_stride = t->n});
 }
 
 int linear_product(const float *q, const double *h, size_t rows, size_t n,
@@ -76,10 +65,15 @@ int linear_product(const float *q, const double *h, size_t rows, size_t n,
                         .h = h,
                         .rows = rows,
                         .n = n,
+                        .q_t = malloc(rows * n * sizeof(double)),
                         .out = ret_product};
 
-    encode_workers_run(workers, lego_div_up(rows, ROWS), product_rows, &t);
-    return t.failed ? LEGO_E_NOMEM : LEGO_OK;
+    if (!t.q_t)
+        return LEGO_E_NOMEM;
+    encode_workers_run(workers, lego_div_up(n, WIDE), turn_columns, &t);
+    encode_workers_run(workers, lego_div_up(n, WIDE), product_columns, &t);
+    free(t.q_t);
+    return LEGO_OK;
 }
 
 /* One panel of a Cholesky factor. */
@@ -147,15 +141,15 @@ static void cholesky_update(void *context, size_t task)
     for (size_t j0 = 0; j0 <= i0; j0 += WIDE) {
         const size_t columns = lego_min_size(WIDE, left - j0);
 
-        gemm(t->kernels, &(struct kern_gemm_exact_f64){.m = rows,
-                                                       .n = columns,
-                                                       .depth = t->end - t->begin,
-                                                       .a = t->panel + i0,
-                                                       .a_stride = t->stride,
-                                                       .b = t->panel + j0,
-                                                       .b_stride = t->stride,
-                                                       .c = tile,
-                                                       .c_stride = WIDE});
+        pack_gemm(t->kernels, &(struct kern_gemm_exact_f64){.m = rows,
+                                                            .n = columns,
+                                                            .depth = t->end - t->begin,
+                                                            .a = t->panel + i0,
+                                                            .a_stride = t->stride,
+                                                            .b = t->panel + j0,
+                                                            .b_stride = t->stride,
+                                                            .c = tile,
+                                                            .c_stride = WIDE});
         for (size_t i = 0; i < rows; i++) {
             double *row = t->a + (t->end + i0 + i) * t->n + t->end + j0;
 
@@ -201,7 +195,7 @@ struct system {
 struct columns {
     double *x;
     size_t count;
-    double packed[DEPTH * PANEL_STRIDE], sum[PANEL * WIDE_STRIDE];
+    double turned[PACK_DEPTH * PANEL], sum[PANEL * WIDE_STRIDE];
 };
 
 static struct columns *columns_create(const struct system *t, size_t count)
@@ -229,23 +223,23 @@ static void columns_destroy(struct columns *c)
 static void sum_before(const struct system *t, struct columns *c, size_t from, size_t begin,
                        size_t rows)
 {
-    for (size_t k0 = from; k0 < begin; k0 += DEPTH) {
-        const size_t depth = lego_min_size(DEPTH, begin - k0);
+    for (size_t k0 = from; k0 < begin; k0 += PACK_DEPTH) {
+        const size_t depth = lego_min_size(PACK_DEPTH, begin - k0);
 
         for (size_t i = 0; i < rows; i++) {
             for (size_t k = 0; k < depth; k++)
-                c->packed[k * PANEL_STRIDE + i] = t->l[(begin + i) * t->n + k0 + k];
+                c->turned[k * PANEL + i] = t->l[(begin + i) * t->n + k0 + k];
         }
-        t->kernels->gemm_exact_f64(&(struct kern_gemm_exact_f64){.m = rows,
-                                                                 .n = c->count,
-                                                                 .depth = depth,
-                                                                 .a = c->packed,
-                                                                 .a_stride = PANEL_STRIDE,
-                                                                 .b = c->x + k0 * WIDE_STRIDE,
-                                                                 .b_stride = WIDE_STRIDE,
-                                                                 .c = c->sum,
-                                                                 .c_stride = WIDE_STRIDE,
-                                                                 .accumulate = k0 > from});
+        pack_gemm(t->kernels, &(struct kern_gemm_exact_f64){.m = rows,
+                                                            .n = c->count,
+                                                            .depth = depth,
+                                                            .a = c->turned,
+                                                            .a_stride = PANEL,
+                                                            .b = c->x + k0 * WIDE_STRIDE,
+                                                            .b_stride = WIDE_STRIDE,
+                                                            .c = c->sum,
+                                                            .c_stride = WIDE_STRIDE,
+                                                            .accumulate = k0 > from});
     }
 }
 
@@ -280,15 +274,15 @@ static void solve_backward(const struct system *t, struct columns *c)
     for (size_t end = t->n; end > 0;) {
         const size_t begin = (end - 1) / PANEL * PANEL, rows = end - begin;
 
-        gemm(t->kernels, &(struct kern_gemm_exact_f64){.m = rows,
-                                                       .n = c->count,
-                                                       .depth = t->n - end,
-                                                       .a = t->l + end * t->n + begin,
-                                                       .a_stride = t->n,
-                                                       .b = c->x + end * WIDE_STRIDE,
-                                                       .b_stride = WIDE_STRIDE,
-                                                       .c = c->sum,
-                                                       .c_stride = WIDE_STRIDE});
+        pack_gemm(t->kernels, &(struct kern_gemm_exact_f64){.m = rows,
+                                                            .n = c->count,
+                                                            .depth = t->n - end,
+                                                            .a = t->l + end * t->n + begin,
+                                                            .a_stride = t->n,
+                                                            .b = c->x + end * WIDE_STRIDE,
+                                                            .b_stride = WIDE_STRIDE,
+                                                            .c = c->sum,
+                                                            .c_stride = WIDE_STRIDE});
         for (size_t i = rows; i-- > 0;) {
             double *x = c->x + (begin + i) * WIDE_STRIDE;
 
