@@ -15,6 +15,7 @@ struct lego_session {
     struct lego_model *model;
     struct workers *workers;
     struct plan *plan; /* of the last shapes, NULL before the first */
+    void *allocation;  /* what memory lies in */
     char *memory;      /* arena, shared scratch, slots, zeros: of the current plan */
     size_t memory_bytes;
     struct plan_run run;
@@ -69,7 +70,7 @@ void lego_session_destroy(struct lego_session *session)
     lego_arena_destroy(session->run.dynamic_memory);
     workers_destroy(session->workers);
     model_release_plan(session->model, session->plan);
-    free(session->memory);
+    free(session->allocation);
     free(session->run.address);
     free(session->run.dynamic);
     free(session->shapes);
@@ -194,12 +195,14 @@ static int session_grow(struct lego_session *session, const struct plan *plan, s
         session->value_capacity = plan->value_count;
     }
     if (bytes > session->memory_bytes) {
-        char *memory = aligned_alloc(SESSION_ALIGN, bytes);
-        if (!memory)
+        /* Zeros of many pages come as they are first touched: making ready takes no time for them.
+         */
+        void *allocation = calloc(1, bytes + SESSION_ALIGN);
+        if (!allocation)
             return LEGO_E_NOMEM;
-        memset(memory, 0, bytes);
-        free(session->memory);
-        session->memory = memory;
+        free(session->allocation);
+        session->allocation = allocation;
+        session->memory = (char *)allocation + (-(uintptr_t)allocation & (SESSION_ALIGN - 1));
         session->memory_bytes = bytes;
     }
     return LEGO_OK;
