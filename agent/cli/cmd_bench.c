@@ -17,7 +17,7 @@
 struct bench_options {
     uint64_t threads, runs;
     struct cli_list shapes, values;
-    const char *resident, *compute;
+    const char *resident, *verify, *compute;
     bool layers, json;
 };
 
@@ -52,6 +52,7 @@ static const struct cli_option OPTIONS[] = {
      .value = "NAME=16000",
      .help = "what an integer input is full of; may be repeated"},
     CLI_RESIDENT(struct bench_options),
+    CLI_VERIFY(struct bench_options),
     CLI_COMPUTE(struct bench_options),
     {.name = "layers",
      .type = CLI_FLAG,
@@ -81,8 +82,7 @@ static const struct cli_spec SPEC = {
 struct bench {
     struct bench_options options;
     uint32_t threads;
-    enum lego_resident resident;
-    enum lego_compute compute;
+    struct lego_model_options how;
     struct lego_model *model;
     struct lego_session *session;
     struct lego_io *inputs, *outputs;
@@ -269,7 +269,7 @@ static int measure(struct bench *bench, const char *path, struct lego_diag *diag
 {
     struct lego_session_options options = {.threads = bench->threads};
     double start = now_us();
-    int status = cli_model_open(path, bench->resident, bench->compute, &bench->model, diag);
+    int status = cli_model_open(path, &bench->how, &bench->model, diag);
     if (status == LEGO_OK)
         status = lego_session_create(bench->model, &options, &bench->session, diag);
     bench->load_us = now_us() - start;
@@ -420,6 +420,18 @@ static void clear(struct bench *bench)
     cli_options_clear(&SPEC, &bench->options);
 }
 
+/* How to open the model; NULL, or what is wrong with the options. */
+static const char *read_how(struct bench *bench)
+{
+    if (!cli_resident(bench->options.resident, &bench->how.resident))
+        return "--resident is auto, coded or panels";
+    if (!cli_verify(bench->options.verify, &bench->how.verify))
+        return "--verify is open, lazy or off";
+    if (!cli_compute(bench->options.compute, &bench->how.compute))
+        return "--compute is auto, fp32 or int8";
+    return NULL;
+}
+
 int cmd_bench(int argc, char **argv)
 {
     struct bench bench = {0};
@@ -428,12 +440,11 @@ int cmd_bench(int argc, char **argv)
     int code = cli_parse(&SPEC, argc, argv, &bench.options, &positional);
     if (code != CLI_GO_ON)
         return code;
-    const bool resident = cli_resident(bench.options.resident, &bench.resident);
-    if (!resident || !cli_compute(bench.options.compute, &bench.compute)) {
+    const char *wrong = read_how(&bench);
+    if (wrong) {
         cli_options_clear(&SPEC, &bench.options);
         cli_list_clear(&positional);
-        return cli_usage(&SPEC, resident ? "--compute is auto, fp32 or int8"
-                                         : "--resident is auto, coded or panels");
+        return cli_usage(&SPEC, "%s", wrong);
     }
     bench.threads = bench.options.threads ? (uint32_t)bench.options.threads : cli_cores();
     int status = measure(&bench, positional.items[0], &diag);

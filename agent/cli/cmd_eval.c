@@ -133,15 +133,15 @@ static int run(const struct eval_options *options, const char *path,
                                          .threads = (uint32_t)options->threads};
     struct lego_model *model = NULL, *reference = NULL;
     struct dataset *dataset = NULL;
-    enum lego_compute compute = LEGO_COMPUTE_AUTO;
+    const struct lego_model_options as_filed = {.verify = LEGO_VERIFY_CHECKSUMS};
+    struct lego_model_options as_asked = as_filed;
     int status = open_dataset(options, &dataset, diag);
 
-    cli_compute(options->compute, &compute);
+    cli_compute(options->compute, &as_asked.compute);
     if (status == LEGO_OK)
-        status = cli_model_open(path, LEGO_RESIDENT_AUTO, compute, &model, diag);
+        status = cli_model_open(path, &as_asked, &model, diag);
     if (status == LEGO_OK && options->against)
-        status = cli_model_open(options->against, LEGO_RESIDENT_AUTO, LEGO_COMPUTE_AUTO, &reference,
-                                diag);
+        status = cli_model_open(options->against, &as_filed, &reference, diag);
     if (status == LEGO_OK)
         status = evaluate_model(model, reference, dataset, &how, ret_evaluation, diag);
     lego_model_close(reference);

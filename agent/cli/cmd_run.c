@@ -20,7 +20,7 @@
 struct run_options {
     struct cli_list inputs, expects;
     double tol, rtol, atol;
-    const char *output, *preprocess, *resident, *compute;
+    const char *output, *preprocess, *resident, *verify, *compute;
     uint64_t threads;
     bool json;
 };
@@ -80,6 +80,7 @@ static const struct cli_option OPTIONS[] = {
      .max = 1024,
      .help = "threads, 0: one a core"},
     CLI_RESIDENT(struct run_options),
+    CLI_VERIFY(struct run_options),
     CLI_COMPUTE(struct run_options),
     {.name = "json",
      .type = CLI_FLAG,
@@ -102,8 +103,7 @@ static const struct cli_spec SPEC = {
 
 struct run {
     struct run_options options;
-    enum lego_resident resident;
-    enum lego_compute compute;
+    struct lego_model_options how;
     struct compare_tolerance tolerance;
     struct lego_model *model;
     struct lego_session *session;
@@ -119,9 +119,11 @@ struct run {
 static int read_choices(struct run *run)
 {
     const struct run_options *o = &run->options;
-    if (!cli_resident(o->resident, &run->resident))
+    if (!cli_resident(o->resident, &run->how.resident))
         return cli_usage(&SPEC, "--resident is auto, coded or panels");
-    if (!cli_compute(o->compute, &run->compute))
+    if (!cli_verify(o->verify, &run->how.verify))
+        return cli_usage(&SPEC, "--verify is open, lazy or off");
+    if (!cli_compute(o->compute, &run->how.compute))
         return cli_usage(&SPEC, "--compute is auto, fp32 or int8");
     if (o->tol >= 0 && (o->rtol >= 0 || o->atol >= 0))
         return cli_usage(&SPEC, "--tol excludes --rtol and --atol");
@@ -139,7 +141,7 @@ static int read_choices(struct run *run)
 static int open_model(struct run *run, const char *path, struct lego_diag *diag)
 {
     struct lego_session_options options = {.threads = (uint32_t)run->options.threads};
-    int status = cli_model_open(path, run->resident, run->compute, &run->model, diag);
+    int status = cli_model_open(path, &run->how, &run->model, diag);
     if (status == LEGO_OK)
         status = lego_session_create(run->model, &options, &run->session, diag);
     return status;

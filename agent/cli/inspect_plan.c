@@ -41,7 +41,8 @@ static int make_input(struct planned *p, uint32_t index, struct lego_diag *diag)
 static int run(struct planned *p, const char *path, struct lego_diag *diag)
 {
     const struct lego_session_options options = {.threads = 1};
-    int status = cli_model_open(path, LEGO_RESIDENT_AUTO, LEGO_COMPUTE_AUTO, &p->model, diag);
+    const struct lego_model_options how = {.verify = LEGO_VERIFY_CHECKSUMS};
+    int status = cli_model_open(path, &how, &p->model, diag);
 
     if (status == LEGO_OK)
         status = lego_session_create(p->model, &options, &p->session, diag);

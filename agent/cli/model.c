@@ -28,31 +28,44 @@ static int add_preprocess_beside(struct lego_package *package, const char *path,
     return lego_fail(diag, status, "%s", lego_diag_text(&ignored, status));
 }
 
+/* The index of `word` among `count` words, or -1. */
+static int find_word(const char *word, const char *const *words, int count)
+{
+    while (--count >= 0 && strcmp(word, words[count]) != 0)
+        continue;
+    return count;
+}
+
 bool cli_resident(const char *word, enum lego_resident *ret_resident)
 {
     static const char *const words[] = {[LEGO_RESIDENT_AUTO] = "auto",
                                         [LEGO_RESIDENT_CODED] = "coded",
                                         [LEGO_RESIDENT_PANELS] = "panels"};
-    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-        if (strcmp(word, words[i]) != 0)
-            continue;
-        *ret_resident = (enum lego_resident)i;
-        return true;
-    }
-    return false;
+    int found = find_word(word, words, 3);
+    if (found >= 0)
+        *ret_resident = (enum lego_resident)found;
+    return found >= 0;
+}
+
+bool cli_verify(const char *word, enum lego_verify *ret_verify)
+{
+    static const char *const words[] = {[LEGO_VERIFY_STRUCTURE] = "off",
+                                        [LEGO_VERIFY_CHECKSUMS] = "open",
+                                        [LEGO_VERIFY_LAZY] = "lazy"};
+    int found = find_word(word, words, 3);
+    if (found >= 0)
+        *ret_verify = (enum lego_verify)found;
+    return found >= 0;
 }
 
 bool cli_compute(const char *word, enum lego_compute *ret_compute)
 {
     static const char *const words[] = {
         [LEGO_COMPUTE_AUTO] = "auto", [LEGO_COMPUTE_FP32] = "fp32", [LEGO_COMPUTE_INT8] = "int8"};
-    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-        if (strcmp(word, words[i]) != 0)
-            continue;
-        *ret_compute = (enum lego_compute)i;
-        return true;
-    }
-    return false;
+    int found = find_word(word, words, 3);
+    if (found >= 0)
+        *ret_compute = (enum lego_compute)found;
+    return found >= 0;
 }
 
 static void print_refused(void *context, const char *text)
@@ -68,17 +81,16 @@ int cli_import(const char *path, struct lego_package **ret_package, struct lego_
     return import_onnx(path, &options, ret_package, diag);
 }
 
-int cli_model_open(const char *path, enum lego_resident resident, enum lego_compute compute,
+int cli_model_open(const char *path, const struct lego_model_options *options,
                    struct lego_model **ret_model, struct lego_diag *diag)
 {
-    const struct lego_model_options options = {.resident = resident, .compute = compute};
     struct lego_package *package = NULL;
     int status;
 
     if (ends_with(path, ".onnx"))
         status = cli_import(path, &package, diag);
     else if (ends_with(path, ".lego"))
-        status = lego_package_open(path, LEGO_VERIFY_CHECKSUMS, &package, diag);
+        status = lego_package_open(path, options->verify, &package, diag);
     else
         return lego_fail(diag, LEGO_E_INVALID, "%s: a model's name ends in .onnx or .lego", path);
     if (status != LEGO_OK)
@@ -88,7 +100,7 @@ int cli_model_open(const char *path, enum lego_resident resident, enum lego_comp
         lego_package_destroy(package);
         return status;
     }
-    return lego_model_from_package(package, &options, ret_model, diag);
+    return lego_model_from_package(package, options, ret_model, diag);
 }
 
 int cli_preprocess(const struct lego_model *model, const char *path, struct lego_arena *arena,

@@ -13,7 +13,7 @@
  * Opens a model by the ending of its name: `.onnx` is imported, `.lego` is mapped. Where it brings
  * no preprocessing but one lies beside it (NAME.preprocess.json), that one is taken.
  */
-int cli_model_open(const char *path, enum lego_resident resident, enum lego_compute compute,
+int cli_model_open(const char *path, const struct lego_model_options *options,
                    struct lego_model **ret_model, struct lego_diag *diag);
 
 /* Imports an ONNX model. What is not supported goes into the diag, and onto standard error what the
@@ -32,6 +32,18 @@ int cli_import(const char *path, struct lego_package **ret_package, struct lego_
 
 /* Its word's meaning; false where it is none of the three. */
 bool cli_resident(const char *word, enum lego_resident *ret_resident);
+
+/* The option --verify, read into a `const char *verify` of the command's struct. */
+#define CLI_VERIFY(options_)                                                                       \
+    {                                                                                              \
+        .name = "verify", .type = CLI_STRING, .offset = offsetof(options_, verify),                \
+        .value = "WHEN", .otherwise = "open",                                                      \
+        .help = "checksums of a .lego's weights: when it is opened (open), before the first run\n" \
+                "(lazy), or not at all (off)",                                                     \
+    }
+
+/* Its word's meaning; false where it is none of the three. */
+bool cli_verify(const char *word, enum lego_verify *ret_verify);
 
 /* The option --compute, read into a `const char *compute` of the command's struct. */
 #define CLI_COMPUTE(options_)                                                                      \

@@ -45,7 +45,8 @@ enum lego_compute {
 #define LEGO_RESIDENT_ENTROPY_BYTES ((size_t)32 << 20)
 
 struct lego_model_options {
-    enum lego_verify verify; /* of the file's bulk sections */
+    enum lego_verify verify; /* of the file's bulk sections: STRUCTURE never, CHECKSUMS when it is
+                                opened, LAZY before the first run of the model */
     enum lego_resident resident;
     enum lego_compute compute;
     const char *cpu;   /* kernel mask as LEGO_CPU; NULL: the environment's LEGO_CPU, else all */
@@ -125,7 +126,7 @@ bool lego_session_is_steady(struct lego_session *session, const struct lego_io *
  * (capacity) and leaves with dtype, shape and bytes used; data NULL: not wanted by copy, and left
  * pointing into the session until its next run. Errors: E_SHAPE and E_TYPE name the input; E_LIMIT
  * where `bytes` is too small (then bytes is what is needed); E_FAULT where the mapped file
- * vanished.
+ * vanished; E_CHECKSUM where LEGO_VERIFY_LAZY finds the file damaged, now or when prepared.
  */
 int lego_session_run(struct lego_session *session, const struct lego_io *inputs,
                      uint32_t input_count, struct lego_io *outputs, uint32_t output_count,

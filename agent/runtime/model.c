@@ -123,6 +123,7 @@ int lego_model_from_package(struct lego_package *package, const struct lego_mode
     model->small_panels = model_coded_bytes(package->graph, false) <= LEGO_RESIDENT_SMALL_BYTES;
     model->entropy_panels = model_coded_bytes(package->graph, true) <= LEGO_RESIDENT_ENTROPY_BYTES;
     model->plan_cache = options->plan_cache ? options->plan_cache : MODEL_PLAN_CACHE;
+    model->unverified = options->verify == LEGO_VERIFY_LAZY;
     status = model_guard(model, diag);
     if (!status)
         status = kern_init(&model->kernels, options->cpu, diag);
@@ -352,19 +353,31 @@ static void model_trim_plans(struct lego_model *model)
     }
 }
 
+/* What was put off when the file was opened. */
+static int model_verify(struct lego_model *model, struct lego_diag *diag)
+{
+    int status = model->unverified ? lego_package_verify(model->package, diag) : LEGO_OK;
+
+    if (fault_guard_faulted(model->guard))
+        return lego_fail(diag, LEGO_E_FAULT, "the model's file became shorter after it was opened");
+    model->unverified = status != LEGO_OK;
+    return status;
+}
+
 int model_plan(struct lego_model *model, struct plan_key key, struct plan **ret_plan,
                struct lego_diag *diag)
 {
     struct plan *plan;
-    int status = LEGO_OK;
+    int status;
 
     pthread_mutex_lock(&model->lock);
-    plan = model_find_plan(model, &key);
-    if (!plan && key.decisions && model->decided_plans >= MODEL_DECIDED_PLANS) {
+    status = model_verify(model, diag);
+    plan = status ? NULL : model_find_plan(model, &key);
+    if (!status && !plan && key.decisions && model->decided_plans >= MODEL_DECIDED_PLANS) {
         key.decisions = NULL;
         plan = model_find_plan(model, &key);
     }
-    if (!plan) {
+    if (!status && !plan) {
         status = plan_create(model, &key, &plan, diag);
         if (!status) {
             model->decided_plans += key.decisions != NULL;

@@ -39,7 +39,8 @@ struct lego_model {
     enum lego_compute compute;
     bool small_panels, entropy_panels; /* AUTO: bricks, entropy-coded weights stay decoded */
     size_t plan_cache;
-    bool *decides; /* [input_count] inputs from whose content Ifs are decided; NULL: none */
+    bool *decides;   /* [input_count] inputs from whose content Ifs are decided; NULL: none */
+    bool unverified; /* LEGO_VERIFY_LAZY: no plan was asked for so far; under the lock */
     struct fault_region *guard;
     struct weights_catalogues catalogues;
     pthread_mutex_t lock;    /* of what follows */

@@ -19,6 +19,7 @@ struct config_model {
     uint64_t version;
     uint64_t warm_up;
     uint64_t resident; /* enum lego_resident */
+    uint64_t verify;   /* enum lego_verify */
     uint64_t compute;  /* enum lego_compute */
     uint64_t queue, priority, timeout_ms;
     uint64_t batch, batch_delay_ms;
@@ -82,6 +83,7 @@ enum config_type {
     CONFIG_LOG_LEVEL,
     CONFIG_LOG_FORMAT,
     CONFIG_RESIDENT,
+    CONFIG_VERIFY,
     CONFIG_COMPUTE,
     CONFIG_SIGNATURES,
     CONFIG_PRIORITY,

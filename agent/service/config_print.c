@@ -153,6 +153,8 @@ const char *config_type_text(enum config_type type)
         return "auto, text, json";
     case CONFIG_RESIDENT:
         return "auto, coded, panels";
+    case CONFIG_VERIFY:
+        return "open, lazy, off";
     case CONFIG_COMPUTE:
         return "auto, fp32, int8";
     case CONFIG_SIGNATURES:
@@ -191,6 +193,7 @@ void config_range_print(FILE *out, const struct config_key *key)
     case CONFIG_LOG_LEVEL:
     case CONFIG_LOG_FORMAT:
     case CONFIG_RESIDENT:
+    case CONFIG_VERIFY:
     case CONFIG_COMPUTE:
     case CONFIG_SIGNATURES:
     case CONFIG_PRIORITY:

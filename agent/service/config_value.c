@@ -34,6 +34,10 @@ static const struct unit residents[] = {{"auto", LEGO_RESIDENT_AUTO},
                                         {"coded", LEGO_RESIDENT_CODED},
                                         {"panels", LEGO_RESIDENT_PANELS},
                                         {NULL, 0}};
+static const struct unit verifies[] = {{"off", LEGO_VERIFY_STRUCTURE},
+                                       {"open", LEGO_VERIFY_CHECKSUMS},
+                                       {"lazy", LEGO_VERIFY_LAZY},
+                                       {NULL, 0}};
 static const struct unit computes[] = {{"auto", LEGO_COMPUTE_AUTO},
                                        {"fp32", LEGO_COMPUTE_FP32},
                                        {"int8", LEGO_COMPUTE_INT8},
@@ -127,6 +131,9 @@ void config_value_print(FILE *out, const void *object, const struct config_key *
         return;
     case CONFIG_RESIDENT:
         fputs(choice_name(residents, *(const uint64_t *)(const void *)field), out);
+        return;
+    case CONFIG_VERIFY:
+        fputs(choice_name(verifies, *(const uint64_t *)(const void *)field), out);
         return;
     case CONFIG_COMPUTE:
         fputs(choice_name(computes, *(const uint64_t *)(const void *)field), out);
@@ -273,6 +280,8 @@ int config_value_set(void *object, const struct config_key *key, const char *tex
         return set_choice(field, key, log_formats, text, diag);
     case CONFIG_RESIDENT:
         return set_choice(field, key, residents, text, diag);
+    case CONFIG_VERIFY:
+        return set_choice(field, key, verifies, text, diag);
     case CONFIG_COMPUTE:
         return set_choice(field, key, computes, text, diag);
     case CONFIG_SIGNATURES:

@@ -89,7 +89,8 @@ bool model_is_current(const struct served_model *model, const struct model_spec 
     struct model_file now = {0};
     return (model_serves(model) || (model->asleep && as_it_is)) &&
            !strcmp(model->spec.path, spec->path) && model->spec.warm_up == spec->warm_up &&
-           model->spec.resident == spec->resident && model->spec.compute == spec->compute &&
+           model->spec.resident == spec->resident && model->spec.verify == spec->verify &&
+           model->spec.compute == spec->compute &&
            !memcmp(&model->spec.queue, &spec->queue, sizeof(spec->queue)) &&
            !memcmp(&model->spec.batch, &spec->batch, sizeof(spec->batch)) &&
            model->spec.canary_percent == spec->canary_percent &&
@@ -301,10 +302,13 @@ static int read_heads(struct served_model *served, struct lego_diag *diag)
                              : status;
 }
 
-/* By one descriptor: what is checked is what is mapped. */
+/* By one descriptor: what is checked is what is mapped. A signature is of the checksums: it says
+ * nothing of bytes that are not checked. */
 static int open_model(struct served_model *served, struct lego_diag *diag)
 {
-    const struct lego_model_options options = {.verify = LEGO_VERIFY_CHECKSUMS,
+    const bool is_signed = served->spec.signature_policy != SIGNATURES_OFF;
+    const struct lego_model_options options = {.verify = is_signed ? LEGO_VERIFY_CHECKSUMS
+                                                                   : served->spec.verify,
                                                .resident = served->spec.resident,
                                                .compute = served->spec.compute};
     const char *path = served->spec.path;

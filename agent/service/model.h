@@ -42,6 +42,7 @@ struct model_spec {
     char *path;
     uint64_t warm_up;
     enum lego_resident resident;
+    enum lego_verify verify; /* where no signature is looked at */
     enum lego_compute compute;
     struct model_queue queue;
     struct model_batch batch;

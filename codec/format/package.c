@@ -5,9 +5,11 @@
 
 #include "codec/base/status.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <xxhash.h>
 
 void format_release_graph(void *graph)
 {
@@ -56,6 +58,21 @@ const struct lego_section_info *lego_package_sections(const struct lego_package 
     const struct format_package *self = (const struct format_package *)package;
     *ret_count = self->section_count;
     return self->sections;
+}
+
+int lego_package_verify(const struct lego_package *package, struct lego_diag *diag)
+{
+    const struct format_package *self = (const struct format_package *)package;
+    for (uint32_t i = 0; i < self->section_count; i++) {
+        const struct lego_section_info *section = &self->sections[i];
+        const uint8_t *data = (const uint8_t *)self->mapping + section->offset;
+        if (XXH3_64bits(data, (size_t)section->bytes) != section->checksum)
+            return lego_fail(diag, LEGO_E_CHECKSUM,
+                             "section %s at offset %" PRIu64 " (%" PRIu64
+                             " bytes): checksum mismatch",
+                             section->name, section->offset, section->bytes);
+    }
+    return LEGO_OK;
 }
 
 const void *lego_package_mapping(const struct lego_package *package, size_t *ret_bytes)

@@ -77,6 +77,7 @@ enum lego_verify {
     LEGO_VERIFY_STRUCTURE =
         0, /* everything but the checksums of bulk sections: does not touch weights */
     LEGO_VERIFY_CHECKSUMS = 1, /* every section's checksum, too */
+    LEGO_VERIFY_LAZY = 2,      /* as STRUCTURE; who uses the weights calls lego_package_verify */
 };
 
 /*
@@ -145,6 +146,12 @@ struct lego_section_info {
 };
 const struct lego_section_info *lego_package_sections(const struct lego_package *package,
                                                       uint32_t *ret_count);
+
+/*
+ * The checksums of all sections of an opened file, read where it is mapped (a file that shrinks
+ * raises SIGBUS: guard the mapping). Errors: E_CHECKSUM, the diag names the section.
+ */
+int lego_package_verify(const struct lego_package *package, struct lego_diag *diag);
 
 /* The opened file's mapping: NULL and 0 for a package in the making. For the SIGBUS guard. */
 const void *lego_package_mapping(const struct lego_package *package, size_t *ret_bytes);

@@ -73,6 +73,8 @@ expect 2 eval "$model" --images "$work"
 expect 2 bench "$model" --runs 0
 expect 2 bench "$model" --resident all
 expect 2 run "$model" --resident all
+expect 2 bench "$model" --verify never
+expect 2 run "$model" --verify never
 expect 2 bench "$model" --compute int4
 expect 2 run "$model" --compute int4
 expect 2 eval "$model" --compute int4 --images "$work" --labels x

@@ -347,7 +347,8 @@ START_TEST(test_selftest)
 }
 END_TEST
 
-/* A .lego that is cut short under the model: that model fails, another one and the process live. */
+/* A .lego that is cut short under a model whose weights stay coded: that model fails, another one
+ * and the process live. */
 START_TEST(test_truncated_file)
 {
     char paths[2][64] = {"/tmp/truncated_XXXXXX", "/tmp/whole_XXXXXX"};
@@ -381,6 +382,46 @@ START_TEST(test_truncated_file)
         unlink(paths[i]);
     }
     lego_package_destroy(package);
+}
+END_TEST
+
+/* A byte of the weights is wrong: found when the file is opened, at the first run, or never. */
+START_TEST(test_when_checksums_are_checked)
+{
+    char path[] = "/tmp/damaged_XXXXXX";
+    struct random random = {7};
+    struct lego_package *package = build_classifier(&random, NULL);
+    struct lego_diag diag = LEGO_DIAG_INIT;
+    struct lego_model_options options = {.verify = LEGO_VERIFY_CHECKSUMS};
+    uint64_t bytes;
+    uint8_t last;
+    int fd = mkstemp(path);
+
+    ck_assert_int_eq(lego_package_write(package, path, &bytes, &diag), LEGO_OK);
+    lego_package_destroy(package);
+    close(fd);
+    ck_assert_int_ge(fd = open(path, O_RDWR), 0);
+    ck_assert_int_eq(pread(fd, &last, 1, (off_t)bytes - 1), 1);
+    last ^= 1;
+    ck_assert_int_eq(pwrite(fd, &last, 1, (off_t)bytes - 1), 1);
+    close(fd);
+
+    struct lego_model *model;
+    ck_assert_int_eq(lego_model_open(path, &options, &model, &diag), LEGO_E_CHECKSUM);
+    for (int off = 0; off < 2; off++) {
+        struct fixture f = {.random = {1}};
+        options.verify = off ? LEGO_VERIFY_STRUCTURE : LEGO_VERIFY_LAZY;
+        ck_assert_int_eq(lego_model_open(path, &options, &f.model, &diag), LEGO_OK);
+        ck_assert_int_eq(lego_session_create(f.model, NULL, &f.session, NULL), LEGO_OK);
+        struct lego_io *inputs = images(&f, 1);
+        int want = off ? LEGO_OK : LEGO_E_CHECKSUM;
+        ck_assert_int_eq(lego_session_prepare(f.session, inputs, 1, NULL, 0, &diag), want);
+        ck_assert_int_eq(lego_session_run(f.session, inputs, 1, NULL, 0, &diag), want);
+        ck_assert(off || strstr(diag.text, "section "));
+        free_inputs(inputs, 1);
+        close_fixture(&f);
+    }
+    unlink(path);
 }
 END_TEST
 
@@ -435,6 +476,7 @@ int main(void)
     tcase_add_test(tests, test_profile);
     tcase_add_test(tests, test_selftest);
     tcase_add_test(tests, test_truncated_file);
+    tcase_add_test(tests, test_when_checksums_are_checked);
     tcase_add_test(tests, test_size_depends_on_data);
     srunner_run_all(runner, CK_NORMAL);
     failed = srunner_ntests_failed(runner);
