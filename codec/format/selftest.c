@@ -16,33 +16,50 @@ static uint64_t split_mix(uint64_t x)
     return x ^ (x >> 31);
 }
 
+/* 24 bits: exact in fp32, and what half and double get derives from the same number. */
+static float real_of(uint64_t random)
+{
+    return (float)((int32_t)(random >> 40) - (1 << 23)) * 0x1p-23f;
+}
+
+static void store(enum lego_dtype dtype, uint64_t random, void *to)
+{
+    const float real = real_of(random);
+    const double real64 = real;
+    const uint16_t real16 = lego_half_from_float(real);
+    uint32_t bits;
+    memcpy(&bits, &real, sizeof(bits));
+    const uint16_t brain16 = (uint16_t)(bits >> 16);
+    uint64_t integer = random >> 57;
+    const void *source = &integer;
+
+    if (dtype == LEGO_DTYPE_FLOAT32)
+        source = &real;
+    else if (dtype == LEGO_DTYPE_FLOAT64)
+        source = &real64;
+    else if (dtype == LEGO_DTYPE_FLOAT16)
+        source = &real16;
+    else if (dtype == LEGO_DTYPE_BFLOAT16)
+        source = &brain16;
+    else if (dtype == LEGO_DTYPE_BOOL)
+        integer &= 1;
+    memcpy(to, source, lego_dtype_bytes(dtype));
+}
+
 void lego_selftest_fill(uint64_t seed, uint32_t input, const struct lego_tensor *tensor, void *data)
 {
-    size_t size = lego_dtype_bytes(tensor->dtype);
-    size_t elems = size ? tensor->bytes / size : 0;
+    const size_t size = lego_dtype_bytes(tensor->dtype);
+    const size_t elems = size ? tensor->bytes / size : 0;
     uint64_t state = seed + ((uint64_t)input << 48);
+
     for (size_t i = 0; i < elems; i++) {
         state += UINT64_C(0x9e3779b97f4a7c15);
-        uint64_t random = split_mix(state);
-        /* 24 bits: exact in fp32, and what half and double get derives from the same number. */
-        float real = (float)((int32_t)(random >> 40) - (1 << 23)) * 0x1p-23f;
-        double real64 = real;
-        uint16_t real16 = lego_half_from_float(real);
-        uint32_t bits;
-        memcpy(&bits, &real, sizeof(bits));
-        uint16_t brain16 = (uint16_t)(bits >> 16);
-        uint64_t integer = random >> 57;
-        const void *source = &integer;
+        const uint64_t random = split_mix(state);
+
+        /* Nearly all inputs are: opening a model waits for them. */
         if (tensor->dtype == LEGO_DTYPE_FLOAT32)
-            source = &real;
-        else if (tensor->dtype == LEGO_DTYPE_FLOAT64)
-            source = &real64;
-        else if (tensor->dtype == LEGO_DTYPE_FLOAT16)
-            source = &real16;
-        else if (tensor->dtype == LEGO_DTYPE_BFLOAT16)
-            source = &brain16;
-        else if (tensor->dtype == LEGO_DTYPE_BOOL)
-            integer &= 1;
-        memcpy((char *)data + i * size, source, size);
+            ((float *)data)[i] = real_of(random);
+        else
+            store(tensor->dtype, random, (char *)data + i * size);
     }
 }
