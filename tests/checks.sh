@@ -66,6 +66,7 @@ check_packages() {
             dpkg-deb --contents "$package" | awk -v p="${package##*/}" 'END { print p ": " NR " entries" }'
         done
     done
+    tests/packages/install.sh build/deb/packages . build/fresh || [ $? = 77 ]
 }
 
 check_machine() {
