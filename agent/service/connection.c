@@ -368,17 +368,18 @@ void connection_pump(struct connection *connection)
         connection_close(connection);
 }
 
-void connection_check_stall(struct connection *connection, uint64_t now_ns)
+void connection_check_stall(struct connection *connection)
 {
     uint64_t stall = connection->host->stall_ns;
     if (connection->closed)
         return;
+    uint64_t now = clock_ns(); /* none that is older than the times it is compared with */
     if (!may_read(connection))
-        connection->read_ns = now_ns; /* it is the agent that waits, not the client */
-    if (connection->out && now_ns - connection->written_ns > stall)
+        connection->read_ns = now; /* it is the agent that waits, not the client */
+    if (connection->out && now - connection->written_ns > stall)
         log_client(connection, LOG_LEVEL_WARNING, "client-cut-off",
                    "takes no answers: cut off (limits.stall)");
-    else if (frame_reader_is_partial(&connection->reader) && now_ns - connection->read_ns > stall)
+    else if (frame_reader_is_partial(&connection->reader) && now - connection->read_ns > stall)
         log_client(connection, LOG_LEVEL_WARNING, "client-cut-off",
                    "stopped in the middle of a frame: cut off (limits.stall)");
     else

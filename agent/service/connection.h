@@ -101,7 +101,7 @@ void connection_pump(struct connection *connection);
 void connection_refuse(struct connection *connection, int status, const char *text);
 
 /* Closes a client that has stalled; call every second or so. */
-void connection_check_stall(struct connection *connection, uint64_t now_ns);
+void connection_check_stall(struct connection *connection);
 
 /* True where nothing is under way: no request, no answer, no part of a frame. */
 bool connection_is_idle(const struct connection *connection);

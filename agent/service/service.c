@@ -95,13 +95,12 @@ static void on_signal(uv_signal_t *handle, int number)
 static void on_tick(uv_timer_t *timer)
 {
     struct service *service = timer->data;
-    uint64_t now = clock_ns();
     struct connection *next;
     notify_flush();
     jobs_done(service);
     for (struct connection *connection = service->connections; connection; connection = next) {
         next = connection->next;
-        connection_check_stall(connection, now);
+        connection_check_stall(connection);
     }
     pressure_tick(service->pressure);
     if (!service->draining)
