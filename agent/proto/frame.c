@@ -16,8 +16,9 @@
 #define IPC_UNPACK_BASE_BYTES  ((size_t)64 << 10)
 #define IPC_UNPACK_EXTRA_BYTES ((size_t)16 << 20)
 
-/* Of the first block, which holds a small message whole: then there is one malloc for it. */
-#define POOL_BASE_BYTES 1024u
+/* Of the first block, which holds a small message whole: then there is one malloc for it, small
+ * enough for the allocator's cache of freed blocks. */
+#define POOL_BASE_BYTES 512u
 #define POOL_MAX_BYTES  ((size_t)8 << 10)
 #define POOL_ALIGN      16u
 

@@ -263,6 +263,23 @@ static int bind_outputs(const struct binding *binding, struct inference_call *ca
     return LEGO_OK;
 }
 
+/* All arrays in one block, which `inputs` begins: small requests are many. */
+static int allocate_call(struct inference_call *call, struct lego_diag *diag)
+{
+    size_t inputs = call->input_count, outputs = call->output_count;
+    size_t bytes = inputs * (sizeof(*call->inputs) + sizeof(*call->owned)) +
+                   outputs * (sizeof(*call->outputs) + sizeof(*call->wanted));
+    void *block = malloc(bytes + 1);
+    if (!block)
+        return lego_fail(diag, LEGO_E_NOMEM, "no memory for the request");
+    memset(block, 0, bytes);
+    call->inputs = block;
+    call->outputs = call->inputs + inputs;
+    call->wanted = (struct inference_wanted *)(call->outputs + outputs);
+    call->owned = (void **)(call->wanted + outputs);
+    return LEGO_OK;
+}
+
 int inference_bind(const struct lego_model *model, const Legonet__Request *request,
                    const struct region_table *regions, uint64_t max_batch,
                    struct inference_call *ret_call, struct lego_diag *diag)
@@ -274,13 +291,7 @@ int inference_bind(const struct lego_model *model, const Legonet__Request *reque
                               .max_batch = max_batch};
     struct inference_call call = {.input_count = lego_model_input_count(model),
                                   .output_count = lego_model_output_count(model)};
-    call.inputs = calloc(call.input_count + 1u, sizeof(*call.inputs));
-    call.owned = calloc(call.input_count + 1u, sizeof(*call.owned));
-    call.outputs = calloc(call.output_count + 1u, sizeof(*call.outputs));
-    call.wanted = calloc(call.output_count + 1u, sizeof(*call.wanted));
-    int status = LEGO_OK;
-    if (!call.inputs || !call.owned || !call.outputs || !call.wanted)
-        status = lego_fail(diag, LEGO_E_NOMEM, "no memory for the request");
+    int status = allocate_call(&call, diag);
     if (status == LEGO_OK)
         status = bind_inputs(&binding, &call, diag);
     if (status == LEGO_OK)
@@ -297,10 +308,7 @@ void inference_call_clear(struct inference_call *call)
 {
     for (uint32_t i = 0; call->owned && i < call->input_count; i++)
         free(call->owned[i]);
-    free(call->inputs);
-    free(call->owned);
-    free(call->outputs);
-    free(call->wanted);
+    free(call->inputs); /* and all that lies behind them */
     free(call->maps);
     *call = (struct inference_call){0};
 }

@@ -22,26 +22,39 @@ struct place_entries {
     Inference__ModelInferResponse__InferOutputTensor__ParametersEntry entries[3], *pointers[3];
 };
 
-/* What an answer's message points to. */
+/* One output of an answer, and what its message points to. */
+struct answer_part {
+    output_tensor tensor;
+    struct lego_shape shape;    /* of a classification, else the tensor's own */
+    uint8_t *owned;             /* the data of a classification */
+    struct place_entries place; /* of an output in shared memory */
+};
+
+/* What an answer's message points to: one block, which `parts` begins. */
 struct answer {
-    output_tensor *tensors;
+    struct answer_part *parts;
     output_tensor **pointers;
     ProtobufCBinaryData *raw;
-    struct place_entries *places; /* of outputs in shared memory */
-    struct lego_shape *shapes;    /* of classifications */
-    uint8_t **owned;              /* their data */
 };
+
+static int answer_allocate(struct answer *answer, uint32_t count, struct lego_diag *diag)
+{
+    size_t each = sizeof(*answer->parts) + sizeof(*answer->pointers) + sizeof(*answer->raw);
+    answer->parts = malloc(count * each + 1);
+    if (!answer->parts)
+        return lego_fail(diag, LEGO_E_NOMEM, "no memory for the answer");
+    answer->pointers = (output_tensor **)(answer->parts + count);
+    answer->raw = (ProtobufCBinaryData *)(answer->pointers + count);
+    for (uint32_t i = 0; i < count; i++)
+        answer->parts[i].owned = NULL;
+    return LEGO_OK;
+}
 
 static void answer_clear(struct answer *answer, uint32_t count)
 {
-    for (uint32_t i = 0; answer->owned && i < count; i++)
-        free(answer->owned[i]);
-    free(answer->tensors);
-    free(answer->pointers);
-    free(answer->raw);
-    free(answer->places);
-    free(answer->shapes);
-    free(answer->owned);
+    for (uint32_t i = 0; answer->parts && i < count; i++)
+        free(answer->parts[i].owned);
+    free(answer->parts);
 }
 
 static void show_place(const struct inference_place *place, size_t bytes,
@@ -75,20 +88,21 @@ static int fill_tensor(const struct inference_job *job, const struct inference_c
     const struct inference_wanted *wanted = &call->wanted[i];
     const struct lego_io *io = &call->outputs[wanted->output];
     const char *name = lego_model_output(model, wanted->output)->name;
-    output_tensor *tensor = &answer->tensors[i];
+    struct answer_part *part = &answer->parts[i];
+    output_tensor *tensor = &part->tensor;
     inference__model_infer_response__infer_output_tensor__init(tensor);
     answer->pointers[i] = tensor;
     tensor->name = (char *)(uintptr_t)name;
-    answer->shapes[i] = io->shape;
+    part->shape = io->shape;
     answer->raw[i] = (ProtobufCBinaryData){.len = io->bytes, .data = io->data};
     tensor->datatype = (char *)(uintptr_t)lego_dtype_name(io->dtype);
     if (wanted->classes > 0) {
         int status =
-            inference_classify(lego_model_package(model), name, io, wanted->classes,
-                               &answer->shapes[i], &answer->raw[i].data, &answer->raw[i].len, diag);
+            inference_classify(lego_model_package(model), name, io, wanted->classes, &part->shape,
+                               &answer->raw[i].data, &answer->raw[i].len, diag);
         if (status != LEGO_OK)
             return status;
-        answer->owned[i] = answer->raw[i].data;
+        part->owned = answer->raw[i].data;
         tensor->datatype = (char *)(uintptr_t) "BYTES";
     }
     if (wanted->place.region) {
@@ -96,11 +110,11 @@ static int fill_tensor(const struct inference_job *job, const struct inference_c
                                            answer->raw[i].len, diag);
         if (status != LEGO_OK)
             return status;
-        show_place(&wanted->place, answer->raw[i].len, &answer->places[i], tensor);
+        show_place(&wanted->place, answer->raw[i].len, &part->place, tensor);
         answer->raw[i].len = 0;
     }
-    tensor->n_shape = answer->shapes[i].rank > 0 ? (size_t)answer->shapes[i].rank : 0;
-    tensor->shape = answer->shapes[i].dim;
+    tensor->n_shape = part->shape.rank > 0 ? (size_t)part->shape.rank : 0;
+    tensor->shape = part->shape.dim;
     return LEGO_OK;
 }
 
@@ -174,18 +188,8 @@ int inference_answer(const struct inference_job *job, const Legonet__Request *re
                      size_t *ret_frame_bytes, struct lego_diag *diag)
 {
     uint32_t count = call->wanted_count;
-    struct answer answer = {
-        .tensors = calloc(count + 1u, sizeof(*answer.tensors)),
-        .pointers = calloc(count + 1u, sizeof(*answer.pointers)),
-        .raw = calloc(count + 1u, sizeof(*answer.raw)),
-        .places = calloc(count + 1u, sizeof(*answer.places)),
-        .shapes = calloc(count + 1u, sizeof(*answer.shapes)),
-        .owned = calloc(count + 1u, sizeof(*answer.owned)),
-    };
-    int status = LEGO_OK;
-    if (!answer.tensors || !answer.pointers || !answer.raw || !answer.places || !answer.shapes ||
-        !answer.owned)
-        status = lego_fail(diag, LEGO_E_NOMEM, "no memory for the answer");
+    struct answer answer = {0};
+    int status = answer_allocate(&answer, count, diag);
     for (uint32_t i = 0; status == LEGO_OK && i < count; i++)
         status = fill_tensor(job, call, i, &answer, diag);
     if (status == LEGO_OK)
@@ -237,12 +241,11 @@ static int run(struct inference_job *job, struct lego_session *session, bool ste
                const Legonet__Request *request, struct lego_diag *diag)
 {
     struct inference_call call;
-    uint64_t start = clock_ns();
     int status =
         inference_bind(job->model->model, request, job->regions, job->max_batch, &call, diag);
     if (status != LEGO_OK)
         return status;
-    job->times.input += clock_ns() - start;
+    job->times.input = clock_ns() - job->arrived_ns - job->times.queue;
     if (steady_only && !lego_session_is_steady(session, call.inputs, call.input_count))
         status = RUN_NOT_STEADY;
     else
@@ -265,9 +268,7 @@ static bool run_job(struct inference_job *job, struct lego_session *session, boo
 {
     struct lego_diag diag = LEGO_DIAG_INIT;
     Legonet__Request *request = NULL;
-    uint64_t start = clock_ns();
     int status = inference_unpack(job, &request, &diag);
-    job->times.input = clock_ns() - start;
     if (!steady_only)
         drop_body(job);
     if (status == LEGO_OK)

@@ -270,7 +270,9 @@ static int create_job(struct service *service, struct connection *connection,
                       const struct peek *peek, struct served_model *model, uint64_t arrived_ns,
                       struct inference_job **ret_job, struct lego_diag *diag)
 {
-    struct inference_job *job = calloc(1, sizeof(*job));
+    struct inference_job *job = malloc(sizeof(*job)); /* calloc has no cache of freed blocks */
+    if (job)
+        memset(job, 0, sizeof(*job));
     if (job && *peek->stream)
         job->stream = strdup(peek->stream);
     if (job && !connection->queue_peer) {

@@ -24,7 +24,7 @@ void stats_add(struct stats *stats, int status, const struct stats_times *times,
         return;
     }
     struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
+    clock_gettime(CLOCK_REALTIME_COARSE, &now); /* for milliseconds */
     stats->last_inference_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
     for (unsigned i = 0; i < STATS_BUCKETS; i++)
         if (times->total <= stats_bucket_us(i) * 1000) {
