@@ -4,6 +4,7 @@
 #include "agent/service/service.h"
 
 #include <getopt.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -175,6 +176,8 @@ static int run(const struct command_line *line)
 
 int main(int argc, char **argv)
 {
+    /* Else each thread has an arena with holes of its own, and a switch of models leaves more. */
+    mallopt(M_ARENA_MAX, 1);
     struct command_line line = {.source = {.path = LEGO_DEFAULT_CONFIG}};
     line.overrides = calloc((size_t)argc + 1, sizeof(*line.overrides));
     line.made = calloc((size_t)argc + 1, sizeof(*line.made));

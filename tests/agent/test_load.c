@@ -24,15 +24,16 @@
 #ifndef LEGO_SWAPS
 #define LEGO_SWAPS 20 /* at least so many switches; test_agent_swaps makes a thousand */
 #endif
-#define WARM_SWAPS 10 /* after which memory is measured first */
-#define SLACK_PAGES \
-    256 /* what the allocator keeps differs from moment to moment; a model is more */
+#define WARM_SWAPS (LEGO_SWAPS / 5)
+#define CALM_READS 40 /* that must agree before memory counts as measured */
+#define LOOKS      10 /* at memory in the end: a loader of low priority may still be at it */
 
 static struct agent agent;
 static float expected[MODELS][KINDS][MAX_ROWS * TINY_OUTPUTS];
 static size_t model_kinds;
 static atomic_bool stop_reloading;
 static atomic_int reloads;
+static pthread_mutex_t reload_turn = PTHREAD_MUTEX_INITIALIZER;
 
 static uint32_t rows_of(uint32_t kind)
 {
@@ -224,17 +225,36 @@ static void copy_file(const char *from, const char *to)
     fclose(in);
 }
 
-/* Pages that are the agent's own. */
-static long private_pages(void)
+/* Pages of memory at rest: no client, no reload, both models of a switch destroyed, and nothing
+ * more given back for a while. */
+static long settled_pages(void)
 {
-    char path[64];
-    long all, resident, shared;
-    snprintf(path, sizeof(path), "/proc/%d/statm", (int)agent.pid);
-    FILE *file = fopen(path, "r");
-    ck_assert_ptr_nonnull(file);
-    ck_assert_int_eq(fscanf(file, "%ld %ld %ld", &all, &resident, &shared), 3);
-    fclose(file);
-    return resident - shared;
+    long last = -1, page_kib = sysconf(_SC_PAGESIZE) / 1024;
+    pthread_mutex_lock(&reload_turn);
+    agent_reload(&agent);
+    for (int calm = 0, reads = 0; calm < CALM_READS && reads < 1000; reads++) {
+        long now = agent_resident_kib(&agent) / page_kib;
+        calm = now == last ? calm + 1 : 0;
+        last = now;
+        poll(NULL, 0, 10);
+    }
+    pthread_mutex_unlock(&reload_turn);
+    return last;
+}
+
+/*
+ * Within 2 % of `before`. That is taken after some switches, as each thread's cache of freed blocks
+ * (glibc's: at most 7 of a size, that lie where they may) has to fill first; it is never emptied.
+ */
+static void expect_memory_back(long before)
+{
+    long after = settled_pages();
+    for (int look = 1; look < LOOKS && after > before + before / 50; look++)
+        after = settled_pages();
+    printf("%d switches; %ld pages after %d, %ld at the end\n", atomic_load(&reloads), before,
+           WARM_SWAPS, after);
+    fflush(stdout);
+    ck_assert_msg(after <= before + before / 50, "%ld pages, %ld at the start", after, before);
 }
 
 static void *reloader_main(void *argument)
@@ -249,7 +269,9 @@ static void *reloader_main(void *argument)
         copy_file(source, next);
         if (rename(next, path) != 0)
             abort();
+        pthread_mutex_lock(&reload_turn);
         agent_reload(&agent);
+        pthread_mutex_unlock(&reload_turn);
         atomic_fetch_add(&reloads, 1);
     }
     return NULL;
@@ -269,18 +291,15 @@ START_TEST(reloads_lose_nothing)
     model_kinds = 2;
     ck_assert_int_eq(pthread_create(&reloader, NULL, reloader_main, NULL), 0);
     long before = 0;
-    while (atomic_load(&reloads) < LEGO_SWAPS) {
+    while (atomic_load(&reloads) < WARM_SWAPS + LEGO_SWAPS) {
         run_clients();
         if (!before && atomic_load(&reloads) >= WARM_SWAPS)
-            before = private_pages();
+            before = settled_pages();
     }
     atomic_store(&stop_reloading, true);
     ck_assert_int_eq(pthread_join(reloader, NULL), 0);
-    long after = private_pages();
-    printf("%d switches; private pages %ld after %d, %ld at the end\n", atomic_load(&reloads),
-           before, WARM_SWAPS, after);
-    ck_assert_msg(LEGO_SWAPS < 1000 || after <= before + before / 50 + SLACK_PAGES,
-                  "%ld pages, %ld at the start", after, before);
+    if (LEGO_SWAPS >= 1000)
+        expect_memory_back(before);
     agent_stop(&agent);
 }
 END_TEST
@@ -289,7 +308,7 @@ int main(void)
 {
     Suite *suite = suite_create("load");
     TCase *tests = tcase_create("load");
-    tcase_set_timeout(tests, 300);
+    tcase_set_timeout(tests, LEGO_SWAPS < 1000 ? 300 : 1200);
     tcase_add_loop_test(tests, every_answer_is_right, 0, 2);
     tcase_add_loop_test(tests, every_answer_to_one_at_a_time_is_right, 0, 2);
     tcase_add_test(tests, reloads_lose_nothing);
