@@ -3,7 +3,8 @@
  * the same for bare bytes over a socket pair, requests a second of several pipelining clients, how
  * evenly busy clients are served, memory with many idle ones, and what one model notices of another
  * that is loaded.
- * usage: agent_bench [REQUESTS [CLIENTS]]
+ * usage: agent_bench [REQUESTS [CLIENTS]]; CK_RUN_CASE=round_trip, clients or isolation in the
+ * environment: only that.
  */
 #include "tests/agent/bench_isolation.h"
 #include "tests/agent/bench_times.h"
@@ -203,20 +204,32 @@ static void bench_fairness(void)
            (double)most / least);
 }
 
-START_TEST(figures)
+static void start_tiny(void)
 {
-    double *times = calloc(requests, 2 * sizeof(*times));
-    ck_assert_ptr_nonnull(times);
     agent_prepare(&agent, "engines: {threads: 1}\nlimits: {connections: 20000}\n");
     model_tiny(agent_model(&agent, "tiny.lego"), 1);
     agent_start(&agent, true);
+}
+
+START_TEST(round_trip)
+{
+    double *times = calloc(requests, 2 * sizeof(*times));
+    ck_assert_ptr_nonnull(times);
+    start_tiny();
     bench_round_trip(times, times + requests);
+    agent_stop(&agent);
+    free(times);
+}
+END_TEST
+
+START_TEST(many_clients)
+{
+    start_tiny();
     bench_pipeline(1);
     bench_pipeline(clients);
     bench_fairness();
     bench_idle();
     agent_stop(&agent);
-    free(times);
 }
 END_TEST
 
@@ -237,6 +250,14 @@ START_TEST(isolation)
 }
 END_TEST
 
+static void add_part(Suite *suite, const char *name, const TTest *part, int turns)
+{
+    TCase *bench = tcase_create(name);
+    tcase_set_timeout(bench, 600);
+    tcase_add_loop_test(bench, part, 0, turns);
+    suite_add_tcase(suite, bench);
+}
+
 /* The harness reports by Check, so this is a test in form. */
 int main(int argc, char **argv)
 {
@@ -247,11 +268,9 @@ int main(int argc, char **argv)
     if (requests == 0 || clients == 0 || clients > MAX_CLIENTS)
         return 2;
     Suite *suite = suite_create("bench");
-    TCase *bench = tcase_create("bench");
-    tcase_set_timeout(bench, 600);
-    tcase_add_test(bench, figures);
-    tcase_add_loop_test(bench, isolation, 0, 3);
-    suite_add_tcase(suite, bench);
+    add_part(suite, "round_trip", round_trip, 1);
+    add_part(suite, "clients", many_clients, 1);
+    add_part(suite, "isolation", isolation, 3);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_SILENT);
     int failed = srunner_ntests_failed(runner);
