@@ -139,6 +139,25 @@ VEC_INLINE vec vec_fma(vec a, vec b, vec c)
                     vfmaq_f32(c.val[1], a.val[1], b.val[1]));
 }
 
+/* Four floats, whatever the width of a vec. */
+typedef float32x4_t vec_quad;
+
+VEC_INLINE vec_quad vec_quad_load(const float *x)
+{
+    return vld1q_f32(x);
+}
+
+VEC_INLINE void vec_quad_store(float *x, vec_quad v)
+{
+    vst1q_f32(x, v);
+}
+
+/* a * b + c, b for all four. */
+VEC_INLINE vec_quad vec_quad_fma(vec_quad a, float b, vec_quad c)
+{
+    return vfmaq_n_f32(c, a, b);
+}
+
 /* The greater and the smaller one; NaN where one of them is. */
 VEC_INLINE vec vec_max(vec a, vec b)
 {

@@ -65,6 +65,12 @@ static void brick_unpack(const struct kern_brick_decode *d, uint64_t first, uint
         memset(ret_index, 0, (count + VEC_LANES) * sizeof(*ret_index));
         return;
     }
+    if (d->index_bits == 8) { /* which compilers widen well */
+        for (uint32_t i = 0; i < count; i++)
+            ret_index[i] = at[i];
+        memset(ret_index + count, 0, VEC_LANES * sizeof(*ret_index));
+        return;
+    }
     /* Eight indices fill index_bits whole bytes: each eight start at the same bit of a byte. */
     for (uint32_t i = 0; i < 8; i++) {
         uint32_t from = (uint32_t)(bit % 8) + i * d->index_bits;
@@ -105,32 +111,73 @@ VEC_INLINE float *brick_target(const struct brick_patch *p, uint32_t j, uint32_t
     return p->out + (d->column_k ? d->column_k[c] : c) * d->panel_nr;
 }
 
-/* `rows` and `columns` are constants; columns 0 means as many as the patch says. */
+/* A column of a brick of `rows` (a constant), four at a time by scales, over or onto what is there.
+ */
+VEC_INLINE void brick_put(const float *column, const vec_quad *by, const uint32_t rows,
+                          const bool accumulate, float *out)
+{
+    for (uint32_t i = 0; i < rows / 4; i++) {
+        vec_quad x = vec_quad_load(column + 4 * i) * by[i];
+
+        if (accumulate)
+            x += vec_quad_load(out + 4 * i);
+        vec_quad_store(out + 4 * i, x);
+    }
+}
+
+/* `rows`, `plain` and `accumulate` are constants, and `columns` but for 0: as many as p says. */
+VEC_INLINE void brick_patch_how(const struct brick_patch *p, const uint32_t rows,
+                                const uint32_t columns, const bool plain, const bool accumulate)
+{
+    const struct kern_brick_decode *d = p->d;
+    const uint32_t brick_columns = columns ? columns : d->brick_columns;
+    const uint32_t width = columns ? columns : p->width, count = p->count, step = p->index_step;
+    const size_t nr = d->panel_nr, pitch = (size_t)rows * brick_columns;
+    const uint32_t *index = p->index, *k = d->column_k ? d->column_k + p->column : NULL;
+    const float *catalogue = d->catalogue;
+    float *next = p->out + p->column * nr;
+
+    for (uint32_t column = 0; column < p->columns; column++, index += step) {
+        float *out[BRICK_SIDE];
+
+        for (uint32_t i = 0; i < width; i++)
+            out[i] = k ? p->out + k[i] * nr : next + i * nr;
+        for (uint32_t j = 0; j < count; j++) {
+            const float *brick = catalogue + index[j] * pitch;
+
+            /* One addition, not one for each load. */
+            __asm__("" : "+r"(brick));
+            const float *scale = p->scale + j * rows;
+            vec_quad by[BRICK_SIDE / 4];
+
+            for (uint32_t i = 0; i < rows / 4 && !plain; i++)
+                by[i] = vec_quad_load(scale + 4 * i);
+            for (uint32_t i = 0; i < width; i++) {
+                const float *from = brick + i * rows;
+                float *to = out[i] + j * rows;
+
+                if (plain)
+                    brick_copy(to, from, rows);
+                else if (rows % 4 == 0)
+                    brick_put(from, by, rows, accumulate, to);
+                else
+                    brick_copy_scaled(to, from, scale, accumulate, rows);
+            }
+        }
+        next += brick_columns * nr;
+        k = k ? k + brick_columns : NULL;
+    }
+}
+
 VEC_INLINE void brick_patch(const struct brick_patch *p, const uint32_t rows,
                             const uint32_t columns)
 {
-    const float *catalogue = p->d->catalogue;
-    uint32_t pitch = rows * (columns ? columns : p->d->brick_columns);
-    uint32_t width = columns ? columns : p->width, count = p->count;
-    bool plain = p->plain, accumulate = p->d->accumulate;
-    const uint32_t *index = p->index;
-
-    for (uint32_t column = 0; column < p->columns; column++, index += p->index_step) {
-        float *out[BRICK_SIDE];
-        for (uint32_t i = 0; i < width; i++)
-            out[i] = brick_target(p, column, i);
-        for (uint32_t j = 0; j < count && plain; j++) {
-            const float *brick = catalogue + (size_t)index[j] * pitch;
-            for (uint32_t i = 0; i < width; i++)
-                brick_copy(out[i] + j * rows, brick + i * rows, rows);
-        }
-        for (uint32_t j = 0; j < count && !plain; j++) {
-            const float *brick = catalogue + (size_t)index[j] * pitch;
-            for (uint32_t i = 0; i < width; i++)
-                brick_copy_scaled(out[i] + j * rows, brick + i * rows, p->scale + j * rows,
-                                  accumulate, rows);
-        }
-    }
+    if (p->plain)
+        brick_patch_how(p, rows, columns, true, false);
+    else if (p->d->accumulate)
+        brick_patch_how(p, rows, columns, false, true);
+    else
+        brick_patch_how(p, rows, columns, false, false);
 }
 
 #define BRICK_PATCH(rows, columns)                                          \

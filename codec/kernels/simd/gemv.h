@@ -9,13 +9,17 @@
 
 #include "codec/kernels/ref/ref.h"
 
+#ifdef __clang__
+#define GEMV_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define GEMV_UNROLL _Pragma("GCC unroll 8")
+#endif
+
 enum {
     GEMV_TILE_ROWS = 256 + BRICK_SIDE, /* sums of a tile; bricks may stick out of it */
     GEMV_LANES = 4,
     GEMV_SUMS = 8, /* vectors of four that stay in registers: a tile of 32 rows */
 };
-
-typedef float gemv_lanes __attribute__((vector_size(GEMV_LANES * sizeof(float))));
 
 /* Some columns of bricks of a tile. */
 struct gemv_patch {
@@ -28,42 +32,64 @@ struct gemv_patch {
     float *sums;
 };
 
-VEC_INLINE gemv_lanes gemv_load(const float *x)
+/* sum += x times a column of a brick. */
+VEC_INLINE void gemv_column(const float *column, float x, const uint32_t parts, vec_quad *sum)
 {
-    gemv_lanes v;
-
-    memcpy(&v, x, sizeof(v));
-    return v;
+    GEMV_UNROLL
+    for (uint32_t part = 0; part < parts; part++)
+        sum[part] = vec_quad_fma(vec_quad_load(column + part * GEMV_LANES), x, sum[part]);
 }
 
-/* Bricks of `rows` rows, `columns` columns (0: as many as the patch says) in tiles of 32 rows. */
+/*
+ * Bricks of `rows` rows, `columns` columns, all of a brick's (0: as many as the patch says), in
+ * tiles of 32 rows or less: what a lower tile lacks is computed from the bricks that follow, and
+ * nobody reads it.
+ */
 VEC_INLINE void gemv_registers(const struct gemv_patch *p, const uint32_t rows,
                                const uint32_t columns)
 {
     const uint32_t parts = rows / GEMV_LANES, count = GEMV_SUMS / parts;
-    uint32_t width = columns ? columns : p->width, pitch = rows * p->d->brick_columns;
-    const uint32_t *index = p->index;
-    const float *x = p->x;
-    gemv_lanes sum[GEMV_SUMS];
+    const uint32_t width = columns ? columns : p->width;
+    const uint32_t brick_columns = columns ? columns : p->d->brick_columns;
+    const size_t pitch = (size_t)rows * brick_columns;
+    const float *catalogue = p->d->catalogue, *x = p->x;
+    const uint32_t *index = p->index, step = p->d->tile_brick_rows;
+    vec_quad sum[GEMV_SUMS];
 
+    GEMV_UNROLL
     for (uint32_t i = 0; i < GEMV_SUMS; i++)
-        sum[i] = gemv_load(p->sums + i * GEMV_LANES);
-    for (uint32_t column = 0; column < p->columns; column++, x += p->d->brick_columns) {
+        sum[i] = vec_quad_load(p->sums + i * GEMV_LANES);
+    for (uint32_t column = 0; column < p->columns; column++, index += step, x += brick_columns) {
+        const float *brick[GEMV_SUMS];
+
+        GEMV_UNROLL
         for (uint32_t j = 0; j < count; j++) {
-            const float *brick = p->d->catalogue + (size_t)index[j] * pitch;
-            for (uint32_t i = 0; i < width; i++)
-                for (uint32_t part = 0; part < parts; part++)
-                    sum[j * parts + part] += gemv_load(brick + i * rows + part * GEMV_LANES) * x[i];
+            brick[j] = catalogue + index[j] * pitch;
+            /* One addition, not one for each load. */
+            __asm__("" : "+r"(brick[j]));
         }
-        index += count;
+        if (columns) {
+            GEMV_UNROLL
+            for (uint32_t j = 0; j < count; j++)
+                GEMV_UNROLL
+            for (uint32_t i = 0; i < columns; i++)
+                gemv_column(brick[j] + i * rows, x[i], parts, sum + j * parts);
+        } else {
+            for (uint32_t i = 0; i < width; i++)
+                GEMV_UNROLL
+            for (uint32_t j = 0; j < count; j++)
+                gemv_column(brick[j] + i * rows, x[i], parts, sum + j * parts);
+        }
     }
-    memcpy(p->sums, sum, sizeof(sum));
+    GEMV_UNROLL
+    for (uint32_t i = 0; i < GEMV_SUMS; i++)
+        vec_quad_store(p->sums + i * GEMV_LANES, sum[i]);
 }
 
-#define GEMV_REGISTERS(rows, columns)                               \
-    static void gemv_##rows##x##columns(const struct gemv_patch *p) \
-    {                                                               \
-        gemv_registers(p, rows, columns);                           \
+#define GEMV_REGISTERS(rows, columns)                                                         \
+    static __attribute__((noinline)) void gemv_##rows##x##columns(const struct gemv_patch *p) \
+    {                                                                                         \
+        gemv_registers(p, rows, columns);                                                     \
     }
 
 GEMV_REGISTERS(4, 1)
@@ -139,15 +165,16 @@ static void gemv_any(const struct gemv_patch *p)
 
 static void gemv_run(const struct gemv_patch *p)
 {
-    uint32_t rows = p->d->brick_rows, width = p->width;
-    bool registers = rows * p->d->tile_brick_rows == GEMV_SUMS * GEMV_LANES;
+    const uint32_t rows = p->d->brick_rows;
+    const uint32_t columns = p->width == p->d->brick_columns ? p->width : 0;
+    const bool registers = rows * p->d->tile_brick_rows <= GEMV_SUMS * GEMV_LANES;
 
     if (rows == 1)
         gemv_1x0(p);
     else if (registers && rows == 4)
-        (width == 1 ? gemv_4x1 : width == 2 ? gemv_4x2 : width == 4 ? gemv_4x4 : gemv_4x0)(p);
+        (columns == 1 ? gemv_4x1 : columns == 2 ? gemv_4x2 : columns == 4 ? gemv_4x4 : gemv_4x0)(p);
     else if (registers && rows == 8)
-        (width == 1 ? gemv_8x1 : gemv_8x0)(p);
+        (columns == 1 ? gemv_8x1 : gemv_8x0)(p);
     else if (registers && rows == 16)
         gemv_16x0(p);
     else
