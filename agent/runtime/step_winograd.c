@@ -15,7 +15,7 @@
 /* What it costs to transform one element of one position, in multiply-accumulates of a GEMM: the
  * weights come from far and go through a cache. */
 #define WINOGRAD_PIXEL_COST   4.0
-#define WINOGRAD_WEIGHTS_COST 7.0
+#define WINOGRAD_WEIGHTS_COST 8.0
 /* A GEMM of few k's runs slower than the direct one. */
 #define WINOGRAD_GEMM_COST 1.25
 
