@@ -19,9 +19,20 @@ GEMM_INLINE int16x8_t gemm_products(int8x16_t a, int8x16_t b)
     return vmlal_high_s8(vmull_s8(vget_low_s8(a), vget_low_s8(b)), a, b);
 }
 
-GEMM_INLINE int16x8_t gemm_more(int16x8_t sum, int8x16_t a, int8x16_t b)
+/* The five: compilers copy the products where a register of a is done with. */
+GEMM_INLINE int32x4_t gemm_more(int32x4_t sum, int8x16_t a0, int8x16_t b0, int8x16_t a1,
+                                int8x16_t b1)
 {
-    return vmlal_high_s8(vmlal_s8(sum, vget_low_s8(a), vget_low_s8(b)), a, b);
+    int16x8_t products;
+
+    __asm__("smull %[p].8h, %[a0].8b, %[b0].8b\n\t"
+            "smlal2 %[p].8h, %[a0].16b, %[b0].16b\n\t"
+            "smlal %[p].8h, %[a1].8b, %[b1].8b\n\t"
+            "smlal2 %[p].8h, %[a1].16b, %[b1].16b\n\t"
+            "sadalp %[sum].4s, %[p].8h"
+            : [sum] "+w"(sum), [p] "=&w"(products)
+            : [a0] "w"(a0), [b0] "w"(b0), [a1] "w"(a1), [b1] "w"(b1));
+    return sum;
 }
 
 GEMM_INLINE int8x16_t gemm_load(const uint8_t *a)
@@ -78,8 +89,7 @@ GEMM_INLINE void gemm_block(const struct kern_gemm_s8 *g, const uint32_t m)
                 int8x16_t b0 = vld1q_s8(panel + j * KG), b1 = vld1q_s8(panel + (NR + j) * KG);
                 GEMM_UNROLL
                 for (uint32_t i = 0; i < m; i++)
-                    acc[i][j] =
-                        vpadalq_s16(acc[i][j], gemm_more(gemm_products(x[i][0], b0), x[i][1], b1));
+                    acc[i][j] = gemm_more(acc[i][j], x[i][0], b0, x[i][1], b1);
             }
         }
         if (!k)
