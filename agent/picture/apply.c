@@ -152,7 +152,8 @@ static void store(const struct lego_preprocess *p, const struct lego_picture *re
     }
 }
 
-int preprocess_apply_placed(const struct lego_preprocess *preprocess,
+int preprocess_apply_placed(const struct kern_table *kernels,
+                            const struct lego_preprocess *preprocess,
                             const struct lego_picture *picture, bool corner, float *out,
                             size_t elems, struct lego_diag *diag)
 {
@@ -170,7 +171,7 @@ int preprocess_apply_placed(const struct lego_preprocess *preprocess,
     struct span x, y;
     preprocess_place(preprocess, picture->width, picture->height, corner, &x, &y);
     struct resize_window window = {x.from, y.from, x.count, y.count};
-    status = resize_picture(picture, x.resized, y.resized, &window, &resized, diag);
+    status = resize_picture(kernels, picture, x.resized, y.resized, &window, &resized, diag);
     if (status == LEGO_OK) {
         if (x.count < preprocess->width || y.count < preprocess->height)
             preprocess_fill_padding(preprocess, out);
@@ -184,5 +185,5 @@ int preprocess_apply_placed(const struct lego_preprocess *preprocess,
 int preprocess_apply(const struct lego_preprocess *preprocess, const struct lego_picture *picture,
                      float *out, size_t elems, struct lego_diag *diag)
 {
-    return preprocess_apply_placed(preprocess, picture, false, out, elems, diag);
+    return preprocess_apply_placed(NULL, preprocess, picture, false, out, elems, diag);
 }

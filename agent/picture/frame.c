@@ -220,7 +220,7 @@ static int to_picture(const struct picture_frame *frame, const struct frame_layo
     return LEGO_OK;
 }
 
-static int apply_picture(const struct lego_preprocess *preprocess,
+static int apply_picture(const struct kern_table *kernels, const struct lego_preprocess *preprocess,
                          const struct picture_frame *frame, const struct frame_layout *layout,
                          bool corner, float *out, size_t elems, struct lego_diag *diag)
 {
@@ -229,7 +229,7 @@ static int apply_picture(const struct lego_preprocess *preprocess,
     int status = to_picture(frame, layout, &picture, &owned, diag);
     if (status != LEGO_OK)
         return status;
-    status = preprocess_apply_placed(preprocess, &picture, corner, out, elems, diag);
+    status = preprocess_apply_placed(kernels, preprocess, &picture, corner, out, elems, diag);
     if (owned)
         picture_clear(&picture);
     return status;
@@ -319,7 +319,7 @@ static int apply(const struct kern_table *kernels, const struct lego_preprocess 
         return lego_fail(diag, LEGO_E_SHAPE, "the input has %zu elements, a picture makes %zu",
                          elems, preprocess_elems(preprocess));
     if (!layout->luma_chroma && frame->filter == PICTURE_FILTER_MODEL)
-        status = apply_picture(&chosen, frame, layout, corner, out, elems, diag);
+        status = apply_picture(kernels, &chosen, frame, layout, corner, out, elems, diag);
     else
         status = frame_apply_planes(kernels, &chosen, frame, corner, out, diag);
     if (status == LEGO_OK && ret_map) {

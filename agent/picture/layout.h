@@ -46,8 +46,9 @@ struct span {
 void preprocess_place(const struct lego_preprocess *preprocess, uint32_t width, uint32_t height,
                       bool corner, struct span *ret_x, struct span *ret_y);
 
-/* preprocess_apply, `corner` as above. */
-int preprocess_apply_placed(const struct lego_preprocess *preprocess,
+/* preprocess_apply, `corner` as above, `kernels` as in resize.h. */
+int preprocess_apply_placed(const struct kern_table *kernels,
+                            const struct lego_preprocess *preprocess,
                             const struct lego_picture *picture, bool corner, float *out,
                             size_t elems, struct lego_diag *diag);
 

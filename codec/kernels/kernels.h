@@ -381,6 +381,40 @@ typedef void (*kern_resize_columns_i16_fn)(size_t n, uint32_t taps, const int16_
                                            const uint32_t *first, const int16_t *x, int16_t *out);
 
 /*
+ * The same as PIL resamples 8-bit pictures, to the bit, 8 bits between the passes: weights of 22
+ * fractional bits, 0 to 1, sum to nearly 1. In groups of four taps, filled up with zeros, they are
+ * [groups][2][4]: four times weight >> 11, then four times weight & 2047.
+ */
+#define KERN_RESAMPLE_BITS 22
+#define KERN_RESAMPLE_LOW  11 /* of those bits */
+#define KERN_RESAMPLE_TAPS 4  /* in a group */
+#define KERN_RESAMPLE_OVER 16 /* bytes that may be read behind a group's pixels */
+
+/*
+ * out[i * channels + c] = sum over t < taps of weight[i][t] * x[(first[i] + t) * channels + c],
+ * rounded to nearest, 255 at most, i < n, c < channels; the same of each row. `taps` is a multiple
+ * of four, and rows are readable KERN_RESAMPLE_OVER bytes beyond the last.
+ */
+struct kern_resample_u8 {
+    size_t n;
+    uint32_t channels; /* 1 or 3, interleaved */
+    uint32_t taps;
+    const int16_t *weights; /* [n][taps / 4][2][4] */
+    const uint32_t *first;
+    uint32_t rows;
+    const uint8_t *x;
+    size_t x_stride;
+    uint8_t *out;
+    size_t out_stride;
+};
+typedef void (*kern_resample_across_u8_fn)(const struct kern_resample_u8 *resample);
+
+/* out[x] = sum over t < taps of weight[t] * rows[t * stride + x], rounded to nearest, 255 at most,
+ * x < n; taps may be any number of the weights' groups. */
+typedef void (*kern_resample_down_u8_fn)(size_t n, uint32_t taps, const int16_t *weights,
+                                         const uint8_t *rows, size_t stride, uint8_t *out);
+
+/*
  * y = min(max(offset[c] + sum over k < 3 of matrix[c][k] * x[k][i] / 128, 0), 255)
  * out[c][i] = y * scale[c] + shift[c], i < n, c < channels.
  */

@@ -16,6 +16,19 @@ static void resize_columns(size_t n, uint32_t taps, const int16_t *weights, cons
 }
 const kern_resize_columns_i16_fn KERN_ISA(resize_columns_i16) = resize_columns;
 
+static void resample_across(const struct kern_resample_u8 *resample)
+{
+    picture_across(resample);
+}
+const kern_resample_across_u8_fn KERN_ISA(resample_across_u8) = resample_across;
+
+static void resample_down(size_t n, uint32_t taps, const int16_t *weights, const uint8_t *rows,
+                          size_t stride, uint8_t *out)
+{
+    picture_down(n, taps, weights, rows, stride, out);
+}
+const kern_resample_down_u8_fn KERN_ISA(resample_down_u8) = resample_down;
+
 static void colour(const struct kern_colour_f32 *c)
 {
     picture_colour(c);

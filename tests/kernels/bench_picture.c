@@ -57,6 +57,58 @@ void bench_resize_columns(const struct check_entry *entry)
     free(c.out);
 }
 
+enum { ACROSS_TAPS = 20 };
+
+static void run_across(const void *entry, void *context)
+{
+    (*(const kern_resample_across_u8_fn *)entry)(context);
+}
+
+void bench_resample_across(const struct check_entry *entry)
+{
+    static uint32_t first[OUTPUTS];
+    int16_t *weights = zeroed((size_t)2 * OUTPUTS * ACROSS_TAPS, sizeof(*weights));
+    uint8_t *x = zeroed((size_t)ROWS * 3 * WIDTH + 3 * ACROSS_TAPS + KERN_RESAMPLE_OVER, 1);
+    uint8_t *out = zeroed((size_t)ROWS * 3 * OUTPUTS, 1);
+    struct kern_resample_u8 r = {.n = OUTPUTS,
+                                 .channels = 3,
+                                 .taps = ACROSS_TAPS,
+                                 .weights = weights,
+                                 .first = first,
+                                 .rows = ROWS,
+                                 .x = x,
+                                 .x_stride = 3 * WIDTH,
+                                 .out = out,
+                                 .out_stride = 3 * OUTPUTS};
+    for (uint32_t i = 0; i < OUTPUTS; i++)
+        first[i] = i * WIDTH / OUTPUTS;
+    bench_report(entry, "10 rows of 1920 to 224", "GB/s", 3.0 * WIDTH * ROWS, run_across, &r);
+    free(weights);
+    free(x);
+    free(out);
+}
+
+struct down_context {
+    int16_t weights[24];
+    uint8_t *rows, *out;
+};
+
+static void run_down(const void *entry, void *context)
+{
+    struct down_context *c = context;
+    (*(const kern_resample_down_u8_fn *)entry)(3 * OUTPUTS, ROWS, c->weights, c->rows, 3 * OUTPUTS,
+                                               c->out);
+}
+
+void bench_resample_down(const struct check_entry *entry)
+{
+    struct down_context c = {.rows = zeroed((size_t)3 * OUTPUTS, ROWS),
+                             .out = zeroed((size_t)3 * OUTPUTS, 1)};
+    bench_report(entry, "10 rows of 672", "GB/s", 3.0 * OUTPUTS * ROWS, run_down, &c);
+    free(c.rows);
+    free(c.out);
+}
+
 static void run_colour(const void *entry, void *context)
 {
     (*(const kern_colour_f32_fn *)entry)(context);

@@ -99,6 +99,110 @@ void check_resize_columns(const struct check_entry *entry)
             columns_case(entry, n, taps);
 }
 
+/* The groups of `used` taps that sum to 1, then zeros, into weights[2 * taps]. */
+static void fill_resample_weights(int16_t *weights, uint32_t taps, uint32_t used)
+{
+    uint32_t left = 1 << KERN_RESAMPLE_BITS;
+    memset(weights, 0, 2 * taps * sizeof(*weights));
+    for (uint32_t t = 0; t < used; t++) {
+        uint32_t share = t + 1 == used ? left : rng_below(4) ? rng_below(2 * left / used + 1) : 0;
+        int16_t *group = weights + (t / KERN_RESAMPLE_TAPS) * 2 * KERN_RESAMPLE_TAPS;
+        group[t % KERN_RESAMPLE_TAPS] = (int16_t)(share >> KERN_RESAMPLE_LOW);
+        group[KERN_RESAMPLE_TAPS + t % KERN_RESAMPLE_TAPS] =
+            (int16_t)(share & ((1 << KERN_RESAMPLE_LOW) - 1));
+        left -= share;
+    }
+}
+
+static void compare_bytes(const uint8_t *got, const uint8_t *expected, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (got[i] != expected[i]) {
+            check_fail("output %zu is %d, expected %d", i, got[i], expected[i]);
+            return;
+        }
+    }
+}
+
+static void across_case(const struct check_entry *entry, uint32_t n, uint32_t taps,
+                        uint32_t channels, uint32_t rows)
+{
+    kern_resample_across_u8_fn run = *(const kern_resample_across_u8_fn *)entry->tested;
+    kern_resample_across_u8_fn reference = *(const kern_resample_across_u8_fn *)entry->reference;
+    struct guard gx, gout, gweights;
+    enum guard_side side = rng_below(2);
+    static uint8_t expected[9 * (3 * MAX_OUTPUTS + 4)];
+    uint32_t first[MAX_OUTPUTS];
+    struct kern_resample_u8 r = {
+        .n = n, .channels = channels, .taps = taps, .first = first, .rows = rows};
+    r.x_stride = (size_t)(taps + 50) * channels + rng_below(9);
+    r.out_stride = (size_t)n * channels + rng_below(5);
+    size_t bytes = r.x_stride * (rows - 1) + (size_t)(taps + 50) * channels + KERN_RESAMPLE_OVER;
+    size_t out_bytes = r.out_stride * (rows - 1) + (size_t)n * channels;
+    uint8_t *x = guard_alloc(&gx, bytes, 1, side);
+    int16_t *weights = guard_alloc(&gweights, (size_t)2 * n * taps * sizeof(*weights), 2, side);
+    uint8_t *out = guard_alloc(&gout, out_bytes, 1, side);
+    for (size_t i = 0; i < bytes; i++)
+        x[i] = random_pixel();
+    for (uint32_t i = 0; i < n; i++) {
+        first[i] = rng_below(51);
+        fill_resample_weights(weights + (size_t)2 * i * taps, taps, 1 + rng_below(taps));
+    }
+    memset(out, 77, out_bytes);
+    memset(expected, 77, sizeof(expected)); /* between rows nothing is written */
+    r.x = x;
+    r.weights = weights;
+    r.out = expected;
+    reference(&r);
+    r.out = out;
+    check_case("n %u, taps %u, channels %u, rows %u, side %d", n, taps, channels, rows, side);
+    run(&r);
+    compare_bytes(out, expected, out_bytes);
+    guard_free(&gx);
+    guard_free(&gweights);
+    guard_free(&gout);
+}
+
+void check_resample_across(const struct check_entry *entry)
+{
+    for (uint32_t n = 1; n <= MAX_OUTPUTS; n += 13)
+        for (uint32_t taps = KERN_RESAMPLE_TAPS; taps <= MAX_TAPS; taps += KERN_RESAMPLE_TAPS)
+            for (uint32_t channels = 1; channels <= 3; channels += 2)
+                across_case(entry, n, taps, channels, 1 + rng_below(9));
+}
+
+static void down_case(const struct check_entry *entry, size_t n, uint32_t taps)
+{
+    kern_resample_down_u8_fn run = *(const kern_resample_down_u8_fn *)entry->tested;
+    kern_resample_down_u8_fn reference = *(const kern_resample_down_u8_fn *)entry->reference;
+    struct guard grows, gout;
+    enum guard_side side = rng_below(2);
+    int16_t weights[2 * (MAX_ROWS + KERN_RESAMPLE_TAPS)];
+    uint8_t expected[MAX_WIDTH];
+    size_t stride = n + rng_below(20), bytes = (taps - 1) * stride + n;
+    uint8_t *rows = guard_alloc(&grows, bytes, 1, side);
+    uint8_t *out = guard_alloc(&gout, n, 1, side);
+    for (size_t i = 0; i < bytes; i++)
+        rows[i] = random_pixel();
+    fill_resample_weights(weights, MAX_ROWS + KERN_RESAMPLE_TAPS, taps);
+    reference(n, taps, weights, rows, stride, expected);
+    check_case("n %zu, taps %u, stride %zu, side %d", n, taps, stride, side);
+    run(n, taps, weights, rows, stride, out);
+    compare_bytes(out, expected, n);
+    guard_free(&grows);
+    guard_free(&gout);
+}
+
+void check_resample_down(const struct check_entry *entry)
+{
+    for (size_t s = 0; s < check_size_count; s++) {
+        if (check_sizes[s] == 0 || check_sizes[s] > MAX_WIDTH)
+            continue;
+        for (uint32_t taps = 1; taps <= MAX_ROWS; taps += taps < 6 ? 1 : 9)
+            down_case(entry, check_sizes[s], taps);
+    }
+}
+
 /* Everything that a result is made of, without signs: what its tolerance is relative to. */
 static float colour_magnitude(const struct kern_colour_f32 *c, uint32_t channel, size_t i)
 {
