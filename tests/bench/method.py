@@ -31,7 +31,7 @@ def ablations(args):
     if not os.path.exists(model) or not os.path.exists(images):
         print(f'Not measured: no {model} or no {images}.\n')
         return
-    cases = [('bricks', '16'), ('bricks', '32'), ('small', '32')]
+    cases = [('bricks', '32'), ('small', '32')]
     print('| without | ' + ' | '.join(f'{c} {r}x: top-1 / KL' for c, r in cases) + ' |')
     print('|---|' + '---|' * len(cases))
 
