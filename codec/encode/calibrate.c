@@ -46,7 +46,8 @@ static int lay_out_values(struct calibration *c, struct lego_diag *diag)
 static uint32_t find_weight(const struct calibration *c, const struct lego_node *node,
                             uint32_t weight_count)
 {
-    if (node->op != LEGO_OP_Conv && node->op != LEGO_OP_Gemm && node->op != LEGO_OP_MatMul)
+    if (node->op != LEGO_OP_Conv && node->op != LEGO_OP_ConvTranspose && node->op != LEGO_OP_Gemm &&
+        node->op != LEGO_OP_MatMul)
         return NO_LAYER;
     const struct lego_tensor *tensor = lego_node_constant(c->graph, node, 1);
     for (uint32_t i = 0; tensor && i < weight_count; i++) {

@@ -43,6 +43,15 @@ static int64_t axis_int(const struct lego_node *node, const char *name, int axis
     return values && (size_t)axis < count ? values[axis] : 1;
 }
 
+/* Of a transposed convolution: what goes before the first output is said, not derived. */
+static bool pads_are_given(const struct lego_node *node)
+{
+    size_t count;
+
+    return !lego_node_ints(node, "output_shape", &count) &&
+           strcmp(lego_node_string(node, "auto_pad", "NOTSET"), "NOTSET") == 0;
+}
+
 static bool describe_window(const struct lego_graph *graph, const struct lego_node *node,
                             const struct encode_weight *weight, struct layer *layer)
 {
@@ -55,6 +64,9 @@ static bool describe_window(const struct lego_graph *graph, const struct lego_no
     if ((axes != 1 && axes != 2) || x->dim[0] != 1 || y->rank != x->rank)
         return false;
     layer->window = true;
+    layer->transposed = node->op == LEGO_OP_ConvTranspose;
+    if (layer->transposed && !pads_are_given(node))
+        return false;
     layer->in_w = (uint32_t)x->dim[last];
     layer->out_w = (uint32_t)y->dim[last];
     layer->k_w = (uint32_t)w->dim[last];
@@ -114,7 +126,7 @@ bool layer_describe(const struct lego_graph *graph, uint32_t node_index,
     if (!lego_shape_is_static(value_shape(graph, node->inputs[0])) ||
         !lego_shape_is_static(value_shape(graph, node->outputs[0])))
         return false;
-    if (node->op == LEGO_OP_Conv)
+    if (node->op == LEGO_OP_Conv || node->op == LEGO_OP_ConvTranspose)
         good = describe_window(graph, node, weight, &layer);
     else if (node->op == LEGO_OP_Gemm || node->op == LEGO_OP_MatMul)
         good = describe_product(graph, node, &layer);
@@ -131,6 +143,33 @@ bool layer_describe(const struct lego_graph *graph, uint32_t node_index,
     layer.group_rows = layer.rows / layer.groups;
     *ret_layer = layer;
     return true;
+}
+
+/*
+ * The input's line or column that tap `k` of output line or column `at` sees; what lies outside, or
+ * between those of a transposed convolution, is -1.
+ */
+static int64_t input_at(bool transposed, uint32_t at, uint32_t k, uint32_t stride,
+                        uint32_t dilation, int32_t pad, uint32_t size)
+{
+    int64_t in = transposed ? (int64_t)at + pad - (int64_t)k * dilation
+                            : (int64_t)at * stride + (int64_t)k * dilation - pad;
+
+    if (transposed && in % stride != 0)
+        return -1;
+    if (transposed)
+        in /= stride;
+    return in >= 0 && in < size ? in : -1;
+}
+
+static int64_t input_y(const struct layer *l, uint32_t at, uint32_t k)
+{
+    return input_at(l->transposed, at, k, l->stride_h, l->dilation_h, l->pad_top, l->in_h);
+}
+
+static int64_t input_x(const struct layer *l, uint32_t at, uint32_t k)
+{
+    return input_at(l->transposed, at, k, l->stride_w, l->dilation_w, l->pad_left, l->in_w);
 }
 
 /* Every stride_w-th element of an input line from `x` on; 0 outside. */
@@ -186,25 +225,39 @@ static inline void copy_run(const struct layer *layer, const float *line, int64_
     zero_few(to + until, count - until);
 }
 
+/* One run of an output line of a transposed convolution, from column x on. */
+static void copy_between(const struct layer *layer, const float *line, uint32_t k_x, uint32_t x,
+                         uint32_t count, float *to)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        const int64_t in_x = input_x(layer, x + i, k_x);
+
+        to[i] = in_x < 0 ? 0 : line[in_x];
+    }
+}
+
 /* Columns of `count` neighbouring positions: whole runs of an output line at a time. */
 static void window_run(const struct layer *layer, const float *plane, uint32_t tap, uint32_t first,
                        uint32_t count, float *to)
 {
-    const int64_t down = (int64_t)(tap / layer->k_w) * layer->dilation_h - layer->pad_top;
-    const int64_t right = (int64_t)(tap % layer->k_w) * layer->dilation_w - layer->pad_left;
+    const uint32_t k_y = tap / layer->k_w, k_x = tap % layer->k_w;
+    const int64_t right = (int64_t)k_x * layer->dilation_w - layer->pad_left;
     uint32_t line = first / layer->out_w, x = first % layer->out_w;
 
     for (uint32_t done = 0; done < count; line++, x = 0) {
         const uint32_t run = (uint32_t)lego_min_size(layer->out_w - x, count - done);
-        const int64_t in_y = (int64_t)line * layer->stride_h + down;
+        const int64_t in_y = input_y(layer, line, k_y);
         const int64_t in_x = (int64_t)x * layer->stride_w + right;
+        const float *from = plane + (in_y < 0 ? 0 : in_y) * layer->in_w;
 
-        if (in_y < 0 || in_y >= layer->in_h)
+        if (in_y < 0)
             memset(to + done, 0, run * sizeof(*to));
+        else if (layer->transposed)
+            copy_between(layer, from, k_x, x, run, to + done);
         else if (layer->stride_w == 1)
-            copy_run(layer, plane + in_y * layer->in_w, in_x, run, to + done);
+            copy_run(layer, from, in_x, run, to + done);
         else
-            copy_line(layer, plane + in_y * layer->in_w, in_x, run, to + done);
+            copy_line(layer, from, in_x, run, to + done);
         done += run;
     }
 }
@@ -230,19 +283,17 @@ void layer_columns(const struct layer *layer, const float *input, uint32_t group
 /* All columns at one position of a convolution; 0 in the padding. */
 static void window_at(const struct layer *layer, const float *planes, uint32_t position, float *to)
 {
-    const int64_t top = (int64_t)(position / layer->out_w) * layer->stride_h - layer->pad_top;
-    const int64_t left = (int64_t)(position % layer->out_w) * layer->stride_w - layer->pad_left;
+    const uint32_t out_y = position / layer->out_w, out_x = position % layer->out_w;
     const float *const end = to + layer->columns;
 
     for (const float *plane = planes; to < end; plane += (size_t)layer->in_h * layer->in_w) {
         for (uint32_t k_y = 0; k_y < layer->k_h; k_y++) {
-            const int64_t y = top + (int64_t)k_y * layer->dilation_h;
-            const bool line = y >= 0 && y < layer->in_h;
+            const int64_t y = input_y(layer, out_y, k_y);
 
             for (uint32_t k_x = 0; k_x < layer->k_w; k_x++) {
-                const int64_t x = left + (int64_t)k_x * layer->dilation_w;
+                const int64_t x = input_x(layer, out_x, k_x);
 
-                *to++ = line && x >= 0 && x < layer->in_w ? plane[y * layer->in_w + x] : 0;
+                *to++ = y >= 0 && x >= 0 ? plane[y * layer->in_w + x] : 0;
             }
         }
     }
@@ -311,27 +362,47 @@ void layer_forward(const struct layer *layer, const struct kern_table *kernels,
     }
 }
 
+/* One run of an output line, from column x on, back to an input line. */
+static void add_line(const struct layer *layer, const float *from, uint32_t k_x, uint32_t x,
+                     uint32_t count, float *line)
+{
+    const int64_t stride = layer->stride_w;
+    const int64_t in_x = (int64_t)x * stride + (int64_t)k_x * layer->dilation_w - layer->pad_left;
+    const int64_t before = in_x < 0 ? (-in_x + stride - 1) / stride : 0;
+    const int64_t inside = in_x < layer->in_w ? (layer->in_w - in_x + stride - 1) / stride : 0;
+    const int64_t end = inside < (int64_t)count ? inside : (int64_t)count;
+
+    for (int64_t i = before; i < end; i++)
+        line[in_x + i * stride] += from[i];
+}
+
+/* The same of a transposed convolution. */
+static void add_between(const struct layer *layer, const float *from, uint32_t k_x, uint32_t x,
+                        uint32_t count, float *line)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        const int64_t in_x = input_x(layer, x + i, k_x);
+
+        if (in_x >= 0)
+            line[in_x] += from[i];
+    }
+}
+
 /* Adds one column's values to where layer_columns takes them from. */
 static void scatter_run(const struct layer *layer, float *plane, uint32_t tap, uint32_t first,
                         uint32_t count, const float *from)
 {
-    const int64_t down = (int64_t)(tap / layer->k_w) * layer->dilation_h - layer->pad_top;
-    const int64_t right = (int64_t)(tap % layer->k_w) * layer->dilation_w - layer->pad_left;
+    const uint32_t k_y = tap / layer->k_w, k_x = tap % layer->k_w;
     uint32_t line = first / layer->out_w, x = first % layer->out_w;
 
     for (uint32_t done = 0; done < count; line++, x = 0) {
         const uint32_t run = (uint32_t)lego_min_size(layer->out_w - x, count - done);
-        const int64_t in_y = (int64_t)line * layer->stride_h + down, stride = layer->stride_w;
-        const int64_t in_x = (int64_t)x * stride + right;
-        const int64_t before = in_x < 0 ? (-in_x + stride - 1) / stride : 0;
-        const int64_t inside = in_x < layer->in_w ? (layer->in_w - in_x + stride - 1) / stride : 0;
-        const int64_t end = inside < (int64_t)run ? inside : (int64_t)run;
+        const int64_t in_y = input_y(layer, line, k_y);
 
-        if (in_y >= 0 && in_y < layer->in_h) {
-            float *to = plane + in_y * layer->in_w;
-            for (int64_t i = before; i < end; i++)
-                to[in_x + i * stride] += from[done + i];
-        }
+        if (in_y >= 0 && layer->transposed)
+            add_between(layer, from + done, k_x, x, run, plane + in_y * layer->in_w);
+        else if (in_y >= 0)
+            add_line(layer, from + done, k_x, x, run, plane + in_y * layer->in_w);
         done += run;
     }
 }

@@ -2,7 +2,8 @@
  * A weighted node as what it does to one example: a matrix that multiplies columns of its input.
  *
  * Output element (row, position) = sum over columns of W[row][column] * input(column, position):
- * positions are output pixels of a convolution, rows of the left factor of a Gemm or MatMul.
+ * positions are output pixels of a convolution, rows of the left factor of a Gemm or MatMul. A
+ * transposed convolution is one whose columns are zeros where a tap falls between input pixels.
  * Columns count channel-major, as the tensor's own order, within the row's group.
  */
 #ifndef LEGO_ENCODE_LAYER_H
@@ -14,7 +15,8 @@
 struct layer {
     uint32_t node;                /* in the (specialised) graph */
     uint32_t weight;              /* in the list of encode_weight */
-    bool window;                  /* Conv; else Gemm or MatMul */
+    bool window;                  /* Conv or ConvTranspose; else Gemm or MatMul */
+    bool transposed;              /* ConvTranspose: strides and dilation are of the output */
     uint32_t groups, group_rows;  /* rows = groups * group_rows */
     uint32_t rows, columns, taps; /* columns of one group */
     uint32_t positions;
@@ -29,8 +31,9 @@ struct layer {
 
 /*
  * Describes node `node` of a graph with known shapes (a batch of one) whose input 1 is weight
- * number `index`, `weight`. False where this is no layer of the kind above (transposed or 3-D
- * convolution, alpha or transA of a Gemm, a computed bias): it can run, but not be calibrated.
+ * number `index`, `weight`. False where this is no layer of the kind above (3-D convolution, a
+ * transposed one of automatic padding, alpha or transA of a Gemm, a computed bias): it can run, but
+ * not be calibrated.
  */
 bool layer_describe(const struct lego_graph *graph, uint32_t node,
                     const struct encode_weight *weight, uint32_t index, struct layer *ret_layer);
