@@ -63,7 +63,8 @@ static const struct cli_option OPTIONS[] = {
      .value = "OUT",
      .help =
          "draw classes, boxes, masks and times into each picture and write it to OUT (.png; the\n"
-         "latest stays), or into the folder OUT: NAME.png, of streams NAME-000001.png"},
+         "latest stays), or into the folder OUT, which is made: NAME.png, of streams\n"
+         "NAME-000001.png"},
     {.name = "watch",
      .type = CLI_FLAG,
      OPTION(watch),

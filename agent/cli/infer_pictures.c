@@ -5,6 +5,7 @@
 #include "agent/picture/draw.h"
 #include "agent/runtime/kern_init.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -194,23 +195,39 @@ static int infer_all(const struct pictures *pictures, struct source *source, int
     return LEGO_OK;
 }
 
+/* Where drawings go: a file where OUT is one or ends as one, else a folder, which is made. */
+static int prepare_drawing(const char *out, bool *ret_folder, struct lego_diag *diag)
+{
+    static const char ending[] = ".png";
+    struct stat info;
+    size_t length = strlen(out);
+    if (stat(out, &info) == 0) {
+        *ret_folder = S_ISDIR(info.st_mode);
+        return LEGO_OK;
+    }
+    *ret_folder = length < sizeof(ending) || strcmp(out + length - sizeof(ending) + 1, ending) != 0;
+    if (*ret_folder && mkdir(out, 0777) != 0)
+        return lego_fail_errno(diag, errno, "%s", out);
+    return LEGO_OK;
+}
+
 int infer_pictures(const struct infer_options *options, struct lego_client *client,
                    const struct lego_client_model *model, const struct cli_list *paths,
                    struct lego_diag *diag, int *ret_code)
 {
-    struct stat info;
     struct source *source = NULL;
-    struct pictures pictures = {
-        .options = options,
-        .client = client,
-        .model = model,
-        .single = paths->count == 1 && !options->watch && source_is_picture(paths->items[0]),
-        .draw_folder = options->draw && stat(options->draw, &info) == 0 && S_ISDIR(info.st_mode)};
+    struct pictures pictures = {.options = options,
+                                .client = client,
+                                .model = model,
+                                .single = paths->count == 1 && !options->watch &&
+                                          source_is_picture(paths->items[0])};
     pictures.top = options->top != INFER_TOP_NOT_GIVEN ? (uint32_t)options->top
                    : pictures.single                   ? TOP_OF_PICTURES
                                                        : TOP_OF_STREAMS;
     pictures.heads = pictures.top > 0 && has_heads(model);
     int status = options->draw ? kern_init(&pictures.kernels, NULL, diag) : LEGO_OK;
+    if (status == LEGO_OK && options->draw)
+        status = prepare_drawing(options->draw, &pictures.draw_folder, diag);
     if (status == LEGO_OK)
         status = source_open(paths, options->watch, &source, diag);
     *ret_code = CLI_DONE;

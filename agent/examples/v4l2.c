@@ -54,6 +54,13 @@ static int set_format(struct v4l2_camera *camera, struct lego_diag *diag)
             return LEGO_OK;
         }
     }
+    struct v4l2_capability can = {0};
+    if (call(camera->fd, VIDIOC_QUERYCAP, &can) == 0 &&
+        (can.device_caps & V4L2_CAP_VIDEO_CAPTURE_MPLANE))
+        return lego_fail(diag, LEGO_E_UNSUPPORTED,
+                         "%s captures by V4L2's multi-planar interface alone, which this example "
+                         "does not use",
+                         camera->path);
     return lego_fail(diag, LEGO_E_UNSUPPORTED, "%s captures neither YUYV nor NV12 nor MJPEG",
                      camera->path);
 }

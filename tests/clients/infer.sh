@@ -47,7 +47,7 @@ is_png "$work/cat.png"
 cmp -s "$work/cat.png" "$demo/pictures/cat.png" && fail "nothing was drawn"
 
 # A folder: every picture has its class, other files are passed over, broken ones are told.
-mkdir "$work/in" "$work/drawn"
+mkdir "$work/in"
 cp "$demo"/pictures/*.png "$work/in"
 echo text >"$work/in/notes.txt"
 run 0 "$work/in" --draw "$work/drawn"
