@@ -267,6 +267,7 @@ int main(int argc, char **argv)
         clients = (unsigned)strtoul(argv[2], NULL, 10);
     if (requests == 0 || clients == 0 || clients > MAX_CLIENTS)
         return 2;
+    setvbuf(stdout, NULL, _IOLBF, 0);
     Suite *suite = suite_create("bench");
     add_part(suite, "round_trip", round_trip, 1);
     add_part(suite, "clients", many_clients, 1);

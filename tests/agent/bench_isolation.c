@@ -13,12 +13,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PHASES    10 /* of each kind, in turns */
-#define PHASE_US  600e3
-#define MAX_TIMES 1000000u
+#define ROUNDS      12 /* each: alone, then as long beside loads */
+#define PHASE_US    500e3
+#define PATIENCE_US 5e6 /* for the one load that a phase must see */
+#define MAX_TIMES   1000000u
 
 static const struct agent *agent;
-static atomic_bool loading, stopping;
+static atomic_bool loading, busy, stopping;
 static atomic_uint loads;
 
 struct times {
@@ -26,9 +27,12 @@ struct times {
     unsigned count;
 };
 
-static double percentile(const struct times *times, unsigned percent)
+/* Of the times from `first` on, which it sorts. */
+static double percentile(const struct times *times, unsigned first, unsigned percent)
 {
-    return times->us[(uint64_t)times->count * percent / 100];
+    unsigned count = times->count - first;
+    sort_times(times->us + first, count);
+    return times->us[first + (uint64_t)count * percent / 100];
 }
 
 /* Unloads and loads "b" while it is told to. */
@@ -37,7 +41,9 @@ static void *loader_main(void *argument)
     int fd = wire_connect(agent);
     (void)argument;
     while (!atomic_load(&stopping)) {
+        atomic_store(&busy, true);
         if (!atomic_load(&loading)) {
+            atomic_store(&busy, false);
             poll(NULL, 0, 1);
             continue;
         }
@@ -53,30 +59,52 @@ static void *loader_main(void *argument)
     return NULL;
 }
 
-static void run_phase(int fd, const uint8_t *frame, size_t bytes, struct times *times)
+/* For at least that long and until `loads` is at least that; returns how long it took. */
+static double run_phase(int fd, const uint8_t *frame, size_t bytes, double phase_us,
+                        unsigned least_loads, struct times *times)
 {
-    double end = now_us() + PHASE_US;
-    for (double start = now_us(); start < end && times->count < MAX_TIMES; start = now_us()) {
+    double began = now_us(), start = began;
+    while ((start < began + phase_us ||
+            (atomic_load(&loads) < least_loads && start < began + PATIENCE_US)) &&
+           times->count < MAX_TIMES) {
         wire_send(fd, frame, bytes);
         Legonet__Response *response = wire_receive(fd);
-        times->us[times->count++] = now_us() - start;
+        double end = now_us();
+        times->us[times->count++] = end - start;
         if (!response || response->status != LEGONET__STATUS__OK)
             abort();
         ipc_response_free(response);
+        start = now_us();
     }
+    return start - began;
+}
+
+/* The round's p99 beside loads over that alone: what else the machine does changes more slowly. */
+static double run_round(int fd, const uint8_t *frame, size_t bytes, struct times *alone,
+                        struct times *beside)
+{
+    static double phase_us = PHASE_US;
+    unsigned first_alone = alone->count, first_beside = beside->count;
+    run_phase(fd, frame, bytes, phase_us, 0, alone);
+    atomic_store(&loading, true);
+    phase_us = run_phase(fd, frame, bytes, PHASE_US, atomic_load(&loads) + 1, beside);
+    atomic_store(&loading, false);
+    while (atomic_load(&busy))
+        poll(NULL, 0, 1);
+    return percentile(beside, first_beside, 99) / percentile(alone, first_alone, 99);
 }
 
 static void print(const char *what, struct times *times)
 {
-    sort_times(times->us, times->count);
-    printf("%-28s p50 %7.1f us   p99 %7.1f us   (%u)\n", what, percentile(times, 50),
-           percentile(times, 99), times->count);
+    double p50 = percentile(times, 0, 50), p99 = percentile(times, 0, 99);
+    printf("%-28s p50 %7.1f us   p99 %7.1f us   (%u)\n", what, p50, p99, times->count);
 }
 
 void bench_isolation(const struct agent *of)
 {
     struct times alone = {.us = calloc(MAX_TIMES, sizeof(double))};
     struct times beside = {.us = calloc(MAX_TIMES, sizeof(double))};
+    double ratios[ROUNDS];
     pthread_t loader;
     size_t bytes;
     agent = of;
@@ -84,16 +112,16 @@ void bench_isolation(const struct agent *of)
         abort();
     int fd = wire_connect(agent);
     uint8_t *frame = wire_infer_frame("a", 1, 1, 1, &bytes);
-    for (unsigned i = 0; i < 2 * PHASES; i++) {
-        atomic_store(&loading, i % 2 == 1);
-        run_phase(fd, frame, bytes, i % 2 ? &beside : &alone);
-    }
+    for (unsigned i = 0; i < ROUNDS; i++)
+        ratios[i] = run_round(fd, frame, bytes, &alone, &beside);
     atomic_store(&stopping, true);
     pthread_join(loader, NULL);
     print("model a alone", &alone);
     print("a while b loads", &beside);
-    printf("%u loads of 25 M parameters    ratio of p99 %.2f\n", atomic_load(&loads),
-           percentile(&beside, 99) / percentile(&alone, 99));
+    sort_times(ratios, ROUNDS);
+    printf("%u loads of 25 M parameters    p99 over that alone, of %u rounds: median %.2f, least "
+           "%.2f, most %.2f\n",
+           atomic_load(&loads), ROUNDS, ratios[ROUNDS / 2], ratios[0], ratios[ROUNDS - 1]);
     free(frame);
     free(alone.us);
     free(beside.us);
