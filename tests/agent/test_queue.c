@@ -16,8 +16,13 @@
 
 #define BLOCKER      1000 /* its request's id */
 #define BLOCKER_ROWS 64
-#define IN_FLIGHT    250
-#define BLOCKERS     240 /* fewer than a client may have unanswered */
+#ifdef __SANITIZE_THREAD__ /* then every layer takes some ten times as long */
+#define BLOCKER_LAYERS 2
+#else
+#define BLOCKER_LAYERS 16
+#endif
+#define IN_FLIGHT 250
+#define BLOCKERS  240 /* fewer than a client may have unanswered */
 
 static struct agent agent;
 static int fd;
@@ -27,7 +32,7 @@ static void set_up(void)
     agent.watches = false;
     agent_prepare(&agent, "");
     model_tiny(agent_model(&agent, "tiny.lego"), 1);
-    model_large(agent_model(&agent, "large.lego"), 1024, 16);
+    model_large(agent_model(&agent, "large.lego"), 1024, BLOCKER_LAYERS);
     model_tiny(agent_model(&agent, "narrow.lego"), 2);
     agent_write_config(&agent, "engines: {threads: 1}\nlimits: {in_flight: 250, output: 256MiB}\n"
                                "models:\n"
@@ -429,7 +434,7 @@ START_TEST(a_client_at_its_bound_goes_on_at_once)
     tear_down();
     agent_prepare(&agent, "engines: {count: 2, threads: 1}\nlimits: {in_flight: 2}\n");
     model_tiny(agent_model(&agent, "tiny.lego"), 1);
-    model_large(agent_model(&agent, "large.lego"), 1024, 16);
+    model_large(agent_model(&agent, "large.lego"), 1024, BLOCKER_LAYERS);
     agent_start(&agent, true);
     fd = wire_connect(&agent);
     for (int round = 0; round < 6; round++) { /* fewer than make "tiny" known to be quick */
