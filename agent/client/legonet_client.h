@@ -347,8 +347,9 @@ int lego_client_infer_file(struct lego_client *client, const struct lego_client_
 /*
  * Shares memory with the agent under a name (1 to 128 bytes) of this connection: a memfd, sealed
  * with F_SEAL_SHRINK, or a dma-buf. `bytes` 0: all of it. The descriptor stays the caller's and is
- * not needed afterwards. Regions end with the connection: register them again after
- * lego_client_reconnect. E_UNSUPPORTED, E_PERMISSION, E_INVALID, E_EXISTS, E_LIMIT.
+ * not needed afterwards. What a request reads must not be written before its answer has come.
+ * Regions end with the connection: register them again after lego_client_reconnect. E_UNSUPPORTED,
+ * E_PERMISSION, E_INVALID, E_EXISTS, E_LIMIT.
  */
 int lego_client_region_register(struct lego_client *client, const char *name, int fd,
                                 uint64_t bytes, bool writable, struct lego_diag *diag);

@@ -51,6 +51,8 @@ step "the examples in C and shell"
 examples=/usr/share/doc/legonet/examples
 cc $examples/classify.c $(pkg-config --cflags --libs legonet-client) -o /tmp/classify
 /tmp/classify demo $pictures/ship.png | grep -q 'ship' || fail "classify"
+cc $examples/../client/example.c $(pkg-config --cflags --libs legonet-client) -o /tmp/example
+[ "$(/tmp/example demo | grep -c '^frame .*: class [0-9]')" = 30 ] || fail "example.c"
 sh $examples/best.sh demo $pictures | grep -q "/dog.png	dog	" || fail "best.sh"
 
 step "the Python client of the package, then pip's, by their README"
