@@ -236,7 +236,7 @@ END_TEST
 /* 4 layers of 2,500 x 2,500. */
 START_TEST(isolation)
 {
-    static const char *const priorities[] = {"idle", "low", "normal"};
+    static const char *const priorities[] = {"low", "normal", "idle"};
     char extra[128];
     snprintf(extra, sizeof(extra), "engines: {count: 1, threads: 1}\nloading: {priority: %s}\n",
              priorities[_i]);
