@@ -19,6 +19,8 @@ typedef __m256i ivec; /* of VEC_LANES 32-bit integers, or of bytes */
 
 #define VEC_INLINE static inline __attribute__((always_inline))
 
+#include "kernels-x86/quad.h"
+
 /* The first n lanes; n may be VEC_LANES or more. */
 VEC_INLINE vec_mask vec_mask_first(size_t n)
 {
@@ -108,25 +110,6 @@ VEC_INLINE vec vec_div(vec a, vec b)
 VEC_INLINE vec vec_fma(vec a, vec b, vec c)
 {
     return _mm256_fmadd_ps(a, b, c);
-}
-
-/* Four floats, whatever the width of a vec. */
-typedef __m128 vec_quad;
-
-VEC_INLINE vec_quad vec_quad_load(const float *x)
-{
-    return _mm_loadu_ps(x);
-}
-
-VEC_INLINE void vec_quad_store(float *x, vec_quad v)
-{
-    _mm_storeu_ps(x, v);
-}
-
-/* a * b + c, b for all four. */
-VEC_INLINE vec_quad vec_quad_fma(vec_quad a, float b, vec_quad c)
-{
-    return _mm_fmadd_ps(a, _mm_set1_ps(b), c);
 }
 
 /* min(max(x, lo), hi) that lets NaN pass: the instructions return their second operand then. */
