@@ -420,18 +420,6 @@ static void clear(struct bench *bench)
     cli_options_clear(&SPEC, &bench->options);
 }
 
-/* How to open the model; NULL, or what is wrong with the options. */
-static const char *read_how(struct bench *bench)
-{
-    if (!cli_resident(bench->options.resident, &bench->how.resident))
-        return "--resident is auto, coded or panels";
-    if (!cli_verify(bench->options.verify, &bench->how.verify))
-        return "--verify is open, lazy or off";
-    if (!cli_compute(bench->options.compute, &bench->how.compute))
-        return "--compute is auto, fp32 or int8";
-    return NULL;
-}
-
 int cmd_bench(int argc, char **argv)
 {
     struct bench bench = {0};
@@ -440,7 +428,8 @@ int cmd_bench(int argc, char **argv)
     int code = cli_parse(&SPEC, argc, argv, &bench.options, &positional);
     if (code != CLI_GO_ON)
         return code;
-    const char *wrong = read_how(&bench);
+    const struct bench_options *o = &bench.options;
+    const char *wrong = cli_model_options(o->resident, o->verify, o->compute, &bench.how);
     if (wrong) {
         cli_options_clear(&SPEC, &bench.options);
         cli_list_clear(&positional);

@@ -119,12 +119,9 @@ struct run {
 static int read_choices(struct run *run)
 {
     const struct run_options *o = &run->options;
-    if (!cli_resident(o->resident, &run->how.resident))
-        return cli_usage(&SPEC, "--resident is auto, coded or panels");
-    if (!cli_verify(o->verify, &run->how.verify))
-        return cli_usage(&SPEC, "--verify is open, lazy or off");
-    if (!cli_compute(o->compute, &run->how.compute))
-        return cli_usage(&SPEC, "--compute is auto, fp32 or int8");
+    const char *wrong = cli_model_options(o->resident, o->verify, o->compute, &run->how);
+    if (wrong)
+        return cli_usage(&SPEC, "%s", wrong);
     if (o->tol >= 0 && (o->rtol >= 0 || o->atol >= 0))
         return cli_usage(&SPEC, "--tol excludes --rtol and --atol");
     if (o->tol >= 0) {

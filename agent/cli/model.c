@@ -36,7 +36,7 @@ static int find_word(const char *word, const char *const *words, int count)
     return count;
 }
 
-bool cli_resident(const char *word, enum lego_resident *ret_resident)
+static bool read_resident(const char *word, enum lego_resident *ret_resident)
 {
     static const char *const words[] = {[LEGO_RESIDENT_AUTO] = "auto",
                                         [LEGO_RESIDENT_CODED] = "coded",
@@ -47,7 +47,7 @@ bool cli_resident(const char *word, enum lego_resident *ret_resident)
     return found >= 0;
 }
 
-bool cli_verify(const char *word, enum lego_verify *ret_verify)
+static bool read_verify(const char *word, enum lego_verify *ret_verify)
 {
     static const char *const words[] = {[LEGO_VERIFY_STRUCTURE] = "off",
                                         [LEGO_VERIFY_CHECKSUMS] = "open",
@@ -66,6 +66,18 @@ bool cli_compute(const char *word, enum lego_compute *ret_compute)
     if (found >= 0)
         *ret_compute = (enum lego_compute)found;
     return found >= 0;
+}
+
+const char *cli_model_options(const char *resident, const char *verify, const char *compute,
+                              struct lego_model_options *ret_options)
+{
+    if (!read_resident(resident, &ret_options->resident))
+        return "--resident is auto, coded or panels";
+    if (!read_verify(verify, &ret_options->verify))
+        return "--verify is open, lazy or off";
+    if (!cli_compute(compute, &ret_options->compute))
+        return "--compute is auto, fp32 or int8";
+    return NULL;
 }
 
 static void print_refused(void *context, const char *text)

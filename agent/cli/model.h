@@ -30,9 +30,6 @@ int cli_import(const char *path, struct lego_package **ret_package, struct lego_
                 "entropy-coded weights of up to 32 MiB",                                           \
     }
 
-/* Its word's meaning; false where it is none of the three. */
-bool cli_resident(const char *word, enum lego_resident *ret_resident);
-
 /* The option --verify, read into a `const char *verify` of the command's struct. */
 #define CLI_VERIFY(options_)                                                                       \
     {                                                                                              \
@@ -41,9 +38,6 @@ bool cli_resident(const char *word, enum lego_resident *ret_resident);
         .help = "checksums of a .lego's weights: when it is opened (open), before the first run\n" \
                 "(lazy), or not at all (off)",                                                     \
     }
-
-/* Its word's meaning; false where it is none of the three. */
-bool cli_verify(const char *word, enum lego_verify *ret_verify);
 
 /* The option --compute, read into a `const char *compute` of the command's struct. */
 #define CLI_COMPUTE(options_)                                                                      \
@@ -56,6 +50,11 @@ bool cli_verify(const char *word, enum lego_verify *ret_verify);
 
 /* Its word's meaning; false where it is none of the three. */
 bool cli_compute(const char *word, enum lego_compute *ret_compute);
+
+/* What the words of the three options say; returns NULL, or what to say of the first that is none
+ * of its option's. */
+const char *cli_model_options(const char *resident, const char *verify, const char *compute,
+                              struct lego_model_options *ret_options);
 
 /*
  * The preprocessing to use: `path` where it is not NULL, else the model's own. E_NOT_FOUND where
