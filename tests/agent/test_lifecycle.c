@@ -178,22 +178,28 @@ START_TEST(an_agent_that_was_killed_leaves_nothing_in_the_way)
 }
 END_TEST
 
-/* Runs the program; returns its exit status and up to 8 KiB of what it wrote. */
+enum { OUTPUT_BYTES = 8192 };
+
+/* Runs the program; returns its exit status and the start of what it wrote, with a NUL, in
+ * output[OUTPUT_BYTES]. All of it is read: a pipe that is closed too early would kill the program.
+ */
 static int run_program(const char *arguments, char *output)
 {
     char command[512];
     snprintf(command, sizeof(command), "%s %s 2>&1", LEGONETD_PROGRAM, arguments);
     FILE *pipe = popen(command, "r");
     ck_assert_ptr_nonnull(pipe);
-    size_t bytes = fread(output, 1, 8191, pipe);
+    size_t bytes = fread(output, 1, OUTPUT_BYTES - 1, pipe);
     output[bytes] = '\0';
+    while (fgetc(pipe) != EOF)
+        ;
     int status = pclose(pipe);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
 START_TEST(command_line)
 {
-    char arguments[256], output[8192];
+    char arguments[256], output[OUTPUT_BYTES];
     prepare("");
     snprintf(arguments, sizeof(arguments), "--check-config %s", agent.config);
     ck_assert_int_eq(run_program(arguments, output), 0);

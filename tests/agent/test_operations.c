@@ -104,20 +104,23 @@ static void write_drop_in(const char *name, const char *text)
     fclose(file);
 }
 
-/* What the program prints of the configuration. */
+/* What the program prints of the configuration; it must fit, as an early end of the pipe would kill
+ * the program. */
 static void ask(const char *option, char *text, size_t bytes)
 {
     char command[512];
     snprintf(command, sizeof(command), "%s %s %s 2>&1", LEGONETD, option, agent.config);
     FILE *pipe = popen(command, "r");
     ck_assert_ptr_nonnull(pipe);
-    text[fread(text, 1, bytes - 1, pipe)] = '\0';
+    size_t read = fread(text, 1, bytes - 1, pipe);
+    ck_assert_uint_lt(read, bytes - 1);
+    text[read] = '\0';
     pclose(pipe);
 }
 
 START_TEST(drop_ins_hold)
 {
-    char text[8192];
+    char text[16384];
     agent_prepare(&agent, "engines: {threads: 1}\nlimits: {batch: 2}\n");
     model_tiny(agent_model(&agent, "tiny.lego"), 1);
     write_drop_in("20-batch.yaml", "limits: {batch: 7}\n");
@@ -152,7 +155,7 @@ END_TEST
 /* What is shown is a configuration again. */
 START_TEST(what_is_shown_is_sound)
 {
-    char text[8192], path[160];
+    char text[16384], path[160];
     agent_prepare(&agent, "limits: {frame: 1MiB}\n"
                           "models: [{name: tiny, path: ../models/tiny.lego, timeout: 5s}]\n");
     ask("--show-config", text, sizeof(text));
@@ -162,7 +165,7 @@ START_TEST(what_is_shown_is_sound)
     ck_assert_ptr_nonnull(file);
     fputs(text, file);
     fclose(file);
-    char again[8192];
+    char again[16384];
     snprintf(agent.config, sizeof(agent.config), "%.60s/etc/shown.yaml", agent.folder);
     ask("--show-config", again, sizeof(again));
     ck_assert_str_eq(text, again);
