@@ -102,15 +102,6 @@ VEC_INLINE void brick_copy_scaled(float *restrict out, const float *restrict col
     }
 }
 
-/* Where column i of the bricks in column j of the patch goes. */
-VEC_INLINE float *brick_target(const struct brick_patch *p, uint32_t j, uint32_t i)
-{
-    const struct kern_brick_decode *d = p->d;
-    size_t c = p->column + (size_t)j * d->brick_columns + i;
-
-    return p->out + (d->column_k ? d->column_k[c] : c) * d->panel_nr;
-}
-
 /* A column of a brick of `rows` (a constant), four at a time by scales, over or onto what is there.
  */
 VEC_INLINE void brick_put(const float *column, const vec_quad *by, const uint32_t rows,
@@ -122,6 +113,31 @@ VEC_INLINE void brick_put(const float *column, const vec_quad *by, const uint32_
         if (accumulate)
             x += vec_quad_load(out + 4 * i);
         vec_quad_store(out + 4 * i, x);
+    }
+}
+
+/* One brick of `rows` (a constant, as `plain` and `accumulate`) by `width`, its columns to out[]
+ * from `lane` on. */
+VEC_INLINE void brick_move(const float *brick, float *const *out, size_t lane, const float *scale,
+                           const uint32_t rows, const uint32_t width, const bool plain,
+                           const bool accumulate)
+{
+    vec_quad by[BRICK_SIDE / 4];
+
+    /* One addition, not one for each load. */
+    __asm__("" : "+r"(brick));
+    for (uint32_t i = 0; i < rows / 4 && !plain; i++)
+        by[i] = vec_quad_load(scale + lane + 4 * i);
+    for (uint32_t i = 0; i < width; i++) {
+        const float *from = brick + i * rows;
+        float *to = out[i] + lane;
+
+        if (plain)
+            brick_copy(to, from, rows);
+        else if (rows % 4 == 0)
+            brick_put(from, by, rows, accumulate, to);
+        else
+            brick_copy_scaled(to, from, scale + lane, accumulate, rows);
     }
 }
 
@@ -139,31 +155,20 @@ VEC_INLINE void brick_patch_how(const struct brick_patch *p, const uint32_t rows
 
     for (uint32_t column = 0; column < p->columns; column++, index += step) {
         float *out[BRICK_SIDE];
+        uint32_t j = 0;
 
         for (uint32_t i = 0; i < width; i++)
             out[i] = k ? p->out + k[i] * nr : next + i * nr;
-        for (uint32_t j = 0; j < count; j++) {
-            const float *brick = catalogue + index[j] * pitch;
-
-            /* One addition, not one for each load. */
-            __asm__("" : "+r"(brick));
-            const float *scale = p->scale + j * rows;
-            vec_quad by[BRICK_SIDE / 4];
-
-            for (uint32_t i = 0; i < rows / 4 && !plain; i++)
-                by[i] = vec_quad_load(scale + 4 * i);
-            for (uint32_t i = 0; i < width; i++) {
-                const float *from = brick + i * rows;
-                float *to = out[i] + j * rows;
-
-                if (plain)
-                    brick_copy(to, from, rows);
-                else if (rows % 4 == 0)
-                    brick_put(from, by, rows, accumulate, to);
-                else
-                    brick_copy_scaled(to, from, scale, accumulate, rows);
-            }
+        /* Two at a time: measured to take a third of the time of one by one. */
+        for (; j + 2 <= count; j += 2) {
+            brick_move(catalogue + index[j] * pitch, out, j * rows, p->scale, rows, width, plain,
+                       accumulate);
+            brick_move(catalogue + index[j + 1] * pitch, out, (j + 1) * rows, p->scale, rows, width,
+                       plain, accumulate);
         }
+        if (j < count)
+            brick_move(catalogue + index[j] * pitch, out, j * rows, p->scale, rows, width, plain,
+                       accumulate);
         next += brick_columns * nr;
         k = k ? k + brick_columns : NULL;
     }
@@ -197,29 +202,50 @@ BRICK_PATCH(8, 1)
 BRICK_PATCH(8, 0)
 BRICK_PATCH(16, 0)
 
+/* A whole vector of bricks from number j on, one of their columns. */
+VEC_INLINE void brick_lanes_put(const struct brick_patch *p, const float *table,
+                                const uint32_t kind, uint32_t pitch, const uint32_t *index,
+                                uint32_t j, const bool plain, const bool accumulate, float *out)
+{
+    vec x = brick_lookup(table, kind, pitch, index + j);
+
+    if (!plain)
+        x = vec_mul(x, vec_load(p->scale + j));
+    if (accumulate)
+        x = vec_add(vec_load(out + j), x);
+    vec_store(out + j, x);
+}
+
 /*
  * Bricks of one row: lanes are bricks, each of their columns a lookup. `kind`, a constant, is the
- * size of the table that the lookup takes; 0: the catalogue itself.
+ * size of the table that the lookup takes; 0: the catalogue itself. So are `plain` and
+ * `accumulate`.
  */
-VEC_INLINE void brick_patch_lanes(const struct brick_patch *p, const uint32_t kind)
+VEC_INLINE void brick_lanes_how(const struct brick_patch *p, const uint32_t kind, const bool plain,
+                                const bool accumulate)
 {
-    uint32_t pitch = p->d->brick_columns, count = p->count, whole = count - count % VEC_LANES;
-    const uint32_t *index = p->index;
-    vec_mask mask = vec_mask_first(count - whole);
-    bool plain = p->plain, accumulate = p->d->accumulate;
+    const struct kern_brick_decode *d = p->d;
+    const uint32_t pitch = d->brick_columns, width = p->width, step = p->index_step;
+    const uint32_t count = p->count, whole = count - count % VEC_LANES;
+    const uint32_t *index = p->index, *k = d->column_k ? d->column_k + p->column : NULL;
+    const vec_mask mask = vec_mask_first(count - whole);
+    const size_t nr = d->panel_nr;
+    float *next = p->out + p->column * nr;
 
-    for (uint32_t column = 0; column < p->columns; column++, index += p->index_step) {
-        for (uint32_t i = 0; i < p->width; i++) {
-            const float *table = kind ? p->tables->column[i] : p->d->catalogue + i;
-            float *out = brick_target(p, column, i);
-            for (uint32_t j = 0; j < whole; j += VEC_LANES) {
-                vec x = brick_lookup(table, kind, pitch, index + j);
-                if (!plain)
-                    x = vec_mul(x, vec_load(p->scale + j));
-                if (accumulate)
-                    x = vec_add(vec_load(out + j), x);
-                vec_store(out + j, x);
+    for (uint32_t column = 0; column < p->columns; column++, index += step, next += pitch * nr) {
+        for (uint32_t i = 0; i < width; i++) {
+            const float *table = p->tables->column[i];
+            float *out = k ? p->out + k[i] * nr : next + i * nr;
+
+            uint32_t j = 0;
+
+            for (; j + 2 * VEC_LANES <= whole; j += 2 * VEC_LANES) {
+                brick_lanes_put(p, table, kind, pitch, index, j, plain, accumulate, out);
+                brick_lanes_put(p, table, kind, pitch, index, j + VEC_LANES, plain, accumulate,
+                                out);
             }
+            if (j < whole)
+                brick_lanes_put(p, table, kind, pitch, index, j, plain, accumulate, out);
             if (whole == count)
                 continue;
             vec x = brick_lookup(table, kind, pitch, index + whole);
@@ -229,17 +255,87 @@ VEC_INLINE void brick_patch_lanes(const struct brick_patch *p, const uint32_t ki
                 x = vec_add(vec_load_mask(out + whole, mask), x);
             vec_store_mask(out + whole, x, mask);
         }
+        k = k ? k + pitch : NULL;
     }
+}
+
+VEC_INLINE void brick_lanes(const struct brick_patch *p, const uint32_t kind)
+{
+    if (p->plain)
+        brick_lanes_how(p, kind, true, false);
+    else if (p->d->accumulate)
+        brick_lanes_how(p, kind, false, true);
+    else
+        brick_lanes_how(p, kind, false, false);
+}
+
+/*
+ * Bricks of one row and `columns` (a constant, 0: as many as p says) columns from a catalogue that
+ * fits no table, four bricks at a time: loads of single floats, which are faster than what gathers.
+ */
+VEC_INLINE void brick_singles_how(const struct brick_patch *p, const uint32_t columns,
+                                  const bool plain, const bool accumulate)
+{
+    const struct kern_brick_decode *d = p->d;
+    const size_t pitch = columns ? columns : d->brick_columns, nr = d->panel_nr;
+    const uint32_t width = columns ? columns : p->width, count = p->count;
+    const uint32_t *index = p->index, *k = d->column_k ? d->column_k + p->column : NULL;
+    const float *x = d->catalogue, *scale = p->scale;
+    float *next = p->out + p->column * nr;
+
+    for (uint32_t column = 0; column < p->columns; column++, index += p->index_step) {
+        uint32_t j = 0;
+
+        for (; j + 4 <= count; j += 4) {
+            const float *x0 = x + index[j] * pitch, *x1 = x + index[j + 1] * pitch;
+            const float *x2 = x + index[j + 2] * pitch, *x3 = x + index[j + 3] * pitch;
+
+            for (uint32_t i = 0; i < width; i++) {
+                float *out = (k ? p->out + k[i] * nr : next + i * nr) + j;
+                vec_quad v = {x0[i], x1[i], x2[i], x3[i]};
+
+                if (!plain)
+                    v *= vec_quad_load(scale + j);
+                if (accumulate)
+                    v += vec_quad_load(out);
+                vec_quad_store(out, v);
+            }
+        }
+        for (; j < count; j++) {
+            for (uint32_t i = 0; i < width; i++) {
+                float *out = (k ? p->out + k[i] * nr : next + i * nr) + j;
+
+                float value = x[index[j] * pitch + i];
+
+                value *= plain ? 1.0f : scale[j];
+                *out = accumulate ? *out + value : value;
+            }
+        }
+        next += pitch * nr;
+        k = k ? k + pitch : NULL;
+    }
+}
+
+VEC_INLINE void brick_singles(const struct brick_patch *p, const uint32_t columns)
+{
+    if (p->plain)
+        brick_singles_how(p, columns, true, false);
+    else if (p->d->accumulate)
+        brick_singles_how(p, columns, false, true);
+    else
+        brick_singles_how(p, columns, false, false);
 }
 
 static void brick_patch_1x0(const struct brick_patch *p)
 {
     if (p->d->entries <= 16)
-        brick_patch_lanes(p, 16);
+        brick_lanes(p, 16);
     else if (p->d->entries <= BRICK_TABLE)
-        brick_patch_lanes(p, BRICK_TABLE);
+        brick_lanes(p, BRICK_TABLE);
+    else if (p->d->brick_columns == 1)
+        brick_singles(p, 1);
     else
-        brick_patch_lanes(p, 0);
+        brick_singles(p, 0);
 }
 
 /* The function for bricks of these rows and `columns` (0: any). */
@@ -307,10 +403,16 @@ static void brick_rows(struct brick_patch *p, uint32_t column, uint32_t columns,
     }
 }
 
-/* `count` rows of one column of a brick, all in one row block. */
-VEC_INLINE void brick_copy_run(const struct kern_brick_decode *d, bool plain, uint32_t row,
-                               uint32_t count, const float *column, float *out)
+/* `count` rows of one column of a brick, all in one row block. With `wide`, what comes after them
+ * up to a multiple of four may be spoilt. */
+VEC_INLINE void brick_copy_run(const struct kern_brick_decode *d, bool plain, bool wide,
+                               uint32_t row, uint32_t count, const float *column, float *out)
 {
+    if (plain && wide) {
+        for (uint32_t i = 0; i < count; i += 4)
+            brick_copy(out + i, column + i, 4);
+        return;
+    }
     if (plain) {
         for (; count >= 4; count -= 4, column += 4, out += 4)
             brick_copy(out, column, 4);
@@ -341,6 +443,8 @@ static void brick_rows_any(const struct kern_brick_decode *d, uint32_t column, u
         for (uint32_t done = 0; done < height && row + done < end; done += part) {
             uint32_t lane = (row + done) % nr;
             part = nr - lane < height - done ? nr - lane : height - done;
+            /* The next brick mends what this one spoils. */
+            bool wide = j + 1 < count && part == height - done && lane + (part + 3) / 4 * 4 <= nr;
             float *base = d->panel + (size_t)(row + done - lane) * d->panel_k + lane;
             const float *first = d->catalogue + done;
             for (uint32_t b = 0; b < columns; b++) {
@@ -348,7 +452,7 @@ static void brick_rows_any(const struct kern_brick_decode *d, uint32_t column, u
                 const float *x = first + (size_t)index[b * d->tile_brick_rows + j] * height * width;
                 for (uint32_t i = 0; i < width && c < d->columns; i++, c++, x += height) {
                     size_t k = d->column_k ? d->column_k[c] : c;
-                    brick_copy_run(d, plain, row + done, part, x, base + k * nr);
+                    brick_copy_run(d, plain, wide, row + done, part, x, base + k * nr);
                 }
             }
         }
