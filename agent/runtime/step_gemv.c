@@ -1,4 +1,5 @@
 #include "agent/runtime/step_gemv.h"
+#include "agent/runtime/step_partial.h"
 
 #include "codec/base/arith.h"
 
@@ -32,10 +33,25 @@ bool gemv_takes(const struct kern_table *kernels, const struct gemm_detail *deta
            (coded->brick_rows % GEMV_ROWS == 0 && coded->tile_rows == GEMV_TILE);
 }
 
-/* The stored columns' order, NULL where it is that of k. Columns are split only then. */
-static const uint32_t *gemv_order(const struct weights *weights)
+const uint32_t *gemv_order(const struct weights *weights)
 {
     return weights->split_count == 1 ? weights->splits[0].column_k : NULL;
+}
+
+void gemv_finish(const struct gemm_detail *detail, const float *add, uint32_t row, size_t rows,
+                 float *out)
+{
+    for (size_t r = 0; r < rows; r++) {
+        float value = out[r];
+        if (detail->bias)
+            value += detail->bias[row + r];
+        if (add)
+            value += add[row + r];
+        value = value < detail->lo ? detail->lo : value;
+        out[r] = value > detail->hi ? detail->hi : value;
+    }
+    if (detail->activation)
+        detail->activation(rows, out, out, detail->act_lo, detail->act_hi);
 }
 
 static void gemv_task(void *context, uint32_t slot, size_t item)
@@ -49,17 +65,7 @@ static void gemv_task(void *context, uint32_t slot, size_t item)
 
     (void)slot;
     weights_gemv(call->run->kernels, weights, (uint32_t)item, call->x, out);
-    for (size_t r = 0; r < rows; r++) {
-        float value = out[r];
-        if (detail->bias)
-            value += detail->bias[row + r];
-        if (call->add)
-            value += call->add[row + r];
-        value = value < detail->lo ? detail->lo : value;
-        out[r] = value > detail->hi ? detail->hi : value;
-    }
-    if (detail->activation)
-        detail->activation(rows, out, out, detail->act_lo, detail->act_hi);
+    gemv_finish(detail, call->add, row, rows, out);
 }
 
 static int gemv_run(const struct plan_step *step, struct plan_run *run, struct lego_diag *diag)
@@ -92,6 +98,8 @@ int gemv_step(struct plan_builder *b, const struct lego_node *node, struct gemm_
     const struct weights *weights = detail.weights;
     struct plan_step *step;
 
+    if (partial_takes(weights))
+        return partial_step(b, node, detail, a, add, out);
     gemm_finish(b, node, &detail);
     plan_need_shared(b, gemv_order(weights) ? weights->channels * sizeof(float) : 0);
     step = plan_step_add(b, node, gemv_run, sizeof(detail), inputs, add >= 0 ? 2 : 1, &out, 1);

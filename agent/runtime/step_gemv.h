@@ -14,8 +14,15 @@
  */
 bool gemv_takes(const struct kern_table *kernels, const struct gemm_detail *detail);
 
-/* Adds the step, as gemm_step. */
+/* Adds the step, as gemm_step; by partial products where those win (step_partial.h). */
 int gemv_step(struct plan_builder *b, const struct lego_node *node, struct gemm_detail detail,
               int32_t a, int32_t add, int32_t out);
+
+/* The order of the stored columns, NULL where it is that of k. Columns are split only then. */
+const uint32_t *gemv_order(const struct weights *weights);
+
+/* Bias, residual sum, clamp and activation of rows [row, row + rows) of sums in `out`. */
+void gemv_finish(const struct gemm_detail *detail, const float *add, uint32_t row, size_t rows,
+                 float *out);
 
 #endif

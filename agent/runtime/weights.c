@@ -271,6 +271,46 @@ void weights_gemv(const struct kern_table *kernels, const struct weights *weight
     }
 }
 
+/* One stage: as many columns of bricks at once as have products that fit. */
+static void weights_stage_sums(const struct kern_table *kernels, const struct weights *weights,
+                               uint32_t s, uint32_t first, uint32_t count, const float *x,
+                               float *products, float *sums)
+{
+    const struct lego_coded *coded = weights->coded;
+    const uint32_t width = coded->brick_columns;
+    struct kern_brick_products_f32 made = {
+        .catalogue = weights->catalogues[s],
+        .brick_rows = coded->brick_rows,
+        .brick_columns = width,
+        .entries = coded->stages[s].catalogue->entries,
+        .products = products,
+    };
+    const uint32_t at_once = (uint32_t)lego_max_size(
+        1, WEIGHTS_PRODUCT_BYTES / (made.entries * made.brick_rows * sizeof(float)));
+
+    for (uint32_t done = 0; done < count; done += made.columns) {
+        made.columns = (uint32_t)lego_min_size(at_once, count - done);
+        made.x = x + (size_t)(first + done) * width;
+        kernels->brick_products_f32(&made);
+        for (uint32_t tile = 0; tile < weights->tile_count; tile++) {
+            const struct kern_brick_sums_f32 added = {
+                .bricks =
+                    weights_bricks(weights, tile, s, (first + done) * width, made.columns * width),
+                .products = products,
+                .sums = sums + (size_t)tile * weights->tile_rows,
+            };
+            kernels->brick_sums_f32(&added);
+        }
+    }
+}
+
+void weights_sums(const struct kern_table *kernels, const struct weights *weights, uint32_t first,
+                  uint32_t count, const float *x, float *products, float *sums)
+{
+    for (uint32_t s = 0; s < weights->coded->stage_count; s++)
+        weights_stage_sums(kernels, weights, s, first, count, x, products, sums);
+}
+
 /* The kernel leaves rows alone that no brick covers: what lies there would be multiplied, too, and
  * leftovers that happen to be subnormal make that a hundred times slower. */
 static void weights_clear_padding(const struct weights *weights, uint32_t tile,

@@ -103,6 +103,15 @@ void weights_decode(const struct kern_table *kernels, const struct weights *weig
 void weights_gemv(const struct kern_table *kernels, const struct weights *weights, uint32_t tile,
                   const float *x, float *ret_y);
 
+/*
+ * The same by partial products (kern_brick_products_f32): what the columns of bricks [first, first
+ * + count) of all stages add to `sums`, [tile_count * tile_rows], without the rows' scales. `x` is
+ * padded to whole bricks. `products` takes WEIGHTS_PRODUCT_BYTES.
+ */
+#define WEIGHTS_PRODUCT_BYTES (32u << 10)
+void weights_sums(const struct kern_table *kernels, const struct weights *weights, uint32_t first,
+                  uint32_t count, const float *x, float *products, float *sums);
+
 size_t weights_tile_elems(const struct weights *weights);
 
 #endif

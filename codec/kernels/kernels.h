@@ -72,6 +72,38 @@ struct kern_brick_gemv_f32 {
 };
 
 /*
+ * The same in two steps, for matrices with more bricks below each other than the catalogue has
+ * entries, whose bricks have columns: what each entry makes of the columns of x that a column of
+ * bricks sees is computed once, and bricks add it up. The first step, for j < columns, e < entries,
+ * r < brick_rows:
+ *   products[(j * entries + e) * brick_rows + r] = sum over c < brick_columns of
+ *                          catalogue[(e * brick_columns + c) * brick_rows + r] * x[j *
+ * brick_columns + c]
+ */
+struct kern_brick_products_f32 {
+    const float *catalogue; /* as kern_brick_decode's */
+    uint32_t brick_rows;    /* a multiple of 4, up to 16 */
+    uint32_t brick_columns; /* 1 to 16 */
+    uint32_t entries;
+    uint32_t columns; /* of bricks */
+    const float *x;   /* [columns * brick_columns] */
+    float *products;
+};
+
+/*
+ * The second, for the `tile_brick_columns` columns of bricks of a tile, for r < tile_brick_rows *
+ * brick_rows:
+ *   sums[r] += sum over j of products[(j * entries + index(j, r / brick_rows)) * brick_rows +
+ *                                     r % brick_rows]
+ * Of `bricks` rows, columns, catalogue, row_scale, column_k, accumulate and the panel are not used.
+ */
+struct kern_brick_sums_f32 {
+    struct kern_brick_decode bricks;
+    const float *products;
+    float *sums;
+};
+
+/*
  * Decodes one tile of entropy-coded trellis levels (FORMAT.md, section 8) into the same panel.
  *
  * The stream begins with the first state of each of `lanes` rANS decoders, 4 bytes each; then words
@@ -329,6 +361,8 @@ struct kern_gemm_s8_variant {
 typedef void (*kern_quantize_u7_fn)(const struct kern_quantize_u7 *args);
 typedef void (*kern_brick_decode_fn)(const struct kern_brick_decode *args);
 typedef void (*kern_brick_gemv_f32_fn)(const struct kern_brick_gemv_f32 *args);
+typedef void (*kern_brick_products_f32_fn)(const struct kern_brick_products_f32 *args);
+typedef void (*kern_brick_sums_f32_fn)(const struct kern_brick_sums_f32 *args);
 typedef void (*kern_trellis_decode_fn)(const struct kern_trellis_decode *args);
 typedef void (*kern_panel_pack_fn)(const struct kern_panel_pack *args);
 typedef void (*kern_winograd_input_f32_fn)(const struct kern_winograd_input_f32 *args);

@@ -24,3 +24,4 @@ VEC_INLINE vec brick_lookup(const float *x, const uint32_t kind, uint32_t pitch,
 #include "codec/kernels/simd/brick.h"
 #include "codec/kernels/simd/gemv.h"
 #include "codec/kernels/simd/pack.h"
+#include "codec/kernels/simd/partial.h"

@@ -114,6 +114,75 @@ void bench_brick_gemv(const struct check_entry *entry)
         gemv_shape(entry, shapes[i][0], shapes[i][1], shapes[i][2]);
 }
 
+static void run_brick_products(const void *entry, void *context)
+{
+    (*(const kern_brick_products_f32_fn *)entry)(context);
+}
+
+/* Eight columns of bricks. */
+void bench_brick_products(const struct check_entry *entry)
+{
+    static const uint32_t shapes[][3] = {{4, 4, 256}, {4, 4, 16}, {8, 2, 256}};
+
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+        struct kern_brick_products_f32 p = {.brick_rows = shapes[i][0],
+                                            .brick_columns = shapes[i][1],
+                                            .entries = shapes[i][2],
+                                            .columns = 8};
+        const size_t elems = (size_t)p.brick_rows * p.brick_columns * p.entries;
+        float *catalogue = bench_floats(elems + 16);
+        float *x = bench_floats((size_t)p.columns * p.brick_columns);
+        char shape[64];
+
+        p.catalogue = catalogue;
+        p.x = x;
+        p.products = bench_floats((size_t)p.columns * p.entries * p.brick_rows);
+        snprintf(shape, sizeof(shape), "%ux%u, %u entries, 8 columns", p.brick_rows,
+                 p.brick_columns, p.entries);
+        bench_report(entry, shape, "GMAC/s", (double)elems * p.columns, run_brick_products, &p);
+        free(catalogue);
+        free(x);
+        free(p.products);
+    }
+}
+
+static void run_brick_sums(const void *entry, void *context)
+{
+    (*(const kern_brick_sums_f32_fn *)entry)(context);
+}
+
+/* A tile of 32 rows and eight columns of bricks; rate in bytes of what fp32 weights of four columns
+ * a brick would be. */
+void bench_brick_sums(const struct check_entry *entry)
+{
+    static const uint32_t shapes[][2] = {{4, 8}, {4, 4}, {8, 8}};
+    enum { TILE_ROWS = 32, COLUMNS = 8, WIDTH = 4 };
+
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+        struct kern_brick_sums_f32 s = {.bricks = {.index_bits = shapes[i][1],
+                                                   .brick_rows = shapes[i][0],
+                                                   .brick_columns = WIDTH,
+                                                   .tile_brick_rows = TILE_ROWS / shapes[i][0],
+                                                   .tile_brick_columns = COLUMNS,
+                                                   .entries = 1u << shapes[i][1]}};
+        uint8_t stream[TILE_ROWS * COLUMNS + 16];
+        float *products = bench_floats((size_t)COLUMNS * s.bricks.entries * s.bricks.brick_rows);
+        char shape[64];
+
+        for (size_t j = 0; j < sizeof(stream); j++)
+            stream[j] = (uint8_t)rng_next();
+        s.bricks.stream = stream;
+        s.products = products;
+        s.sums = bench_floats(TILE_ROWS);
+        snprintf(shape, sizeof(shape), "%ux%u, %u bits, 32x32", s.bricks.brick_rows, WIDTH,
+                 s.bricks.index_bits);
+        bench_report(entry, shape, "GB/s", (double)TILE_ROWS * COLUMNS * WIDTH * sizeof(float),
+                     run_brick_sums, &s);
+        free(products);
+        free(s.sums);
+    }
+}
+
 static void run_panel_pack(const void *entry, void *context)
 {
     (*(const kern_panel_pack_fn *)entry)(context);

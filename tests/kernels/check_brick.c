@@ -252,6 +252,115 @@ void check_brick_gemv(const struct check_entry *entry)
             gemv_case(entry, 1u << rng_below(5), 1 + rng_below(4), bits);
 }
 
+/* What entry e makes of the columns of x that the bricks of column j see, in row r. */
+static double partial_product(const struct kern_brick_decode *d, const float *x, uint32_t j,
+                              uint32_t e, uint32_t r, double *ret_magnitude)
+{
+    double sum = 0.0;
+
+    *ret_magnitude = 0.0;
+    for (uint32_t c = 0; c < d->brick_columns; c++) {
+        const size_t at = ((size_t)e * d->brick_columns + c) * d->brick_rows + r;
+        const double product = (double)d->catalogue[at] * (double)x[j * d->brick_columns + c];
+
+        sum += product;
+        *ret_magnitude += fabs(product);
+    }
+    return sum;
+}
+
+static void products_case(const struct check_entry *entry, uint32_t brick_rows,
+                          uint32_t brick_columns, uint32_t index_bits)
+{
+    struct brick_case b = {0};
+    struct guard gx, gp;
+    enum guard_side side = rng_below(2);
+
+    brick_draw(&b, brick_rows, brick_columns, index_bits, 8, 0);
+    struct kern_brick_products_f32 p = {.catalogue = b.args.catalogue,
+                                        .brick_rows = brick_rows,
+                                        .brick_columns = brick_columns,
+                                        .entries = b.args.entries,
+                                        .columns = 1 + rng_below(5)};
+    const size_t count = (size_t)p.columns * p.entries * brick_rows;
+    float *x = guard_alloc(&gx, p.columns * brick_columns * sizeof(float), sizeof(float), side);
+    float *expected = malloc(count * sizeof(float)), *scale = malloc(count * sizeof(float));
+
+    fill_floats(x, p.columns * brick_columns, rng_below(2) ? FILL_PLAIN : FILL_WIDE);
+    p.x = x;
+    p.products = guard_alloc(&gp, count * sizeof(float), sizeof(float), side);
+    for (size_t i = 0; i < count; i++) {
+        double magnitude;
+        const uint32_t e = (uint32_t)(i / brick_rows % p.entries);
+
+        expected[i] = (float)partial_product(&b.args, x, (uint32_t)(i / brick_rows / p.entries), e,
+                                             i % brick_rows, &magnitude);
+        scale[i] = (float)magnitude;
+    }
+    (*(const kern_brick_products_f32_fn *)entry->tested)(&p);
+    check_compare(entry, p.products, expected, scale, count);
+    free(expected);
+    free(scale);
+    guard_free(&gx);
+    guard_free(&gp);
+    brick_close(&b);
+}
+
+void check_brick_products(const struct check_entry *entry)
+{
+    for (uint32_t rows = 4; rows <= 16; rows += 4)
+        for (uint32_t columns = 1; columns <= 16; columns++)
+            for (uint32_t i = 0; i < 8; i++)
+                products_case(entry, rows, columns, rng_below(10));
+}
+
+static void sums_case(const struct check_entry *entry, uint32_t brick_rows, uint32_t index_bits)
+{
+    struct brick_case b = {0};
+    const struct kern_brick_decode *d = &b.args;
+    struct guard gp, gs;
+    enum guard_side side = rng_below(2);
+
+    brick_draw(&b, brick_rows, 2, index_bits, 8, 0);
+    const size_t rows = (size_t)d->tile_brick_rows * brick_rows;
+    const size_t count = (size_t)d->tile_brick_columns * d->entries * brick_rows;
+    float *products = guard_alloc(&gp, count * sizeof(float), sizeof(float), side);
+    float *sums = guard_alloc(&gs, rows * sizeof(float), sizeof(float), side);
+    float *expected = malloc(rows * sizeof(float)), *scale = malloc(rows * sizeof(float));
+    const uint32_t *index = b.index + d->first_index;
+
+    fill_floats(products, count, rng_below(2) ? FILL_PLAIN : FILL_WIDE);
+    fill_floats(sums, rows, FILL_PLAIN);
+    for (size_t r = 0; r < rows; r++) {
+        double sum = sums[r], magnitude = fabs(sum);
+
+        for (uint32_t j = 0; j < d->tile_brick_columns; j++) {
+            const size_t e = index[j * d->tile_brick_rows + r / brick_rows];
+            const double x = products[(j * d->entries + e) * brick_rows + r % brick_rows];
+
+            sum += x;
+            magnitude += fabs(x);
+        }
+        expected[r] = (float)sum;
+        scale[r] = (float)magnitude;
+    }
+    const struct kern_brick_sums_f32 s = {.bricks = *d, .products = products, .sums = sums};
+    (*(const kern_brick_sums_f32_fn *)entry->tested)(&s);
+    check_compare(entry, sums, expected, scale, rows);
+    free(expected);
+    free(scale);
+    guard_free(&gp);
+    guard_free(&gs);
+    brick_close(&b);
+}
+
+void check_brick_sums(const struct check_entry *entry)
+{
+    for (uint32_t rows = 4; rows <= 16; rows += 4)
+        for (uint32_t i = 0; i < 60; i++)
+            sums_case(entry, rows, rng_below(10));
+}
+
 /* The strides of a case: each layout that the runtime has, and one that nobody has. */
 static void pack_strides(struct kern_panel_pack *p, uint32_t layout)
 {

@@ -70,6 +70,44 @@ static void brick_gemv(const struct kern_brick_gemv_f32 *g)
     }
 }
 
+static void brick_products(const struct kern_brick_products_f32 *p)
+{
+    const uint32_t rows = p->brick_rows, width = p->brick_columns;
+    const float *x = p->x;
+    float *out = p->products;
+
+    for (uint32_t j = 0; j < p->columns; j++, x += width) {
+        const float *column = p->catalogue;
+
+        for (uint32_t e = 0; e < p->entries; e++, column += (size_t)rows * width, out += rows) {
+            for (uint32_t r = 0; r < rows; r++) {
+                float sum = 0.0f;
+                for (uint32_t c = 0; c < width; c++)
+                    sum += column[c * rows + r] * x[c];
+                out[r] = sum;
+            }
+        }
+    }
+}
+
+static void brick_sums(const struct kern_brick_sums_f32 *s)
+{
+    const struct kern_brick_decode *d = &s->bricks;
+    const size_t rows = d->brick_rows;
+    uint64_t position = d->first_index;
+
+    for (uint32_t j = 0; j < d->tile_brick_columns; j++) {
+        const float *products = s->products + (size_t)j * d->entries * rows;
+
+        for (uint32_t b = 0; b < d->tile_brick_rows; b++, position++) {
+            const size_t index = read_index(d->stream, d->index_bits, position);
+
+            for (uint32_t r = 0; r < rows; r++)
+                s->sums[b * rows + r] += products[index * rows + r];
+        }
+    }
+}
+
 static void panel_pack(const struct kern_panel_pack *p)
 {
     uint32_t nr = p->panel_nr;
@@ -90,4 +128,6 @@ static void panel_pack(const struct kern_panel_pack *p)
 
 const kern_brick_decode_fn kern_ref_brick_decode = brick_decode;
 const kern_brick_gemv_f32_fn kern_ref_brick_gemv_f32 = brick_gemv;
+const kern_brick_products_f32_fn kern_ref_brick_products_f32 = brick_products;
+const kern_brick_sums_f32_fn kern_ref_brick_sums_f32 = brick_sums;
 const kern_panel_pack_fn kern_ref_panel_pack = panel_pack;

@@ -145,6 +145,29 @@ START_TEST(test_gemv)
 }
 END_TEST
 
+/* Many more bricks below each other than the catalogue has entries: by partial products. */
+START_TEST(test_partial_products)
+{
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        struct random random = {seed};
+        enum node_kind kind = seed % 2 ? NODE_GEMM : NODE_MATMUL;
+        struct coded_case test = random_case(&random, kind);
+        char what[64];
+        test.batch = 1;
+        test.in = (int)between(&random, 1, 900);
+        test.coding.brick_rows = 4 * between(&random, 1, 4);
+        test.coding.brick_columns = between(&random, 2, 6);
+        test.coding.tile_rows = 32 / test.coding.brick_rows * test.coding.brick_rows;
+        test.coding.entries = between(&random, 1, 12);
+        test.out =
+            (int)(8 * test.coding.entries * test.coding.brick_rows + between(&random, 0, 40));
+        snprintf(what, sizeof(what), "partial products, seed %d: %ux%u bricks, %d to %d", (int)seed,
+                 test.coding.brick_rows, test.coding.brick_columns, test.in, test.out);
+        check_build(build_case, &test, NULL, seed, 1e-5, what);
+    }
+}
+END_TEST
+
 /* The same graphs with an entropy-coded weight. */
 struct trellis_case {
     struct coded_case coded;
@@ -349,6 +372,7 @@ int main(void)
     tcase_add_test(tests, test_trellis);
     tcase_add_loop_test(tests, test_kind, NODE_CONV, NODE_MATMUL + 1);
     tcase_add_test(tests, test_gemv);
+    tcase_add_test(tests, test_partial_products);
     tcase_add_test(tests, test_split_columns);
     tcase_add_test(tests, test_padding_rows_are_zero);
     tcase_add_test(tests, test_kernel_masks);
