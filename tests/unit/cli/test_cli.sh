@@ -21,7 +21,7 @@ fail() {
 expect() {
     local wanted=$1 got
     shift
-    timeout 120 "$legonet" "$@" >"$work/out" 2>"$work/err" </dev/null
+    timeout 400 "$legonet" "$@" >"$work/out" 2>"$work/err" </dev/null
     got=$?
     [ "$got" = "$wanted" ] || fail "legonet $* exits with $got instead of $wanted"
 }
