@@ -6,5 +6,6 @@
 
 void kern_init_neon(struct kern_table *table);
 void kern_init_dotprod(struct kern_table *table);
+void kern_init_fp16(struct kern_table *table);
 
 #endif

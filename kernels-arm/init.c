@@ -27,4 +27,6 @@ void kern_init_arm(struct kern_table *table, uint32_t cpu)
         kern_init_neon(table);
     if ((table->cpu & KERN_CPU_NEON) && (table->cpu & KERN_CPU_DOTPROD))
         kern_init_dotprod(table);
+    if ((table->cpu & KERN_CPU_NEON) && (table->cpu & KERN_CPU_FP16))
+        kern_init_fp16(table);
 }

@@ -287,7 +287,8 @@ static int read_choices(struct compress *c)
 
 static int read_compute(struct compress *c)
 {
-    if (cli_compute(c->options.compute, &c->coder.compute))
+    if (cli_compute(c->options.compute, &c->coder.compute) &&
+        c->coder.compute != LEGO_COMPUTE_FP16) /* no part of a file: any reader may take it */
         return CLI_GO_ON;
     return cli_usage(&SPEC, "--compute takes fp32, int8 or auto, not '%s'", c->options.compute);
 }

@@ -155,7 +155,7 @@ static int check_usage(const struct eval_options *options)
     enum lego_compute compute;
 
     if (!cli_compute(options->compute, &compute))
-        return cli_usage(&SPEC, "--compute is auto, fp32 or int8");
+        return cli_usage(&SPEC, "--compute is auto, fp32, fp16 or int8");
     if (!!options->cifar10 + !!options->images + !!options->inputs != 1)
         return cli_usage(&SPEC, "give one of --cifar10 FILE, --images DIR and --inputs DIR");
     if (options->labels && !options->images)

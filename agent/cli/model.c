@@ -60,9 +60,11 @@ static bool read_verify(const char *word, enum lego_verify *ret_verify)
 
 bool cli_compute(const char *word, enum lego_compute *ret_compute)
 {
-    static const char *const words[] = {
-        [LEGO_COMPUTE_AUTO] = "auto", [LEGO_COMPUTE_FP32] = "fp32", [LEGO_COMPUTE_INT8] = "int8"};
-    int found = find_word(word, words, 3);
+    static const char *const words[] = {[LEGO_COMPUTE_AUTO] = "auto",
+                                        [LEGO_COMPUTE_FP32] = "fp32",
+                                        [LEGO_COMPUTE_INT8] = "int8",
+                                        [LEGO_COMPUTE_FP16] = "fp16"};
+    int found = find_word(word, words, 4);
     if (found >= 0)
         *ret_compute = (enum lego_compute)found;
     return found >= 0;
@@ -76,7 +78,7 @@ const char *cli_model_options(const char *resident, const char *verify, const ch
     if (!read_verify(verify, &ret_options->verify))
         return "--verify is open, lazy or off";
     if (!cli_compute(compute, &ret_options->compute))
-        return "--compute is auto, fp32 or int8";
+        return "--compute is auto, fp32, fp16 or int8";
     return NULL;
 }
 

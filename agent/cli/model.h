@@ -44,11 +44,11 @@ int cli_import(const char *path, struct lego_package **ret_package, struct lego_
     {                                                                                              \
         .name = "compute", .type = CLI_STRING, .offset = offsetof(options_, compute),              \
         .value = "WHAT", .otherwise = "auto",                                                      \
-        .help = "numbers of convolutions and matrix products: fp32, int8 (all that can, weights\n" \
-                "in memory as a byte each), or auto: each layer as the file says",                 \
+        .help = "numbers of convolutions and matrix products: fp32, fp16 or int8 (all that can,\n" \
+                "weights in memory as two bytes or one), or auto: each layer as the file says",    \
     }
 
-/* Its word's meaning; false where it is none of the three. */
+/* Its word's meaning; false where it is none of the four. */
 bool cli_compute(const char *word, enum lego_compute *ret_compute);
 
 /* What the words of the three options say; returns NULL, or what to say of the first that is none

@@ -37,6 +37,9 @@ enum lego_compute {
     LEGO_COMPUTE_FP32 = 1,
     LEGO_COMPUTE_INT8 = 2, /* all layers that can: products and sums of integers, an activation to 7
                               bits, a weight to 7 bits; panels of a byte a weight stay in memory */
+    LEGO_COMPUTE_FP16 = 3, /* all layers that can: activations and weights rounded to halves, whose
+                              products machines with such arithmetic (ARMv8.2) sum so, too; panels
+                              of two bytes a weight stay in memory */
 };
 
 /* What all coded weights of a model may take as fp32 for AUTO to keep them so: of any kind, and of

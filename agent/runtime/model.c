@@ -31,6 +31,11 @@ static void model_free(struct lego_model *model)
         model->integers = integers->next;
         weights_s8_destroy(integers);
     }
+    while (model->halves) {
+        struct weights_f16 *halves = model->halves;
+        model->halves = halves->next;
+        weights_f16_destroy(halves);
+    }
     while (model->dense) {
         struct model_dense *dense = model->dense;
         model->dense = dense->next;
@@ -282,6 +287,30 @@ int model_weights_s8(struct lego_model *model, const struct lego_tensor *tensor,
         weights->source = source;
         weights->next = model->integers;
         model->integers = weights;
+        model->resident_bytes += weights->bytes;
+    }
+    *ret_weights = weights;
+    return LEGO_OK;
+}
+
+int model_weights_f16(struct lego_model *model, const struct lego_tensor *tensor,
+                      enum lego_matrix_view view, const struct weights_f16 **ret_weights,
+                      struct lego_diag *diag)
+{
+    const void *source = tensor->coded ? (const void *)tensor->coded : tensor->data;
+    struct weights_f16 *weights = model->halves;
+    int status;
+
+    while (weights && (weights->source != source || weights->view != view))
+        weights = weights->next;
+    if (!weights) {
+        status =
+            weights_f16_make(&model->kernels, tensor, view, &model->catalogues, &weights, diag);
+        if (status)
+            return status;
+        weights->source = source;
+        weights->next = model->halves;
+        model->halves = weights;
         model->resident_bytes += weights->bytes;
     }
     *ret_weights = weights;

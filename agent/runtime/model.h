@@ -7,6 +7,7 @@
 #include "agent/runtime/fault_guard.h"
 #include "agent/runtime/legonet.h"
 #include "agent/runtime/weights.h"
+#include "agent/runtime/weights_f16.h"
 #include "agent/runtime/weights_s8.h"
 #include "codec/kernels/kernels.h"
 
@@ -46,6 +47,7 @@ struct lego_model {
     pthread_mutex_t lock;    /* of what follows */
     struct weights *weights; /* prepared so far, shared by all plans */
     struct weights_s8 *integers;
+    struct weights_f16 *halves;
     struct model_dense *dense;
     struct plan *plans;     /* most recently used first */
     uint32_t decided_plans; /* made so far for what inputs decide */
@@ -64,6 +66,11 @@ int model_weights(struct lego_model *model, const struct lego_tensor *tensor,
 int model_weights_s8(struct lego_model *model, const struct lego_tensor *tensor,
                      enum lego_matrix_view view, const struct weights_s8 **ret_weights,
                      struct lego_diag *diag);
+
+/* The same as halves. */
+int model_weights_f16(struct lego_model *model, const struct lego_tensor *tensor,
+                      enum lego_matrix_view view, const struct weights_f16 **ret_weights,
+                      struct lego_diag *diag);
 
 /* A dense copy of a coded constant, made by the first who asks. The model's lock is held. */
 int model_dense(struct lego_model *model, const struct lego_tensor *tensor, const void **ret_data,

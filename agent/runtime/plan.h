@@ -29,7 +29,7 @@ struct plan_value {
     size_t bytes;
     int32_t alias;       /* lies in that value at alias_offset; -1: has a place of its own */
     size_t alias_offset; /* bytes */
-    int32_t quantized;   /* the value that holds its integers; -1: none */
+    int32_t quantized;   /* the value that holds its integers or halves; -1: none */
     int32_t reuse;       /* a value whose place it may take over when that dies here; or -1 */
     const void *constant;
     uint32_t input;

@@ -2,6 +2,7 @@
  * Convolution: decides which way a Conv goes (depthwise, Winograd's, or the implicit GEMM over
  * pixels, windows or rows of the kernel) and sets it up.
  */
+#include "agent/runtime/step_gemm_f16.h"
 #include "agent/runtime/step_gemm_s8.h"
 #include "agent/runtime/step_winograd.h"
 
@@ -75,8 +76,9 @@ static int conv_values(struct plan_builder *b, const struct lego_node *node, int
     return LEGO_OK;
 }
 
-/* The product in integers. */
-static int conv_s8(struct plan_builder *b, const struct lego_node *node, struct gemm_detail *detail)
+/* The product in halves, or in integers. */
+static int conv_low(struct plan_builder *b, const struct lego_node *node, bool halves,
+                    struct gemm_detail *detail)
 {
     int32_t a, add, out;
     int status = conv_values(b, node, &a, &add, &out);
@@ -84,7 +86,8 @@ static int conv_s8(struct plan_builder *b, const struct lego_node *node, struct 
     if (status)
         return status;
     detail->source = window_is_pointwise(&detail->window) ? GEMM_ROWS : GEMM_WINDOW;
-    return gemm_s8_step(b, node, detail, LEGO_VIEW_OUT_FIRST, a, add, out);
+    return halves ? gemm_f16_step(b, node, detail, LEGO_VIEW_OUT_FIRST, a, add, out)
+                  : gemm_s8_step(b, node, detail, LEGO_VIEW_OUT_FIRST, a, add, out);
 }
 
 static enum gemm_source conv_source(const struct window *w, const struct weights *weights)
@@ -117,7 +120,10 @@ int plan_conv(struct plan_builder *b, const struct lego_node *node)
     detail.out_stride = rows;
     if (gemm_s8_takes(b, lego_node_constant(b->graph, node, 1), key.groups, detail.window.channels,
                       (size_t)detail.window.kernel_height * detail.window.kernel_width))
-        return conv_s8(b, node, &detail);
+        return conv_low(b, node, false, &detail);
+    if (gemm_f16_takes(b, lego_node_constant(b->graph, node, 1), key.groups,
+                       detail.window.channels))
+        return conv_low(b, node, true, &detail);
     key.whole = winograd_wins(&b->model->kernels, &detail.window, key.groups, rows);
     detail.variant = key.whole ? winograd_variant(&b->model->kernels, &detail.window, rows)
                                : gemm_choose(&b->model->kernels, rows / key.groups, detail.pixels);

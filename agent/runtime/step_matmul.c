@@ -2,6 +2,7 @@
  * Gemm and MatMul: constant right sides (dense or coded) go through panels; two computed operands
  * are packed while running.
  */
+#include "agent/runtime/step_gemm_f16.h"
 #include "agent/runtime/step_gemm_s8.h"
 
 #include "codec/base/arith.h"
@@ -22,17 +23,20 @@ static bool matmul_weights_fit(const struct plan_builder *b, const struct lego_n
 static int matmul_constant(struct plan_builder *b, const struct lego_node *node,
                            struct gemm_detail detail, enum lego_matrix_view view, int32_t add)
 {
-    const struct lego_shape *shape = &lego_node_constant(b->graph, node, 1)->shape;
+    const struct lego_tensor *weights = lego_node_constant(b->graph, node, 1);
+    const struct lego_shape *shape = &weights->shape;
     int64_t n = shape->dim[view == LEGO_VIEW_OUT_FIRST ? 0 : 1];
     int64_t k = shape->dim[view == LEGO_VIEW_OUT_FIRST ? 1 : 0];
     struct weights_key key = {.view = view, .groups = 1};
-    bool integers = gemm_s8_takes(b, lego_node_constant(b->graph, node, 1), 1, (size_t)k, 1);
+    const bool integers = gemm_s8_takes(b, weights, 1, (size_t)k, 1);
+    /* One row of inputs is bound by memory, and coded weights are smaller than halves. */
+    const bool halves = !integers && detail.pixels > 1 && gemm_f16_takes(b, weights, 1, (size_t)k);
     int32_t a, out;
     int status;
 
     detail.variant = gemm_choose(&b->model->kernels, (uint32_t)n, detail.pixels);
     key.nr = detail.variant->nr;
-    status = integers ? LEGO_OK : plan_weights(b, node, 1, key, &detail.weights);
+    status = integers || halves ? LEGO_OK : plan_weights(b, node, 1, key, &detail.weights);
     if (status)
         return status;
     detail.source = GEMM_ROWS;
@@ -42,6 +46,8 @@ static int matmul_constant(struct plan_builder *b, const struct lego_node *node,
     out = a < 0 ? a : plan_output(b, node->outputs[0], PLAN_PLAIN);
     if (out < 0)
         return out;
+    if (halves)
+        return gemm_f16_step(b, node, &detail, view, a, add, out);
     return integers ? gemm_s8_step(b, node, &detail, view, a, add, out)
                     : gemm_step(b, node, detail, a, add, out);
 }

@@ -41,6 +41,7 @@ static const struct unit verifies[] = {{"off", LEGO_VERIFY_STRUCTURE},
 static const struct unit computes[] = {{"auto", LEGO_COMPUTE_AUTO},
                                        {"fp32", LEGO_COMPUTE_FP32},
                                        {"int8", LEGO_COMPUTE_INT8},
+                                       {"fp16", LEGO_COMPUTE_FP16},
                                        {NULL, 0}};
 
 static const struct unit signature_policies[] = {

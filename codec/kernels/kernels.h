@@ -208,6 +208,39 @@ struct kern_gemm_s8 {
     float lo, hi; /* clamp; -INFINITY and INFINITY for none. NaN passes through. */
 };
 
+/*
+ * Indirect GEMM of one output block of half-precision numbers (binary16, as bits): for i < m
+ * (1..mr), j < n (1..nr), k through taps and channels as above:
+ *   sum(i,j) = (bias ? bias[j] : 0) + sum of a[t * mr + i][k] * panel[(t * channels + k) * nr + j]
+ *   c[i][j] = min(max(sum(i,j) + add[i][j], lo), hi)
+ * Products and the sums of up to KERN_F16_RUN of them may be rounded to halves, whose largest is
+ * 65504; what is beyond is in fp32. a[t * mr + i] with i >= m must be a readable pointer.
+ */
+#define KERN_F16_RUN   128
+#define KERN_F16_GROUP 8 /* channels are a multiple: padding is 0 in the panel */
+
+struct kern_gemm_f16 {
+    uint32_t m, n;
+    uint32_t taps, channels;
+    const uint16_t *const *a; /* [taps][mr] pointers to `channels` halves */
+    const uint16_t *panel;    /* [taps * channels][nr], 64-byte aligned */
+    const float *bias;        /* [n], NULL: 0 */
+    float *c;                 /* [m], row i at c + i * c_stride */
+    ptrdiff_t c_stride;       /* elements */
+    const float *add; /* residual, row i at add + i * add_stride; NULL: none; may be c itself */
+    ptrdiff_t add_stride;
+    float lo, hi; /* clamp; -INFINITY and INFINITY for none. NaN passes through. */
+};
+
+/* out[r * out_stride + c] = the half nearest to x[r * channels + c], c < channels, and 0 from there
+ * to out_stride. */
+struct kern_halve_f32 {
+    size_t rows, channels;
+    const float *x;
+    uint16_t *out;
+    size_t out_stride; /* >= channels */
+};
+
 /* The smallest and the greatest of x[0..n), n >= 1; two NaN where one is infinite or NaN. */
 typedef void (*kern_range_f32_fn)(size_t n, const float *x, float ret_range[2]);
 
@@ -358,6 +391,12 @@ struct kern_gemm_s8_variant {
     uint32_t mr, nr, kg;
 };
 
+struct kern_gemm_f16_variant {
+    void (*run)(const struct kern_gemm_f16 *args);
+    uint32_t mr, nr; /* nr divides 32 */
+};
+
+typedef void (*kern_halve_f32_fn)(const struct kern_halve_f32 *args);
 typedef void (*kern_quantize_u7_fn)(const struct kern_quantize_u7 *args);
 typedef void (*kern_brick_decode_fn)(const struct kern_brick_decode *args);
 typedef void (*kern_brick_gemv_f32_fn)(const struct kern_brick_gemv_f32 *args);

@@ -47,6 +47,24 @@ VEC_INLINE void vec_store(float *x, vec v)
     vst1q_f32(x + 4, v.val[1]);
 }
 
+/* From and to halves, rounded to nearest. */
+VEC_INLINE vec vec_load_half(const uint16_t *x)
+{
+    const float16x8_t v = vreinterpretq_f16_u16(vld1q_u16(x));
+
+    return VEC_PAIR(vcvt_f32_f16(vget_low_f16(v)), vcvt_high_f32_f16(v));
+}
+
+VEC_INLINE void vec_store_half(uint16_t *x, vec v)
+{
+    vst1q_u16(x, vreinterpretq_u16_f16(vcvt_high_f16_f32(vcvt_f16_f32(v.val[0]), v.val[1])));
+}
+
+VEC_INLINE void half_to_floats(const uint16_t x[8], float out[8])
+{
+    vec_store(out, vec_load_half(x));
+}
+
 /* The first n of four floats, 0 in the others. */
 VEC_INLINE float32x4_t vec_load_part(const float *x, uint32_t n)
 {

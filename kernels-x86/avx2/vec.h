@@ -33,6 +33,22 @@ VEC_INLINE vec vec_load(const float *x)
     return _mm256_loadu_ps(x);
 }
 
+/* From and to halves, rounded to nearest. */
+VEC_INLINE vec vec_load_half(const uint16_t *x)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)x));
+}
+
+VEC_INLINE void vec_store_half(uint16_t *x, vec v)
+{
+    _mm_storeu_si128((__m128i *)x, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
+
+VEC_INLINE void half_to_floats(const uint16_t x[8], float out[8])
+{
+    _mm256_storeu_ps(out, vec_load_half(x));
+}
+
 VEC_INLINE vec vec_load_mask(const float *x, vec_mask mask)
 {
     return _mm256_maskload_ps(x, mask);

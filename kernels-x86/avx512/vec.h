@@ -32,6 +32,22 @@ VEC_INLINE vec vec_load(const float *x)
     return _mm512_loadu_ps(x);
 }
 
+/* From and to halves, rounded to nearest. */
+VEC_INLINE vec vec_load_half(const uint16_t *x)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)x));
+}
+
+VEC_INLINE void vec_store_half(uint16_t *x, vec v)
+{
+    _mm256_storeu_si256((__m256i *)x, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
+
+VEC_INLINE void half_to_floats(const uint16_t x[8], float out[8])
+{
+    _mm256_storeu_ps(out, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)x)));
+}
+
 VEC_INLINE vec vec_load_mask(const float *x, vec_mask mask)
 {
     return _mm512_maskz_loadu_ps(mask, x);

@@ -4,6 +4,7 @@
 #include "codec/kernels/simd/activation.h"
 #include "codec/kernels/simd/elementwise.h"
 #include "codec/kernels/simd/exact.h"
+#include "codec/kernels/simd/half.h"
 #include "codec/kernels/simd/quantize.h"
 #include "codec/kernels/simd/reduce.h"
 #include "codec/kernels/simd/window.h"

@@ -76,7 +76,7 @@ static const struct {
     {"models:\n  - name: a\n    path: b\n    resident: disk\n",
      "f.yaml:4:15: \"resident\": \"disk\" is none of auto, coded, panels"},
     {"models:\n  - name: a\n    path: b\n    compute: int4\n",
-     "f.yaml:4:14: \"compute\": \"int4\" is none of auto, fp32, int8"},
+     "f.yaml:4:14: \"compute\": \"int4\" is none of auto, fp32, int8, fp16"},
     {"models:\n  - {name: a, path: b}\n  - {name: a, path: c}\n",
      "f.yaml:3:5: model \"a\" version 1 is given twice"},
     {"limits: {models: 1}\nmodels:\n  - {name: a, path: b}\n  - {name: b, path: c}\n",

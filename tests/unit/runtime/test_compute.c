@@ -1,6 +1,6 @@
 /*
- * Layers that compute in integers: against the reference evaluation, exactly where all numbers are
- * integers themselves, and bit by bit between kernels.
+ * Layers that compute in halves and in integers: against the reference evaluation; integers exactly
+ * where all numbers are integers themselves, and bit by bit between kernels.
  */
 #include "tests/unit/runtime/support.h"
 
@@ -10,6 +10,14 @@
 #include <string.h>
 
 #define ROUNDS 12
+
+/* How far the outputs may be away, of the largest. */
+static const struct {
+    enum lego_compute compute;
+    double tolerance;
+} computes[] = {{LEGO_COMPUTE_INT8, 0.02}, {LEGO_COMPUTE_FP16, 0.004}};
+
+#define COMPUTES ((int)(sizeof(computes) / sizeof(computes[0])))
 
 static uint32_t between(struct random *random, uint32_t low, uint32_t high)
 {
@@ -46,7 +54,8 @@ START_TEST(test_convs)
         for (uint64_t seed = 1; seed <= ROUNDS; seed++) {
             char what[64];
             snprintf(what, sizeof(what), "%dx%d, %d", side, side, (int)seed);
-            check_build_compute(build_convs, &side, NULL, seed, 0.02, LEGO_COMPUTE_INT8, what);
+            check_build_compute(build_convs, &side, NULL, seed, computes[_i].tolerance,
+                                computes[_i].compute, what);
         }
 }
 END_TEST
@@ -80,7 +89,8 @@ START_TEST(test_coded)
     for (int i = 0; i < 2; i++) {
         coding.order = i ? LEGO_COLUMNS_TAP_MAJOR : LEGO_COLUMNS_CHANNEL_MAJOR;
         coding.permute = i;
-        check_build_compute(build_coded_conv, &coding, NULL, 1, 0.02, LEGO_COMPUTE_INT8, "coded");
+        check_build_compute(build_coded_conv, &coding, NULL, 1, computes[_i].tolerance,
+                            computes[_i].compute, "coded");
     }
 }
 END_TEST
@@ -104,8 +114,8 @@ START_TEST(test_matmul)
                                         shape_of(3, 2, 9, 20)};
 
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
-        check_build_compute(build_matmul, &shapes[i], NULL, i + 1, 0.02, LEGO_COMPUTE_INT8,
-                            "matmul");
+        check_build_compute(build_matmul, &shapes[i], NULL, i + 1, computes[_i].tolerance,
+                            computes[_i].compute, "matmul");
 }
 END_TEST
 
@@ -217,16 +227,16 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("int8");
-    TCase *tests = tcase_create("int8");
+    Suite *suite = suite_create("compute");
+    TCase *tests = tcase_create("compute");
     SRunner *runner = srunner_create(suite);
     int failed;
 
     suite_add_tcase(suite, tests);
     tcase_set_timeout(tests, 300);
-    tcase_add_test(tests, test_convs);
-    tcase_add_test(tests, test_coded);
-    tcase_add_test(tests, test_matmul);
+    tcase_add_loop_test(tests, test_convs, 0, COMPUTES);
+    tcase_add_loop_test(tests, test_coded, 0, COMPUTES);
+    tcase_add_loop_test(tests, test_matmul, 0, COMPUTES);
     tcase_add_test(tests, test_exact);
     tcase_add_test(tests, test_every_kernel);
     srunner_run_all(runner, CK_NORMAL);

@@ -1,0 +1,103 @@
+#include "agent/runtime/step_gemm_low.h"
+
+#include "codec/base/arith.h"
+
+#include <string.h>
+
+/* Pointers for pixels [pixel, pixel + m). */
+static void low_pointers(const struct low_call *call, size_t pixel, uint32_t m,
+                         const float **pointers, const void **ret_rows)
+{
+    const struct low_product *product = call->product;
+    const char *pixels = call->a + low_pixels_at(product->pixel_bytes);
+    const uint32_t mr = product->mr;
+
+    if (product->conv.source == GEMM_ROWS) {
+        for (uint32_t i = 0; i < mr; i++)
+            ret_rows[i] = pixels + (pixel + (i < m ? i : m - 1)) * product->pixel_bytes;
+        return;
+    }
+    window_pointers(&product->window, (const float *)(const void *)pixels,
+                    (const float *)(const void *)(call->a + LOW_HEAD), pixel, m, mr, pointers);
+    memcpy(ret_rows, pointers, (size_t)product->taps * mr * sizeof(*ret_rows));
+}
+
+static void low_task(void *context, uint32_t slot, size_t item)
+{
+    const struct low_call *call = context;
+    const struct low_product *product = call->product;
+    char *scratch = run_slot(call->run, slot);
+    const float **pointers = (const float **)(scratch + product->pointers_at);
+    const void **rows = (const void **)(scratch + product->rows_at);
+    const uint32_t unit = call->unit_blocks * product->nr;
+    const uint32_t row = (uint32_t)(item / call->chunks) * unit;
+    const uint32_t end = (uint32_t)lego_min_size((size_t)row + unit, product->rows);
+    size_t pixel = item % call->chunks * call->chunk_pixels;
+    const size_t last = lego_min_size(pixel + call->chunk_pixels, product->conv.pixels);
+
+    for (; pixel < last; pixel += product->mr) {
+        const uint32_t m = (uint32_t)lego_min_size(product->mr, last - pixel);
+
+        low_pointers(call, pixel, m, pointers, rows);
+        call->pixels(call, rows, pixel, m, row, end);
+        if (product->conv.activation)
+            gemm_activate_rows(&product->conv, call->out, pixel, m, row, end - row);
+    }
+}
+
+/* Units of blocks and chunks of pixels: enough items for the threads. Returns how many. */
+static size_t low_cut(struct low_call *call, uint32_t slots)
+{
+    const struct low_product *product = call->product;
+    const size_t pixels = lego_div_up(product->conv.pixels, product->mr);
+    const size_t blocks = lego_div_up(product->rows, product->nr),
+                 wanted = slots > 1 ? 3 * slots : 1;
+    size_t units;
+
+    call->unit_blocks = product->unit_blocks;
+    units = lego_div_up(blocks, call->unit_blocks);
+    call->chunks = lego_min_size(lego_div_up(wanted, units), pixels);
+    if (call->chunks * units < wanted) {
+        call->unit_blocks = (uint32_t)lego_max_size(1, blocks * call->chunks / wanted);
+        units = lego_div_up(blocks, call->unit_blocks);
+    }
+    call->chunk_pixels = lego_div_up(pixels, call->chunks) * product->mr;
+    call->chunks = lego_div_up(product->conv.pixels, call->chunk_pixels);
+    return units * call->chunks;
+}
+
+void low_run(struct low_call *call, uint64_t work)
+{
+    const uint32_t slots = workers_worth(call->run->workers, SIZE_MAX, work);
+
+    workers_run(call->run->workers, slots, low_cut(call, slots), low_task, call);
+}
+
+void low_prepare(struct plan_builder *b, struct low_product *product)
+{
+    const size_t bytes = (product->taps * product->mr * sizeof(void *) + 63) & ~(size_t)63;
+
+    product->unit_blocks =
+        (uint32_t)lego_max_size(1, WEIGHTS_PANEL_BYTES / lego_max_size(1, product->block_bytes));
+    product->window = product->conv.window;
+    product->window.channels = product->pixel_bytes / sizeof(float);
+    product->rows_at = bytes;
+    plan_need_slot(b, 2 * bytes);
+}
+
+struct plan_step *low_step(struct plan_builder *b, const struct lego_node *node, plan_step_fn run,
+                           const struct low_product *product, const void *detail,
+                           size_t detail_bytes, int32_t a, int32_t add, int32_t out)
+{
+    const int32_t inputs[2] = {a, add};
+    struct plan_step *step =
+        plan_step_add(b, node, run, detail_bytes, inputs, add >= 0 ? 2 : 1, &out, 1);
+
+    if (!step)
+        return NULL;
+    memcpy(step->detail, detail, detail_bytes);
+    step->macs = (uint64_t)product->conv.pixels * product->rows * product->taps;
+    if (add >= 0)
+        b->plan->values[out].reuse = add;
+    return step;
+}

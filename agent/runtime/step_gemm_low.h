@@ -1,0 +1,61 @@
+/*
+ * What matrix products in fewer bits share (step_gemm_s8.h, step_gemm_f16.h): pixels of a value
+ * that an own step has brought to those bits, panels of weights, pointers to the former, and the
+ * cut of the work into blocks of rows and chunks of pixels.
+ */
+#ifndef LEGO_RUNTIME_STEP_GEMM_LOW_H
+#define LEGO_RUNTIME_STEP_GEMM_LOW_H
+
+#include "agent/runtime/step_gemm.h"
+
+/* How a value in fewer bits begins; behind it, 64-byte aligned each, the pixel that stands for
+ * those outside and the pixels. */
+#define LOW_HEAD 64
+
+static inline size_t low_pixels_at(size_t pixel_bytes)
+{
+    return LOW_HEAD + (pixel_bytes + 63) / 64 * 64;
+}
+
+/* A planned product. */
+struct low_product {
+    struct gemm_detail conv;
+    struct window window; /* counts four bytes of a pixel as a float */
+    uint32_t mr, nr;      /* of the kernel */
+    uint32_t rows, taps;  /* of the weights */
+    size_t pixel_bytes;   /* a multiple of 4 */
+    size_t block_bytes;   /* nr rows of the weights */
+    uint32_t unit_blocks; /* at most: panels that fit L2 */
+    size_t pointers_at, rows_at;
+};
+
+struct low_call;
+
+/* Blocks of rows [row, end) for pixels [pixel, pixel + m), m <= mr; `rows`: [taps][mr]. */
+typedef void (*low_pixels_fn)(const struct low_call *call, const void *const *rows, size_t pixel,
+                              uint32_t m, uint32_t row, uint32_t end);
+
+/* One run of it, shared by its threads. The last lines are low_run's. */
+struct low_call {
+    const struct plan_run *run;
+    const struct low_product *product;
+    const void *detail; /* what `pixels` knows more */
+    const char *a;      /* as LOW_HEAD says */
+    const float *add;
+    float *out;
+    low_pixels_fn pixels;
+    uint32_t unit_blocks;
+    size_t chunks, chunk_pixels;
+};
+
+void low_run(struct low_call *call, uint64_t work);
+
+/* Fills in what follows from the other members, and asks for scratch. */
+void low_prepare(struct plan_builder *b, struct low_product *product);
+
+/* Adds the step with inputs `a` and, unless -1, `add`; NULL where memory is out. */
+struct plan_step *low_step(struct plan_builder *b, const struct lego_node *node, plan_step_fn run,
+                           const struct low_product *product, const void *detail,
+                           size_t detail_bytes, int32_t a, int32_t add, int32_t out);
+
+#endif
