@@ -29,6 +29,7 @@ struct brick_patch {
     const struct kern_brick_decode *d;
     const struct brick_tables *tables;
     const uint32_t *index; /* of the first; a full vector is readable behind the last */
+    const uint8_t *bytes;  /* the same indices in place, where they are bytes and bricks singles */
     uint32_t index_step;   /* from one column's first to the next's */
     uint32_t count, columns;
     uint32_t width;            /* columns of a brick, without what sticks out of the tile */
@@ -269,61 +270,105 @@ VEC_INLINE void brick_lanes(const struct brick_patch *p, const uint32_t kind)
         brick_lanes_how(p, kind, false, false);
 }
 
+/* Four rows' column by their scales, and onto what is there, as brick_patch_how. */
+VEC_INLINE void brick_singles_put(vec_quad x, const float *scale, const bool plain,
+                                  const bool accumulate, float *out)
+{
+    if (!plain)
+        x *= vec_quad_load(scale);
+    if (accumulate)
+        x += vec_quad_load(out);
+    vec_quad_store(out, x);
+}
+
+/* Columns become rows. */
+VEC_INLINE void brick_turn(vec_quad x[4])
+{
+    const vec_quad a = __builtin_shufflevector(x[0], x[1], 0, 4, 1, 5);
+    const vec_quad b = __builtin_shufflevector(x[2], x[3], 0, 4, 1, 5);
+    const vec_quad c = __builtin_shufflevector(x[0], x[1], 2, 6, 3, 7);
+    const vec_quad d = __builtin_shufflevector(x[2], x[3], 2, 6, 3, 7);
+
+    x[0] = __builtin_shufflevector(a, b, 0, 1, 4, 5);
+    x[1] = __builtin_shufflevector(a, b, 2, 3, 6, 7);
+    x[2] = __builtin_shufflevector(c, d, 0, 1, 4, 5);
+    x[3] = __builtin_shufflevector(c, d, 2, 3, 6, 7);
+}
+
+/* Four bricks below each other, from number j on, with their scales; `out`: for each of `width`
+ * columns. */
+VEC_INLINE void brick_singles_four(const float *const x[4], uint32_t width, uint32_t j,
+                                   const float *scale, const bool plain, const bool accumulate,
+                                   float *const *out)
+{
+    uint32_t i = 0;
+
+    for (; i + 4 <= width; i += 4) {
+        vec_quad v[4] = {vec_quad_load(x[0] + i), vec_quad_load(x[1] + i), vec_quad_load(x[2] + i),
+                         vec_quad_load(x[3] + i)};
+
+        brick_turn(v);
+        for (uint32_t n = 0; n < 4; n++)
+            brick_singles_put(v[n], scale, plain, accumulate, out[i + n] + j);
+    }
+    for (; i < width; i++)
+        brick_singles_put((vec_quad){x[0][i], x[1][i], x[2][i], x[3][i]}, scale, plain, accumulate,
+                          out[i] + j);
+}
+
 /*
  * Bricks of one row and `columns` (a constant, 0: as many as p says) columns from a catalogue that
  * fits no table, four bricks at a time: loads of single floats, which are faster than what gathers.
+ * `bytes` (a constant, too): the indices are read in place.
  */
 VEC_INLINE void brick_singles_how(const struct brick_patch *p, const uint32_t columns,
-                                  const bool plain, const bool accumulate)
+                                  const bool bytes, const bool plain, const bool accumulate)
 {
     const struct kern_brick_decode *d = p->d;
     const size_t pitch = columns ? columns : d->brick_columns, nr = d->panel_nr;
     const uint32_t width = columns ? columns : p->width, count = p->count;
-    const uint32_t *index = p->index, *k = d->column_k ? d->column_k + p->column : NULL;
-    const float *x = d->catalogue, *scale = p->scale;
-    float *next = p->out + p->column * nr;
+    const uint32_t *k = d->column_k ? d->column_k + p->column : NULL;
+    const float *catalogue = d->catalogue, *scale = p->scale;
+    const uint32_t *index = p->index;
+    const uint8_t *byte = p->bytes;
+    float *base = p->out, *next = base + p->column * nr;
 
-    for (uint32_t column = 0; column < p->columns; column++, index += p->index_step) {
+    for (uint32_t column = 0; column < p->columns; column++) {
+        float *out[BRICK_SIDE];
         uint32_t j = 0;
 
+        for (uint32_t i = 0; i < width; i++)
+            out[i] = k ? base + k[i] * nr : next + i * nr;
         for (; j + 4 <= count; j += 4) {
-            const float *x0 = x + index[j] * pitch, *x1 = x + index[j + 1] * pitch;
-            const float *x2 = x + index[j + 2] * pitch, *x3 = x + index[j + 3] * pitch;
+            const float *x[4];
 
-            for (uint32_t i = 0; i < width; i++) {
-                float *out = (k ? p->out + k[i] * nr : next + i * nr) + j;
-                vec_quad v = {x0[i], x1[i], x2[i], x3[i]};
-
-                if (!plain)
-                    v *= vec_quad_load(scale + j);
-                if (accumulate)
-                    v += vec_quad_load(out);
-                vec_quad_store(out, v);
-            }
+            for (uint32_t n = 0; n < 4; n++)
+                x[n] = catalogue + pitch * (bytes ? byte[j + n] : index[j + n]);
+            brick_singles_four(x, width, j, scale + j, plain, accumulate, out);
         }
         for (; j < count; j++) {
+            const float *x = catalogue + pitch * (bytes ? byte[j] : index[j]);
+
             for (uint32_t i = 0; i < width; i++) {
-                float *out = (k ? p->out + k[i] * nr : next + i * nr) + j;
-
-                float value = x[index[j] * pitch + i];
-
-                value *= plain ? 1.0f : scale[j];
-                *out = accumulate ? *out + value : value;
+                const float value = x[i] * (plain ? 1.0f : scale[j]);
+                out[i][j] = accumulate ? out[i][j] + value : value;
             }
         }
+        index += p->index_step;
+        byte += bytes ? p->index_step : 0;
         next += pitch * nr;
         k = k ? k + pitch : NULL;
     }
 }
 
-VEC_INLINE void brick_singles(const struct brick_patch *p, const uint32_t columns)
+VEC_INLINE void brick_singles(const struct brick_patch *p, const uint32_t columns, const bool bytes)
 {
     if (p->plain)
-        brick_singles_how(p, columns, true, false);
+        brick_singles_how(p, columns, bytes, true, false);
     else if (p->d->accumulate)
-        brick_singles_how(p, columns, false, true);
+        brick_singles_how(p, columns, bytes, false, true);
     else
-        brick_singles_how(p, columns, false, false);
+        brick_singles_how(p, columns, bytes, false, false);
 }
 
 static void brick_patch_1x0(const struct brick_patch *p)
@@ -332,10 +377,12 @@ static void brick_patch_1x0(const struct brick_patch *p)
         brick_lanes(p, 16);
     else if (p->d->entries <= BRICK_TABLE)
         brick_lanes(p, BRICK_TABLE);
-    else if (p->d->brick_columns == 1)
-        brick_singles(p, 1);
+    else if (p->bytes && p->d->brick_columns == 1)
+        brick_singles(p, 1, true);
+    else if (p->bytes)
+        brick_singles(p, 0, true);
     else
-        brick_singles(p, 0);
+        brick_singles(p, 0, false);
 }
 
 /* The function for bricks of these rows and `columns` (0: any). */
@@ -378,6 +425,7 @@ static void brick_rows(struct brick_patch *p, uint32_t column, uint32_t columns,
     uint32_t nr = d->panel_nr, each = nr / d->brick_rows;
     uint32_t whole = d->columns / d->brick_columns;
     uint32_t full = column >= whole ? 0 : whole - column < columns ? whole - column : columns;
+    const uint8_t *bytes = p->bytes;
 
     p->index_step = d->tile_brick_rows;
     for (uint32_t done = 0; done < count; done += each) {
@@ -388,6 +436,7 @@ static void brick_rows(struct brick_patch *p, uint32_t column, uint32_t columns,
         p->out = d->panel + (size_t)row * d->panel_k;
         p->count = count - done < each ? count - done : each;
         p->index = index + done;
+        p->bytes = bytes ? bytes + done : NULL;
         p->columns = full;
         p->width = d->brick_columns;
         p->column = column * d->brick_columns;
@@ -396,6 +445,7 @@ static void brick_rows(struct brick_patch *p, uint32_t column, uint32_t columns,
             continue;
         /* One more that sticks out. */
         p->index += (size_t)full * p->index_step;
+        p->bytes += bytes ? (size_t)full * p->index_step : 0;
         p->columns = 1;
         p->column += full * d->brick_columns;
         p->width = d->columns - p->column;
@@ -468,6 +518,7 @@ static void simd_brick_decode(const struct kern_brick_decode *d)
     /* Whole bricks in each row block, and whole row blocks in each batch. */
     bool fits = d->panel_nr <= BRICK_MAX_NR && (d->panel_nr & (d->panel_nr - 1)) == 0 &&
                 d->panel_nr % d->brick_rows == 0;
+    bool bytes = fits && d->brick_rows == 1 && d->index_bits == 8 && d->entries > BRICK_TABLE;
 
     brick_tables_init(&tables, d);
     uint32_t step = tile_rows < BRICK_BATCH ? BRICK_BATCH / tile_rows : 1;
@@ -477,7 +528,10 @@ static void simd_brick_decode(const struct kern_brick_decode *d)
             step = d->tile_brick_columns - column;
         for (uint32_t row = 0; row < tile_rows; row += BRICK_BATCH) {
             uint32_t rows = tile_rows - row < BRICK_BATCH ? tile_rows - row : BRICK_BATCH;
-            brick_unpack(d, first + row, rows * step, index);
+            if (bytes)
+                patch.bytes = d->stream + first + row;
+            else
+                brick_unpack(d, first + row, rows * step, index);
             if (fits)
                 brick_rows(&patch, column, step, row, rows, index);
             else
