@@ -127,6 +127,11 @@ bool plan_is_constant(const struct plan_builder *b, int32_t graph_value);
 /* A constant vector of fp32 (dense or decoded), NULL where it is none. */
 int plan_constant_data(struct plan_builder *b, int32_t graph_value, const void **ret_data);
 
+/* The bias of a node's input `index` as `rows` floats, NULL where it has none; declines what is
+ * computed or of another size. */
+int plan_bias(struct plan_builder *b, const struct lego_node *node, uint32_t index, uint32_t rows,
+              const float **ret_bias);
+
 /* Sizes of the dimensions in the order in which they lie in memory, and the dimension at each
  * place. */
 void plan_physical(const struct plan_value *value, int64_t *ret_dims, int *ret_order);
@@ -165,6 +170,7 @@ int plan_weights(struct plan_builder *b, const struct lego_node *node, uint32_t 
 typedef int (*plan_node_fn)(struct plan_builder *b, const struct lego_node *node);
 
 int plan_conv(struct plan_builder *b, const struct lego_node *node);
+int plan_conv_transpose(struct plan_builder *b, const struct lego_node *node);
 int plan_depthwise(struct plan_builder *b, const struct lego_node *node);
 int plan_gemm(struct plan_builder *b, const struct lego_node *node);
 int plan_matmul(struct plan_builder *b, const struct lego_node *node);

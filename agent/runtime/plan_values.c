@@ -157,6 +157,24 @@ int plan_constant_data(struct plan_builder *b, int32_t graph_value, const void *
     return LEGO_OK;
 }
 
+int plan_bias(struct plan_builder *b, const struct lego_node *node, uint32_t index, uint32_t rows,
+              const float **ret_bias)
+{
+    int32_t value = node->input_count > index ? node->inputs[index] : -1;
+    const void *data;
+    int status;
+
+    *ret_bias = NULL;
+    if (value < 0)
+        return LEGO_OK;
+    if (!plan_is_constant(b, value) || b->graph->values[value].shape.rank != 1 ||
+        b->graph->values[value].shape.dim[0] != rows)
+        return PLAN_DECLINED;
+    status = plan_constant_data(b, value, &data);
+    *ret_bias = data;
+    return status;
+}
+
 static int steps_grow(struct plan *plan)
 {
     uint32_t capacity = plan->step_capacity ? 2 * plan->step_capacity : 64;

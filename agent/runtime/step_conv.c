@@ -9,26 +9,6 @@
 /* Below this many input channels a whole row of the kernel is one run of the GEMM's k. */
 #define CONV_FEW_CHANNELS 8
 
-/* The bias of a node's input `index` as `rows` floats; declines what is computed or of another
- * size. */
-static int conv_bias(struct plan_builder *b, const struct lego_node *node, uint32_t index,
-                     uint32_t rows, const float **ret_bias)
-{
-    int32_t value = node->input_count > index ? node->inputs[index] : -1;
-    const void *data;
-    int status;
-
-    *ret_bias = NULL;
-    if (value < 0)
-        return LEGO_OK;
-    if (!plan_is_constant(b, value) || b->graph->values[value].shape.rank != 1 ||
-        b->graph->values[value].shape.dim[0] != rows)
-        return PLAN_DECLINED;
-    status = plan_constant_data(b, value, &data);
-    *ret_bias = data;
-    return status;
-}
-
 /* The residual operand in channels-last: same shape as the output, computed or constant. */
 static int32_t conv_add(struct plan_builder *b, const struct lego_node *node)
 {
@@ -113,7 +93,7 @@ int plan_conv(struct plan_builder *b, const struct lego_node *node)
         return PLAN_DECLINED;
     if (key.groups > 1 && key.groups == rows && key.groups == detail.window.channels)
         return plan_depthwise(b, node);
-    status = conv_bias(b, node, 2, rows, &detail.bias);
+    status = plan_bias(b, node, 2, rows, &detail.bias);
     if (status)
         return status;
     detail.pixels = window_pixels(&detail.window);

@@ -74,22 +74,6 @@ static int depthwise_run(const struct plan_step *step, struct plan_run *run, str
     return LEGO_OK;
 }
 
-static int depthwise_bias(struct plan_builder *b, const struct lego_node *node,
-                          const float **ret_bias)
-{
-    int32_t value = node->input_count > 2 ? node->inputs[2] : -1;
-    const void *data;
-    int status;
-
-    if (value < 0)
-        return LEGO_OK;
-    if (!plan_is_constant(b, value))
-        return PLAN_DECLINED;
-    status = plan_constant_data(b, value, &data);
-    *ret_bias = data;
-    return status;
-}
-
 /* plan_conv has checked the shapes. */
 int plan_depthwise(struct plan_builder *b, const struct lego_node *node)
 {
@@ -98,7 +82,7 @@ int plan_depthwise(struct plan_builder *b, const struct lego_node *node)
     const struct lego_tensor *tensor = lego_node_constant(b->graph, node, 1);
     int32_t values[2] = {-1, -1}, out;
     struct plan_step *step;
-    int status = depthwise_bias(b, node, &detail.bias);
+    int status = plan_bias(b, node, 2, (uint32_t)tensor->shape.dim[0], &detail.bias);
 
     if (status)
         return status;

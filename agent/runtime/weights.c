@@ -1,5 +1,6 @@
 #include "agent/runtime/weights.h"
 #include "agent/runtime/weights_trellis.h"
+#include "agent/runtime/window.h"
 
 #include "codec/base/arith.h"
 #include "codec/base/half.h"
@@ -100,7 +101,9 @@ static uint32_t weights_k(const struct weights *weights, uint32_t column)
         tap = at % weights->taps;
         channel = at / weights->taps;
     }
-    if (!weights->key.nr)
+    if (weights->tap_at)
+        tap = weights->tap_at[tap];
+    else if (!weights->key.nr)
         tap = tap % weights->key.kernel_width * weights->key.kernel_height +
               tap / weights->key.kernel_width;
     return tap * weights->channels + channel;
@@ -374,6 +377,26 @@ uint32_t weights_block_rows(const struct weights *weights, uint32_t block, uint3
     return in_tile >= rows ? 0 : lego_min_size(rows - in_tile, weights->nr);
 }
 
+/* Packs a tile of a transposed convolution's [channel][row][tap] into `pack`'s panel. */
+static void weights_pack_transposed(const struct kern_table *kernels, const struct weights *weights,
+                                    uint32_t row, const float *source, struct kern_panel_pack pack)
+{
+    uint32_t group_rows = weights->rows / weights->groups, taps = weights->taps;
+    const float *from =
+        source +
+        ((size_t)(row / group_rows) * weights->channels * group_rows + row % group_rows) * taps;
+    float *panel = pack.panel;
+
+    pack.taps = 1;
+    pack.row_stride = (ptrdiff_t)taps;
+    pack.channel_stride = (ptrdiff_t)group_rows * (ptrdiff_t)taps;
+    for (uint32_t tap = 0; tap < taps; tap++) {
+        pack.source = from + tap;
+        pack.panel = panel + (size_t)weights->tap_at[tap] * weights->channels * weights->nr;
+        kernels->panel_pack(&pack);
+    }
+}
+
 /* Packs dense weights, tile by tile. */
 static int weights_pack(const struct kern_table *kernels, struct weights *weights,
                         const float *source)
@@ -385,10 +408,11 @@ static int weights_pack(const struct kern_table *kernels, struct weights *weight
     if (!lego_mul_size(tile_elems, weights->tile_count, &elems) || !(panels = weights_alloc(elems)))
         return LEGO_E_NOMEM;
     for (uint32_t tile = 0; tile < weights->tile_count; tile++) {
+        uint32_t row = tile * weights->tile_rows;
         ptrdiff_t row_stride = out_last ? 1 : (ptrdiff_t)weights->channels * weights->taps;
         struct kern_panel_pack pack = {
-            .source = source + (ptrdiff_t)tile * weights->tile_rows * row_stride,
-            .rows = lego_min_size(weights->tile_rows, weights->rows - tile * weights->tile_rows),
+            .source = source + (ptrdiff_t)row * row_stride,
+            .rows = lego_min_size(weights->tile_rows, weights->rows - row),
             .channels = weights->channels,
             .taps = weights->taps,
             .row_stride = row_stride,
@@ -398,7 +422,10 @@ static int weights_pack(const struct kern_table *kernels, struct weights *weight
             .panel_nr = weights->nr,
             .panel_k = weights->channels * weights->taps,
         };
-        kernels->panel_pack(&pack);
+        if (weights->key.view == LEGO_VIEW_TRANSPOSED_CONV)
+            weights_pack_transposed(kernels, weights, row, source, pack);
+        else
+            kernels->panel_pack(&pack);
     }
     weights->panels = weights->panel_memory = panels;
     weights->bytes += elems * sizeof(float);
@@ -497,6 +524,30 @@ static int weights_make_dense(const struct kern_table *kernels, struct weights *
                            : weights_pack_depthwise(weights, source);
 }
 
+/* The taps of a transposed convolution, phase by phase. */
+static int weights_order_taps(struct weights *weights)
+{
+    const struct weights_key *key = &weights->key;
+    const struct window window = {
+        .kernel_height = key->kernel_height,
+        .kernel_width = key->kernel_width,
+        .stride_y = key->stride_y,
+        .stride_x = key->stride_x,
+        .dilation_y = key->dilation_y,
+        .dilation_x = key->dilation_x,
+    };
+    uint32_t *at;
+
+    if (key->view != LEGO_VIEW_TRANSPOSED_CONV)
+        return LEGO_OK;
+    at = lego_arena_calloc(weights->memory, weights->taps, sizeof(*at));
+    if (!at)
+        return LEGO_E_NOMEM;
+    window_phase_taps(&window, at);
+    weights->tap_at = at;
+    return LEGO_OK;
+}
+
 int weights_make(const struct kern_table *kernels, const struct lego_tensor *tensor,
                  const struct weights_key *key, const struct weights_catalogues *catalogues,
                  bool resident, struct weights **ret_weights, struct lego_diag *diag)
@@ -520,8 +571,10 @@ int weights_make(const struct kern_table *kernels, const struct lego_tensor *ten
     } else {
         weights->channels = columns / weights->taps;
         weights->block_elems = (size_t)columns * weights->nr;
-        status = tensor->coded ? weights_make_coded(kernels, weights, catalogues, resident)
-                               : weights_make_dense(kernels, weights, tensor->data);
+        status = weights_order_taps(weights);
+        if (!status)
+            status = tensor->coded ? weights_make_coded(kernels, weights, catalogues, resident)
+                                   : weights_make_dense(kernels, weights, tensor->data);
         if (status)
             status = lego_fail(diag, status, "weights '%s'", tensor->name);
     }

@@ -27,6 +27,8 @@ struct weights_key {
     uint32_t nr;                          /* rows of a block; 0: depthwise, [tap][rows] */
     bool whole;                           /* columns are not split: all k's in one panel */
     uint32_t kernel_height, kernel_width; /* depthwise: taps go down the columns; else 1 x taps */
+    /* LEGO_VIEW_TRANSPOSED_CONV: with the kernel, the phases by which taps lie (window.h). */
+    uint32_t stride_y, stride_x, dilation_y, dilation_x;
 };
 
 /* A part of the columns: the panels of huge matrices are decoded and used part by part. */
@@ -52,6 +54,7 @@ struct weights {
     const uint32_t *slots;                    /* of trellis tables, borrowed from the model */
     const uint32_t *table;                    /* [taps][2] offsets in slots */
     const float *rotation;                    /* NULL: none */
+    const uint32_t *tap_at;                   /* where each tap lies in the panel; NULL: in order */
     uint32_t split_count;
     const struct weights_split *splits;
     struct lego_arena *memory;

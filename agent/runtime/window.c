@@ -32,6 +32,25 @@ static void axis_pads(struct axis *axis, const struct lego_node *node, size_t in
     }
 }
 
+/* The pads of an axis of a transposed convolution, as inference has made its size. */
+static void axis_transposed_pads(struct axis *axis, const struct lego_node *node, size_t index,
+                                 size_t axes)
+{
+    const char *automatic = lego_node_string(node, "auto_pad", "NOTSET");
+    bool upper = !strcmp(automatic, "SAME_UPPER"), lower = !strcmp(automatic, "SAME_LOWER");
+    int64_t total = (axis->in - 1) * axis->stride + (axis->kernel - 1) * axis->dilation + 1 +
+                    attribute_at(node, "output_padding", index, 0) - axis->out;
+
+    total = total > 0 ? total : 0;
+    if (upper || lower || lego_node_attr(node, "output_shape")) {
+        axis->before = upper ? total / 2 : total - total / 2;
+        axis->after = total - axis->before;
+    } else if (!strcmp(automatic, "NOTSET")) {
+        axis->before = attribute_at(node, "pads", index, 0);
+        axis->after = attribute_at(node, "pads", axes + index, 0);
+    }
+}
+
 static bool axis_fits(const struct axis *axis)
 {
     const int64_t limit = INT32_MAX / 4;
@@ -43,9 +62,9 @@ static bool axis_fits(const struct axis *axis)
            axis->kernel * axis->dilation < limit && axis->out * axis->stride < limit;
 }
 
-bool window_make(const struct lego_node *node, const struct lego_shape *input,
-                 const struct lego_shape *output, const struct lego_shape *weights,
-                 struct window *ret_window)
+static bool window_read(const struct lego_node *node, const struct lego_shape *input,
+                        const struct lego_shape *output, const struct lego_shape *weights,
+                        bool transposed, struct window *ret_window)
 {
     /* Axis 0 is the height, 1 the width; a missing height is 1. */
     struct axis axes[2] = {{.in = 1, .out = 1, .kernel = 1, .stride = 1, .dilation = 1}};
@@ -65,7 +84,10 @@ bool window_make(const struct lego_node *node, const struct lego_shape *input,
             .stride = attribute_at(node, "strides", i, 1),
             .dilation = attribute_at(node, "dilations", i, 1),
         };
-        axis_pads(axis, node, i, count);
+        if (transposed)
+            axis_transposed_pads(axis, node, i, count);
+        else
+            axis_pads(axis, node, i, count);
         if (!axis_fits(axis))
             return false;
     }
@@ -88,6 +110,123 @@ bool window_make(const struct lego_node *node, const struct lego_shape *input,
         .pad_right = (int32_t)axes[1].after,
     };
     return true;
+}
+
+bool window_make(const struct lego_node *node, const struct lego_shape *input,
+                 const struct lego_shape *output, const struct lego_shape *weights,
+                 struct window *ret_window)
+{
+    return window_read(node, input, output, weights, false, ret_window);
+}
+
+bool window_make_transposed(const struct lego_node *node, const struct lego_shape *input,
+                            const struct lego_shape *output, const struct lego_shape *weights,
+                            struct window *ret_window)
+{
+    return window_read(node, input, output, weights, true, ret_window);
+}
+
+/* One axis of a phase: of the taps k with k * dilation % stride == phase, which lie `step` apart.
+ */
+struct phase_axis {
+    uint32_t taps, last, step; /* last: the greatest k */
+};
+
+static struct phase_axis phase_axis(uint32_t kernel, uint32_t stride, uint32_t dilation,
+                                    uint32_t phase)
+{
+    struct phase_axis axis = {.step = 1};
+
+    while ((uint64_t)axis.step * dilation % stride)
+        axis.step++;
+    for (uint32_t k = 0; k < kernel; k++)
+        if ((uint64_t)k * dilation % stride == phase) {
+            axis.taps++;
+            axis.last = k;
+        }
+    return axis;
+}
+
+/* The first output of an axis in that phase, and how many follow at `stride`. */
+static uint32_t phase_outputs(uint32_t out, uint32_t stride, int32_t pad, uint32_t phase,
+                              uint32_t *ret_first)
+{
+    uint32_t first = (phase + stride - (uint32_t)pad % stride) % stride;
+
+    *ret_first = first;
+    return first < out ? (out - first - 1) / stride + 1 : 0;
+}
+
+/* How far before the first input the phase's window begins. */
+static int32_t phase_pad(const struct phase_axis *axis, uint32_t first, int32_t pad,
+                         uint32_t stride, uint32_t dilation)
+{
+    return ((int32_t)(axis->last * dilation) - (int32_t)first - pad) / (int32_t)stride;
+}
+
+static struct window_phase window_phase(const struct window *w, const struct phase_axis *y,
+                                        uint32_t phase_y, const struct phase_axis *x,
+                                        uint32_t phase_x)
+{
+    struct window_phase phase = {.window = *w};
+    struct window *window = &phase.window;
+
+    window->out_height =
+        phase_outputs(w->out_height, w->stride_y, w->pad_top, phase_y, &phase.first_y);
+    window->out_width =
+        phase_outputs(w->out_width, w->stride_x, w->pad_left, phase_x, &phase.first_x);
+    window->kernel_height = y->taps;
+    window->kernel_width = x->taps;
+    window->pad_top = phase_pad(y, phase.first_y, w->pad_top, w->stride_y, w->dilation_y);
+    window->pad_left = phase_pad(x, phase.first_x, w->pad_left, w->stride_x, w->dilation_x);
+    window->dilation_y = (uint32_t)((uint64_t)y->step * w->dilation_y / w->stride_y);
+    window->dilation_x = (uint32_t)((uint64_t)x->step * w->dilation_x / w->stride_x);
+    window->stride_y = window->stride_x = 1;
+    window->pad_bottom = window->pad_right = 0;
+    if (!y->taps || !x->taps) { /* no tap reaches it: one that sees padding alone stands in */
+        window->kernel_height = window->kernel_width = 1;
+        window->pad_top = (int32_t)window->out_height;
+    }
+    return phase;
+}
+
+void window_phases(const struct window *w, struct window_phase *ret_phases)
+{
+    uint32_t tap = 0;
+
+    for (uint32_t i = 0; i < w->stride_y; i++) {
+        struct phase_axis y = phase_axis(w->kernel_height, w->stride_y, w->dilation_y, i);
+        for (uint32_t j = 0; j < w->stride_x; j++) {
+            struct phase_axis x = phase_axis(w->kernel_width, w->stride_x, w->dilation_x, j);
+            ret_phases[i * w->stride_x + j] = window_phase(w, &y, i, &x, j);
+            ret_phases[i * w->stride_x + j].first_tap = y.taps && x.taps ? tap : 0;
+            tap += y.taps * x.taps;
+        }
+    }
+}
+
+/* The window's first tap is the last one of the kernel. */
+static void phase_taps(const struct window *w, const struct phase_axis *y,
+                       const struct phase_axis *x, uint32_t first, uint32_t *ret_at)
+{
+    for (uint32_t j = 0; j < y->taps * x->taps; j++) {
+        uint32_t ky = y->last - j / x->taps * y->step, kx = x->last - j % x->taps * x->step;
+        ret_at[ky * w->kernel_width + kx] = first + j;
+    }
+}
+
+void window_phase_taps(const struct window *w, uint32_t *ret_at)
+{
+    uint32_t first = 0;
+
+    for (uint32_t i = 0; i < w->stride_y; i++) {
+        struct phase_axis y = phase_axis(w->kernel_height, w->stride_y, w->dilation_y, i);
+        for (uint32_t j = 0; j < w->stride_x; j++) {
+            struct phase_axis x = phase_axis(w->kernel_width, w->stride_x, w->dilation_x, j);
+            phase_taps(w, &y, &x, first, ret_at);
+            first += y.taps * x.taps;
+        }
+    }
 }
 
 size_t window_pixels(const struct window *w)

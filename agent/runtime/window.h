@@ -23,6 +23,34 @@ bool window_make(const struct lego_node *node, const struct lego_shape *input,
                  const struct lego_shape *output, const struct lego_shape *weights,
                  struct window *ret_window);
 
+/*
+ * The same of a transposed convolution (ConvTranspose): strides, dilations and pads are those that
+ * its kernel makes in the output.
+ */
+bool window_make_transposed(const struct lego_node *node, const struct lego_shape *input,
+                            const struct lego_shape *output, const struct lego_shape *weights,
+                            struct window *ret_window);
+
+/*
+ * A phase of a transposed convolution: output pixels (first_y + i * stride_y, first_x + j *
+ * stride_x). The taps that reach them are those of a plain convolution with stride 1.
+ */
+struct window_phase {
+    struct window window; /* (i, j) are its outputs; pads may be negative */
+    uint32_t first_y, first_x;
+    uint32_t first_tap; /* in the order of window_phase_taps */
+};
+
+/* The phases [stride_y][stride_x] of the transposed `w`: output row y is one of phase (y + pad_top)
+ * % stride_y, columns alike. Some may have no pixels. */
+void window_phases(const struct window *w, struct window_phase *ret_phases);
+
+/*
+ * The order in which the taps of each phase lie together, as its window counts them: tap ky *
+ * kernel_width + kx is at ret_at[]. Follows from w's kernel, strides and dilations alone.
+ */
+void window_phase_taps(const struct window *w, uint32_t *ret_at);
+
 /* Output pixels of the whole batch. */
 size_t window_pixels(const struct window *w);
 

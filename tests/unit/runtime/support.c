@@ -123,7 +123,7 @@ int32_t build_node(struct lego_package *package, enum lego_op op, ...)
     value = lego_graph_add_value(graph, name, LEGO_DTYPE_UNKNOWN, &open);
     ck_assert_int_ge(value, 0);
     graph->values[value].tensor = -1;
-    node = lego_graph_add_node(graph, name, op, count, 1, 4);
+    node = lego_graph_add_node(graph, name, op, count, 1, 8);
     ck_assert_int_ge(node, 0);
     memcpy(graph->nodes[node].inputs, inputs, count * sizeof(*inputs));
     graph->nodes[node].outputs[0] = value;
@@ -137,7 +137,7 @@ static struct lego_attr *build_attr(struct lego_package *package, const char *na
     struct lego_node *node = &package->graph->nodes[package->graph->node_count - 1];
     struct lego_attr *attr = &node->attrs[node->attr_count++];
 
-    ck_assert_uint_le(node->attr_count, 4);
+    ck_assert_uint_le(node->attr_count, 8);
     attr->name = lego_arena_strdup(package->graph->arena, name);
     attr->type = type;
     return attr;
@@ -160,6 +160,14 @@ void build_ints(struct lego_package *package, const char *name, int count, ...)
 void build_int(struct lego_package *package, const char *name, int64_t value)
 {
     build_attr(package, name, LEGO_ATTR_INT)->i = value;
+}
+
+void build_string(struct lego_package *package, const char *name, const char *text)
+{
+    struct lego_attr *attr = build_attr(package, name, LEGO_ATTR_STRING);
+
+    attr->s = lego_arena_strdup(package->graph->arena, text);
+    attr->count = strlen(text);
 }
 
 void build_act(struct lego_package *package, enum lego_activation act, float lo, float hi)

@@ -30,6 +30,7 @@ int32_t build_node(struct lego_package *package, enum lego_op op, ...);
 /* Attributes of the node added last. */
 void build_ints(struct lego_package *package, const char *name, int count, ...);
 void build_int(struct lego_package *package, const char *name, int64_t value);
+void build_string(struct lego_package *package, const char *name, const char *text);
 void build_act(struct lego_package *package, enum lego_activation act, float lo, float hi);
 void build_output(struct lego_package *package, int32_t value);
 /* Infers the shapes. Call once, when all is there. */
