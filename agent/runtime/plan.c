@@ -42,6 +42,7 @@ static const plan_node_fn plan_nodes[LEGO_OP_COUNT] = {
     [LEGO_OP_Gather] = plan_gather,
     [LEGO_OP_LayerNormalization] = plan_layer_norm,
     [LEGO_OP_ConvTranspose] = plan_conv_transpose,
+    [LEGO_OP_Resize] = plan_resize,
 };
 
 static bool node_is_static(const struct lego_graph *graph, const struct lego_node *node)

@@ -188,6 +188,7 @@ int plan_slice(struct plan_builder *b, const struct lego_node *node);
 int plan_split(struct plan_builder *b, const struct lego_node *node);
 int plan_gather(struct plan_builder *b, const struct lego_node *node);
 int plan_pad(struct plan_builder *b, const struct lego_node *node);
+int plan_resize(struct plan_builder *b, const struct lego_node *node);
 int plan_eval(struct plan_builder *b, const struct lego_node *node);
 
 /* The step that brings a value from one layout to the other (step_move.c). */

@@ -37,28 +37,25 @@ struct resize {
     struct infer_resize plan;
 };
 
-static int read_resize(const struct eval_context *c, struct resize *ret_resize)
+static int read_resize(const struct infer_context *infer, struct resize *ret_resize)
 {
+    const struct lego_node *node = infer->io->node;
     static const char *const modes[] = {"nearest", "linear", "cubic", NULL};
     static const char *const coordinates[] = {
         "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners",
         "asymmetric", "tf_half_pixel_for_nn", "tf_crop_and_resize", NULL};
     static const char *const roundings[] = {"round_prefer_floor", "round_prefer_ceil", "floor",
                                             "ceil", NULL};
-    struct lego_infer_io io;
-    struct infer_context infer;
     struct lego_shape shape;
-    int status = eval_inference(c, &io, &infer);
-    if (status == LEGO_OK)
-        status = infer_resize_plan(&infer, &ret_resize->plan, &shape);
-    ret_resize->mode = choice(c->node, "mode", modes);
+    int status = infer_resize_plan(infer, &ret_resize->plan, &shape);
+    ret_resize->mode = choice(node, "mode", modes);
     ret_resize->coordinates =
-        (enum coordinates)choice(c->node, "coordinate_transformation_mode", coordinates);
-    ret_resize->rounding = (enum rounding)choice(c->node, "nearest_mode", roundings);
-    ret_resize->cubic_a = (double)lego_node_float(c->node, "cubic_coeff_a", -0.75f);
-    ret_resize->extrapolation = (double)lego_node_float(c->node, "extrapolation_value", 0);
-    ret_resize->exclude_outside = lego_node_int(c->node, "exclude_outside", 0) != 0;
-    ret_resize->antialias = lego_node_int(c->node, "antialias", 0) != 0;
+        (enum coordinates)choice(node, "coordinate_transformation_mode", coordinates);
+    ret_resize->rounding = (enum rounding)choice(node, "nearest_mode", roundings);
+    ret_resize->cubic_a = (double)lego_node_float(node, "cubic_coeff_a", -0.75f);
+    ret_resize->extrapolation = (double)lego_node_float(node, "extrapolation_value", 0);
+    ret_resize->exclude_outside = lego_node_int(node, "exclude_outside", 0) != 0;
+    ret_resize->antialias = lego_node_int(node, "antialias", 0) != 0;
     return status;
 }
 
@@ -249,8 +246,12 @@ int eval_resize(const struct eval_context *c)
 {
     const struct lego_array *x = eval_in(c, 0);
     struct lego_array *out = eval_out(c, 0);
+    struct lego_infer_io io;
+    struct infer_context infer;
     struct resize resize;
-    int status = read_resize(c, &resize);
+    int status = eval_inference(c, &io, &infer);
+    if (status == LEGO_OK)
+        status = read_resize(&infer, &resize);
     if (status != LEGO_OK || !out || eval_elems(out) == 0)
         return status;
     if (resize.mode == NEAREST)
@@ -272,4 +273,33 @@ int eval_resize(const struct eval_context *c)
         values[i] = nearbyint(values[i]);
     eval_store_real(out, 0, count, values);
     return LEGO_OK;
+}
+
+bool lego_resize_taps(const struct lego_infer_io *io, int axis, int64_t out,
+                      struct lego_resize_tap *ret_taps)
+{
+    const struct infer_context infer = {.io = io};
+    int64_t in = io->shapes[0].dim[axis], index[4];
+    double weight[4];
+    struct resize r;
+    struct taps taps = {.index = index, .weight = weight};
+    if (read_resize(&infer, &r) != LEGO_OK || r.mode == CUBIC || r.plan.crop ||
+        (r.antialias && r.plan.scale[axis] < 1))
+        return false;
+    for (int64_t i = 0; i < out; i++) {
+        make_taps(&r, axis, i, in, out, &taps);
+        if (out == in && r.plan.scale[axis] == 1) {
+            taps.count = 1;
+            taps.index[0] = i;
+        }
+        if (taps.count < 1 || taps.count > 2)
+            return false;
+        ret_taps[i] = (struct lego_resize_tap){.index = {taps.index[0], taps.index[0]},
+                                               .weight = {0.5f, 0.5f}};
+        if (taps.count == 2)
+            ret_taps[i] =
+                (struct lego_resize_tap){.index = {taps.index[0], taps.index[1]},
+                                         .weight = {(float)taps.weight[0], (float)taps.weight[1]}};
+    }
+    return true;
 }

@@ -81,6 +81,19 @@ struct lego_infer_io {
 int lego_infer_node(const struct lego_infer_io *io, struct lego_diag *diag);
 
 /*
+ * Along one axis of a Resize, output i = weight[0] * input index[0] + weight[1] * input index[1].
+ * Writes the taps of `axis` for each of its `out` outputs, as the evaluation has them; where one
+ * input is all, it is both, by a half each. False where an output takes more than that (cubic or
+ * with antialiasing) or comes from outside, and where scales or sizes are no constants.
+ */
+struct lego_resize_tap {
+    int64_t index[2]; /* from 0 to the axis's size less 1 */
+    float weight[2];
+};
+bool lego_resize_taps(const struct lego_infer_io *io, int axis, int64_t out,
+                      struct lego_resize_tap *ret_taps);
+
+/*
  * Evaluates one node in portable C: the definition of every operator, for folding, for tests and
  * for those operators that the runtime has no fast path for. Honours the fused forms of graph.h.
  *

@@ -3,6 +3,7 @@
  */
 #include "tests/unit/runtime/support.h"
 
+#include <math.h>
 #include <stdio.h>
 
 #define ROUNDS 40
@@ -122,6 +123,107 @@ START_TEST(test_transposed)
 }
 END_TEST
 
+/* Where a Resize stands: its input comes as it is given, or channels-last. */
+struct resize_case {
+    int rank;
+    bool convolved, linear, by_sizes;
+};
+
+/* New sizes or scales of the last two dimensions; of all others 1. */
+static int32_t resize_target(struct lego_package *package, struct random *random,
+                             const struct resize_case *test, const int *shape)
+{
+    static const float scales[] = {1, 2, 3, 4, 0.5f, 1.5f, 0.75f};
+    float values[5] = {1, 1, 1, 1, 1};
+
+    for (int i = test->rank - 2; !test->by_sizes && i < test->rank; i++)
+        values[i] = scales[random_below(random, 7)];
+    if (!test->by_sizes)
+        return build_constant(package, shape_of(1, test->rank), values);
+    return test->rank == 3
+               ? build_integers(package, 3, shape[0], shape[1], (int)between(random, 1, 19))
+               : build_integers(package, 4, shape[0], shape[1], (int)between(random, 1, 19),
+                                (int)between(random, 1, 19));
+}
+
+static struct lego_package *build_resize(struct random *random, const void *argument)
+{
+    static const char *const coordinates[] = {"half_pixel", "pytorch_half_pixel", "align_corners",
+                                              "asymmetric", "tf_half_pixel_for_nn"};
+    static const char *const roundings[] = {"round_prefer_floor", "round_prefer_ceil", "floor",
+                                            "ceil"};
+    const struct resize_case *test = argument;
+    struct lego_package *package = build_package();
+    const int shape[4] = {2, (int)between(random, 2, 20), (int)between(random, 2, 9),
+                          (int)between(random, 2, 12)};
+    const int c = shape[1];
+    int32_t x = test->rank == 3 ? build_input(package, "x", shape_of(3, 2, c, shape[3]))
+                                : build_input(package, "x", shape_of(4, 2, c, shape[2], shape[3]));
+    int32_t target;
+
+    if (test->convolved)
+        x = build_node(package, LEGO_OP_Conv, x,
+                       test->rank == 3 ? build_random(package, shape_of(3, c, c, 1), random)
+                                       : build_random(package, shape_of(4, c, c, 1, 1), random),
+                       -1, -2);
+    target = resize_target(package, random, test, shape);
+    x = test->by_sizes ? build_node(package, LEGO_OP_Resize, x, -1, -1, target, -2)
+                       : build_node(package, LEGO_OP_Resize, x, -1, target, -2);
+    build_string(package, "mode", test->linear ? "linear" : "nearest");
+    build_string(package, "coordinate_transformation_mode",
+                 coordinates[random_below(random, test->linear ? 4 : 5)]);
+    build_string(package, "nearest_mode", roundings[random_below(random, 4)]);
+    build_output(package, x);
+    build_finish(package);
+    return package;
+}
+
+START_TEST(test_resize)
+{
+    const struct resize_case test = {_i & 1 ? 3 : 4, _i & 2, _i & 4, _i & 8};
+
+    for (uint64_t seed = 1; seed <= ROUNDS; seed++) {
+        char what[64];
+        snprintf(what, sizeof(what), "resize %d, seed %d", _i, (int)seed);
+        /* Nothing is computed between inputs that are moved. */
+        check_build(build_resize, &test, NULL, seed, test.linear || test.convolved ? 1e-5 : 0,
+                    what);
+        ck_assert_msg(has_fast_path(build_resize, &test, seed), "%s is slow", what);
+    }
+}
+END_TEST
+
+/* What lies beside a pixel that is copied is not looked at: it may be infinite. */
+START_TEST(test_resize_infinite)
+{
+    float data[] = {1, INFINITY, 2}, want[] = {1, INFINITY, INFINITY, INFINITY, 2};
+    struct lego_package *package = build_package();
+    struct lego_session_options options = {.threads = 1};
+    struct lego_diag diag = LEGO_DIAG_INIT;
+    struct lego_io input = {.dtype = LEGO_DTYPE_FLOAT32,
+                            .shape = shape_of(3, 1, 1, 3),
+                            .data = data,
+                            .bytes = sizeof(data)};
+    struct lego_io output = {0};
+    struct lego_session *session;
+    struct lego_model *model;
+    int32_t x = build_input(package, "x", shape_of(3, 1, 1, 3));
+
+    x = build_node(package, LEGO_OP_Resize, x, -1, -1, build_integers(package, 3, 1, 1, 5), -2);
+    build_string(package, "mode", "linear");
+    build_string(package, "coordinate_transformation_mode", "align_corners");
+    build_output(package, x);
+    build_finish(package);
+    ck_assert_int_eq(lego_model_from_package(package, NULL, &model, &diag), LEGO_OK);
+    ck_assert_int_eq(lego_session_create(model, &options, &session, &diag), LEGO_OK);
+    ck_assert_int_eq(lego_session_run(session, &input, 1, &output, 1, &diag), LEGO_OK);
+    ck_assert_mem_eq(output.data, want, sizeof(want));
+    ck_assert(lego_session_is_steady(session, &input, 1));
+    lego_session_destroy(session);
+    lego_model_close(model);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("upsampling");
@@ -131,6 +233,8 @@ int main(void)
 
     tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, test_transposed, 0, 8);
+    tcase_add_loop_test(tests, test_resize, 0, 16);
+    tcase_add_test(tests, test_resize_infinite);
     suite_add_tcase(suite, tests);
     srunner_run_all(runner, CK_NORMAL);
     failed = srunner_ntests_failed(runner);
