@@ -155,6 +155,9 @@ void plan_need_zeros(struct plan_builder *b, size_t elems);
  * say what they add, and are untouched where there is nothing.
  */
 int plan_count_uses(struct plan_builder *b);
+/* Lets `node`, the caller's copy, do the Add behind it, whatever shape the other operand has: graph
+ * value *ret_other. False where there is none. */
+bool plan_take_add(struct plan_builder *b, struct lego_node *node, int32_t *ret_other);
 int plan_take_tail(struct plan_builder *b, struct lego_node *product, int64_t columns,
                    const float **ret_bias, int32_t *ret_add);
 

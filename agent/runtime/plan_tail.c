@@ -33,13 +33,18 @@ static const struct lego_node *next_add(const struct plan_builder *b, int32_t va
 {
     const struct lego_node *node = &b->graph->nodes[b->consumer[value]];
 
-    if (b->uses[value] != 1 || node->op != LEGO_OP_Add || node->input_count != 2 ||
-        node->inputs[0] < 0 || node->inputs[1] < 0 ||
+    if (b->uses[value] != 1 || b->taken[b->consumer[value]] || node->op != LEGO_OP_Add ||
+        node->input_count != 2 || node->inputs[0] < 0 || node->inputs[1] < 0 ||
         !lego_shape_equal(&b->graph->values[value].shape,
                           &b->graph->values[node->outputs[0]].shape))
         return NULL;
     *ret_other = node->inputs[node->inputs[0] == value ? 1 : 0];
     return node;
+}
+
+static bool is_planned(const struct plan_builder *b, int32_t value)
+{
+    return b->of[value][PLAN_PLAIN] >= 0 || b->of[value][PLAN_CHANNELS_LAST] >= 0;
 }
 
 static bool is_bias(const struct plan_builder *b, int32_t value, int64_t columns)
@@ -57,6 +62,20 @@ static void take(struct plan_builder *b, const struct lego_node *add, struct leg
     product->activation = add->activation;
     product->act_lo = add->act_lo;
     product->act_hi = add->act_hi;
+}
+
+bool plan_take_add(struct plan_builder *b, struct lego_node *node, int32_t *ret_other)
+{
+    const struct lego_node *add = NULL;
+    int32_t other;
+
+    if (node->activation == LEGO_ACT_NONE)
+        add = next_add(b, node->outputs[0], &other);
+    if (!add || !is_planned(b, other) || !plan_is_float(b, other))
+        return false;
+    take(b, add, node);
+    *ret_other = other;
+    return true;
 }
 
 int plan_take_tail(struct plan_builder *b, struct lego_node *product, int64_t columns,
@@ -80,8 +99,7 @@ int plan_take_tail(struct plan_builder *b, struct lego_node *product, int64_t co
             return LEGO_OK;
         add = next_add(b, product->outputs[0], &other);
     }
-    if (!add || plan_is_constant(b, other) ||
-        (b->of[other][PLAN_PLAIN] < 0 && b->of[other][PLAN_CHANNELS_LAST] < 0) ||
+    if (!add || plan_is_constant(b, other) || !is_planned(b, other) ||
         !lego_shape_equal(&b->graph->values[other].shape,
                           &b->graph->values[product->outputs[0]].shape))
         return LEGO_OK;

@@ -126,14 +126,18 @@ int plan_unary(struct plan_builder *b, const struct lego_node *node)
 }
 
 /*
- * A binary operator: nested loops over `rank` dimensions, in the order of the output's memory, the
- * innermost by kernel. Operands step by their strides, 0 where they are broadcast.
+ * A binary operator, and where an Add follows that, too: nested loops over `rank` dimensions, in
+ * the order of the output's memory, the innermost by kernel. Operands step by their strides, 0
+ * where they are broadcast.
  */
+enum { BINARY_X, BINARY_Y, BINARY_ADD, BINARY_OPERANDS };
+
 struct binary_detail {
     kern_binary_f32_fn kernel;
-    int rank; /* at least 1 */
+    kern_binary_f32_fn add; /* of the third operand; NULL: there is none */
+    int rank;               /* at least 1 */
     size_t dim[LEGO_MAX_RANK];
-    ptrdiff_t x[LEGO_MAX_RANK], y[LEGO_MAX_RANK]; /* elements */
+    ptrdiff_t stride[BINARY_OPERANDS][LEGO_MAX_RANK]; /* elements */
     float lo, hi;
     kern_unary_f32_fn activation;
     float act_lo, act_hi;
@@ -142,13 +146,18 @@ struct binary_detail {
 struct binary_call {
     const struct plan_run *run;
     const struct binary_detail *detail;
-    const float *x, *y;
+    const float *operands[BINARY_OPERANDS];
     float *out;
+    size_t rows;
     size_t chunk, chunks; /* of the innermost dimension */
+    size_t item_rows;     /* that one item goes through */
 };
 
 /* Operands with another step than the kernel takes are gathered here, part by part. */
 #define BINARY_GATHER_ELEMS 512
+
+/* What the first of two kernels writes has to be near for the second one. */
+#define BINARY_TWO_ELEMS 4096
 
 static const float *binary_gather(const float *from, ptrdiff_t step, size_t n, float *to)
 {
@@ -159,43 +168,90 @@ static const float *binary_gather(const float *from, ptrdiff_t step, size_t n, f
     return to;
 }
 
-static void binary_inner(const struct binary_detail *detail, size_t n, const float *x,
-                         const float *y, float *out)
+static void binary_inner(kern_binary_f32_fn kernel, size_t n, const float *x, ptrdiff_t sx,
+                         const float *y, ptrdiff_t sy, float *out, float lo, float hi)
 {
-    ptrdiff_t sx = detail->x[detail->rank - 1], sy = detail->y[detail->rank - 1];
     float gathered[2][BINARY_GATHER_ELEMS];
 
     if (sx == 1 && (sy == 0 || sy == 1)) {
-        detail->kernel(n, x, y, (size_t)sy, out, detail->lo, detail->hi);
+        kernel(n, x, y, (size_t)sy, out, lo, hi);
         return;
     }
     for (size_t at = 0; at < n; at += BINARY_GATHER_ELEMS) {
         size_t count = lego_min_size(BINARY_GATHER_ELEMS, n - at);
-        detail->kernel(count, binary_gather(x + (ptrdiff_t)at * sx, sx, count, gathered[0]),
-                       binary_gather(y + (ptrdiff_t)at * sy, sy, count, gathered[1]), 1, out + at,
-                       detail->lo, detail->hi);
+        kernel(count, binary_gather(x + (ptrdiff_t)at * sx, sx, count, gathered[0]),
+               binary_gather(y + (ptrdiff_t)at * sy, sy, count, gathered[1]), 1, out + at, lo, hi);
     }
 }
 
-/* One part of one row: item counts rows by chunks. */
+/* Where a row is in each operand. */
+struct binary_row {
+    size_t index[LEGO_MAX_RANK];
+    ptrdiff_t at[BINARY_OPERANDS];
+};
+
+static void binary_seek(const struct binary_detail *detail, size_t row, struct binary_row *ret_row)
+{
+    *ret_row = (struct binary_row){0};
+    for (int i = detail->rank - 2; i >= 0; i--) {
+        ret_row->index[i] = row % detail->dim[i];
+        row /= detail->dim[i];
+        for (int k = 0; k < BINARY_OPERANDS; k++)
+            ret_row->at[k] += (ptrdiff_t)ret_row->index[i] * detail->stride[k][i];
+    }
+}
+
+static void binary_next(const struct binary_detail *detail, struct binary_row *row)
+{
+    for (int i = detail->rank - 2; i >= 0; i--) {
+        bool wraps = ++row->index[i] == detail->dim[i];
+        ptrdiff_t steps = wraps ? 1 - (ptrdiff_t)detail->dim[i] : 1;
+        for (int k = 0; k < BINARY_OPERANDS; k++)
+            row->at[k] += steps * detail->stride[k][i];
+        if (!wraps)
+            return;
+        row->index[i] = 0;
+    }
+}
+
+/* `n` elements of a row from `first` on. */
+static void binary_part(const struct binary_call *call, const struct binary_row *row, size_t first,
+                        size_t n, float *out)
+{
+    const struct binary_detail *detail = call->detail;
+    const float *from[BINARY_OPERANDS];
+    ptrdiff_t step[BINARY_OPERANDS];
+    bool both = detail->add != NULL;
+
+    for (int k = 0; k < BINARY_OPERANDS; k++) {
+        step[k] = detail->stride[k][detail->rank - 1];
+        from[k] = call->operands[k] + row->at[k] + (ptrdiff_t)first * step[k];
+    }
+    binary_inner(detail->kernel, n, from[BINARY_X], step[BINARY_X], from[BINARY_Y], step[BINARY_Y],
+                 out, both ? -INFINITY : detail->lo, both ? INFINITY : detail->hi);
+    if (both)
+        binary_inner(detail->add, n, out, 1, from[BINARY_ADD], step[BINARY_ADD], out, detail->lo,
+                     detail->hi);
+}
+
+/* A part of one row, or some rows: item counts groups of rows by chunks. */
 static void binary_task(void *context, uint32_t slot, size_t item)
 {
     const struct binary_call *call = context;
     const struct binary_detail *detail = call->detail;
-    int inner = detail->rank - 1;
-    size_t row = item / call->chunks, at = item % call->chunks * call->chunk, left = row;
-    size_t n = lego_min_size(call->chunk, detail->dim[inner] - at);
-    ptrdiff_t x = (ptrdiff_t)at * detail->x[inner], y = (ptrdiff_t)at * detail->y[inner];
-    float *out = call->out + row * detail->dim[inner] + at;
+    size_t inner = detail->dim[detail->rank - 1], first = item % call->chunks * call->chunk;
+    size_t n = lego_min_size(call->chunk, inner - first);
+    size_t row = item / call->chunks * call->item_rows;
+    size_t end = lego_min_size(row + call->item_rows, call->rows);
+    float *out = call->out + row * inner + first;
+    struct binary_row at;
 
     (void)slot;
-    for (int i = inner - 1; i >= 0; i--) {
-        ptrdiff_t index = (ptrdiff_t)(left % detail->dim[i]);
-        left /= detail->dim[i];
-        x += index * detail->x[i];
-        y += index * detail->y[i];
-    }
-    binary_inner(detail, n, call->x + x, call->y + y, out);
+    binary_seek(detail, row, &at);
+    for (size_t r = row; r < end; r++, binary_next(detail, &at))
+        binary_part(call, &at, first, n, out + (r - row) * inner);
+    /* Where there are several rows they are whole. */
+    n = end - row > 1 ? (end - row) * inner : n;
     if (detail->activation)
         detail->activation(n, out, out, detail->act_lo, detail->act_hi);
 }
@@ -203,21 +259,24 @@ static void binary_task(void *context, uint32_t slot, size_t item)
 static int binary_run(const struct plan_step *step, struct plan_run *run, struct lego_diag *diag)
 {
     const struct binary_detail *detail = step->detail;
-    size_t inner = detail->dim[detail->rank - 1], rows = 1, items;
+    size_t inner = detail->dim[detail->rank - 1], items;
+    size_t most = detail->add ? BINARY_TWO_ELEMS : PLAN_CHUNK_ELEMS;
     struct binary_call call = {
         .run = run,
         .detail = detail,
-        .x = run_floats(run, step->inputs[0]),
-        .y = run_floats(run, step->inputs[1]),
         .out = run_floats(run, step->outputs[0]),
-        .chunk = lego_min_size(inner, PLAN_CHUNK_ELEMS),
+        .rows = 1,
+        .chunk = lego_min_size(inner, most),
     };
 
     (void)diag;
+    for (uint32_t k = 0; k < BINARY_OPERANDS; k++)
+        call.operands[k] = run_floats(run, step->inputs[k < step->input_count ? k : 0]);
     for (int i = 0; i < detail->rank - 1; i++)
-        rows *= detail->dim[i];
+        call.rows *= detail->dim[i];
     call.chunks = lego_div_up(inner, call.chunk);
-    items = rows * call.chunks;
+    call.item_rows = lego_max_size(1, most / inner);
+    items = lego_div_up(call.rows, call.item_rows) * call.chunks;
     workers_run(run->workers, workers_worth(run->workers, items, step->work), items, binary_task,
                 &call);
     return LEGO_OK;
@@ -241,29 +300,33 @@ static void binary_strides(const struct plan_value *operand, int out_rank, const
         ret_strides[i] = logical[out_order[i]];
 }
 
-/* Joins neighbouring dimensions that both operands walk through in one stride. */
+/* True where all operands walk through dimensions `kept` and, behind it, `i` in one stride. */
+static bool binary_joins(const struct binary_detail *detail, int kept, int i)
+{
+    for (int k = 0; k < BINARY_OPERANDS; k++)
+        if (detail->stride[k][kept] != detail->stride[k][i] * (ptrdiff_t)detail->dim[i])
+            return false;
+    return true;
+}
+
+/* Joins neighbouring dimensions. */
 static void binary_collapse(struct binary_detail *detail)
 {
     int kept = 0;
 
     for (int i = 0; i < detail->rank; i++) {
-        ptrdiff_t size = (ptrdiff_t)detail->dim[i];
-        if (size == 1)
+        bool joins = kept && binary_joins(detail, kept - 1, i);
+        if (detail->dim[i] == 1)
             continue;
-        if (kept && detail->x[kept - 1] == detail->x[i] * size &&
-            detail->y[kept - 1] == detail->y[i] * size) {
-            detail->dim[kept - 1] *= (size_t)size;
-            detail->x[kept - 1] = detail->x[i];
-            detail->y[kept - 1] = detail->y[i];
-            continue;
-        }
-        detail->dim[kept] = (size_t)size;
-        detail->x[kept] = detail->x[i];
-        detail->y[kept++] = detail->y[i];
+        kept += !joins;
+        detail->dim[kept - 1] = joins ? detail->dim[kept - 1] * detail->dim[i] : detail->dim[i];
+        for (int k = 0; k < BINARY_OPERANDS; k++)
+            detail->stride[k][kept - 1] = detail->stride[k][i];
     }
     if (!kept) {
         detail->dim[0] = 1;
-        detail->x[0] = detail->y[0] = 1;
+        for (int k = 0; k < BINARY_OPERANDS; k++)
+            detail->stride[k][0] = 1;
         kept = 1;
     }
     detail->rank = kept;
@@ -289,27 +352,23 @@ static kern_binary_f32_fn binary_kernel(const struct kern_table *kernels, enum l
     }
 }
 
-/* Channels-last where an operand of the output's rank already is. */
-static enum plan_layout binary_layout(const struct plan_builder *b, const struct lego_node *node)
+/* Channels-last where an operand of the output's shape already is. */
+static enum plan_layout binary_layout(const struct plan_builder *b, const int32_t *operands,
+                                      uint32_t count, const struct lego_shape *out)
 {
-    const struct lego_shape *out = &b->graph->values[node->outputs[0]].shape;
-
-    for (int i = 0; i < 2; i++) {
-        int32_t value = node->inputs[i];
-        if (!plan_is_constant(b, value) && lego_shape_equal(&b->graph->values[value].shape, out) &&
-            plan_native(b, value) == PLAN_CHANNELS_LAST)
+    for (uint32_t k = 0; k < count; k++)
+        if (!plan_is_constant(b, operands[k]) &&
+            lego_shape_equal(&b->graph->values[operands[k]].shape, out) &&
+            plan_native(b, operands[k]) == PLAN_CHANNELS_LAST)
             return PLAN_CHANNELS_LAST;
-    }
     return PLAN_PLAIN;
 }
 
 /* Operands of the output's shape come in its layout; others as they are. */
-static int32_t binary_operand(struct plan_builder *b, const struct lego_node *node, int index,
+static int32_t binary_operand(struct plan_builder *b, int32_t value, const struct lego_shape *out,
                               enum plan_layout layout)
 {
-    int32_t value = node->inputs[index];
-    bool whole =
-        lego_shape_equal(&b->graph->values[value].shape, &b->graph->values[node->outputs[0]].shape);
+    bool whole = lego_shape_equal(&b->graph->values[value].shape, out);
     int32_t operand;
     int status;
 
@@ -324,55 +383,89 @@ static int32_t binary_operand(struct plan_builder *b, const struct lego_node *no
 
 static void binary_swap(struct binary_detail *detail, int32_t *operands)
 {
-    int32_t operand = operands[0];
+    int32_t operand = operands[BINARY_X];
 
-    operands[0] = operands[1];
-    operands[1] = operand;
+    operands[BINARY_X] = operands[BINARY_Y];
+    operands[BINARY_Y] = operand;
     for (int i = 0; i < detail->rank; i++) {
-        ptrdiff_t stride = detail->x[i];
-        detail->x[i] = detail->y[i];
-        detail->y[i] = stride;
+        ptrdiff_t stride = detail->stride[BINARY_X][i];
+        detail->stride[BINARY_X][i] = detail->stride[BINARY_Y][i];
+        detail->stride[BINARY_Y][i] = stride;
     }
+}
+
+/* Fills in the loops for operands and output, plan values all. */
+static void binary_loops(const struct plan_builder *b, const int32_t *operands, uint32_t count,
+                         int32_t out, struct binary_detail *detail)
+{
+    const struct plan_value *to = &b->plan->values[out];
+    int64_t dims[LEGO_MAX_RANK];
+    int order[LEGO_MAX_RANK];
+
+    detail->rank = to->shape.rank;
+    plan_physical(to, dims, order);
+    for (int i = 0; i < detail->rank; i++)
+        detail->dim[i] = (size_t)dims[i];
+    for (uint32_t k = 0; k < count; k++)
+        binary_strides(&b->plan->values[operands[k]], detail->rank, order, detail->stride[k]);
+    binary_collapse(detail);
+}
+
+/* The output may lie where an operand dies, unless that is still to be added when it is written. */
+static void binary_reuse(struct plan_builder *b, const int32_t *operands, uint32_t count,
+                         int32_t out)
+{
+    struct plan_value *values = b->plan->values;
+    size_t offset;
+
+    for (int i = 0; i < 2 && values[out].reuse < 0; i++)
+        if (values[operands[i]].layout == values[out].layout &&
+            lego_shape_equal(&values[operands[i]].shape, &values[out].shape) &&
+            (count < BINARY_OPERANDS || plan_root(b->plan, operands[i], &offset) !=
+                                            plan_root(b->plan, operands[BINARY_ADD], &offset)))
+            values[out].reuse = operands[i];
 }
 
 int plan_binary(struct plan_builder *b, const struct lego_node *node)
 {
     struct binary_detail detail = {.kernel = binary_kernel(&b->model->kernels, node->op)};
+    struct lego_node whole = *node;
+    int32_t of[BINARY_OPERANDS], operands[BINARY_OPERANDS], out;
+    uint32_t count = 2;
+    const struct lego_shape *shape = &b->graph->values[node->outputs[0]].shape;
     enum plan_layout layout;
-    int32_t operands[2], out;
-    int64_t dims[LEGO_MAX_RANK];
-    int order[LEGO_MAX_RANK];
     struct plan_step *step;
 
     if (node->input_count != 2 || node->inputs[1] < 0 || !plan_is_float(b, node->inputs[1]))
         return PLAN_DECLINED;
-    layout = binary_layout(b, node);
-    for (int i = 0; i < 2; i++)
-        if ((operands[i] = binary_operand(b, node, i, layout)) < 0)
-            return operands[i];
-    out = plan_output(b, node->outputs[0], layout);
+    memcpy(of, node->inputs, 2 * sizeof(*of));
+    if (plan_take_add(b, &whole, &of[BINARY_ADD])) {
+        detail.add = b->model->kernels.add_f32;
+        count = BINARY_OPERANDS;
+    }
+    layout = binary_layout(b, of, count, shape);
+    for (uint32_t k = 0; k < count; k++)
+        if ((operands[k] = binary_operand(b, of[k], shape, layout)) < 0)
+            return operands[k];
+    out = plan_output(b, whole.outputs[0], layout);
     if (out < 0)
         return out;
-    detail.rank = b->plan->values[out].shape.rank;
-    plan_physical(&b->plan->values[out], dims, order);
-    for (int i = 0; i < detail.rank; i++)
-        detail.dim[i] = (size_t)dims[i];
-    binary_strides(&b->plan->values[operands[0]], detail.rank, order, detail.x);
-    binary_strides(&b->plan->values[operands[1]], detail.rank, order, detail.y);
-    binary_collapse(&detail);
-    if (detail.x[detail.rank - 1] != 1 && (node->op == LEGO_OP_Add || node->op == LEGO_OP_Mul))
+    binary_loops(b, operands, count, out, &detail);
+    if (detail.stride[BINARY_X][detail.rank - 1] != 1 &&
+        (node->op == LEGO_OP_Add || node->op == LEGO_OP_Mul))
         binary_swap(&detail, operands);
-    plan_clamp(node, &detail.lo, &detail.hi);
-    detail.activation = plan_activation(&b->model->kernels, node->activation);
-    detail.act_lo = node->act_lo;
-    detail.act_hi = node->act_hi;
-    step = plan_step_add(b, node, binary_run, sizeof(detail), operands, 2, &out, 1);
+    plan_clamp(&whole, &detail.lo, &detail.hi);
+    detail.activation = plan_activation(&b->model->kernels, whole.activation);
+    detail.act_lo = whole.act_lo;
+    detail.act_hi = whole.act_hi;
+    step = plan_step_add(b, node, binary_run, sizeof(detail), operands, count, &out, 1);
     if (!step)
         return LEGO_E_NOMEM;
     *(struct binary_detail *)step->detail = detail;
-    for (int i = 0; i < 2 && b->plan->values[out].reuse < 0; i++)
-        if (b->plan->values[operands[i]].layout == b->plan->values[out].layout &&
-            lego_shape_equal(&b->plan->values[operands[i]].shape, &b->plan->values[out].shape))
-            b->plan->values[out].reuse = operands[i];
+    if (detail.add)
+        step->op = lego_arena_printf(b->plan->memory, "%s+Add", step->op);
+    if (!step->op)
+        return lego_fail(b->diag, LEGO_E_NOMEM, "planning");
+    binary_reuse(b, operands, count, out);
     return LEGO_OK;
 }

@@ -264,6 +264,50 @@ static struct lego_package *build_binary(struct random *random, const void *argu
     return package;
 }
 
+/* The same and an Add behind it: of one of the operands again, or of something else; the sum's
+ * operands are needed afterwards or not. */
+static struct lego_package *build_binary_add(struct random *random, const void *argument)
+{
+    const struct binary_case *test = argument;
+    struct lego_package *package = build_package();
+    int channels = (int)test->x.dim[1];
+    int32_t x = build_input(package, "x", test->x), y, add;
+
+    y = test->constant ? build_random(package, test->y, random)
+                       : build_node(package, LEGO_OP_Tanh, build_input(package, "y", test->y), -2);
+    if (test->convolved)
+        x = build_node(package, LEGO_OP_Conv, x,
+                       build_random(package, shape_of(4, channels, channels, 1, 1), random), -1,
+                       -2);
+    x = build_node(package, LEGO_OP_Tanh, x, -2);
+    switch (random_below(random, 5)) {
+    case 0:
+        add = x;
+        break;
+    case 1:
+        add = y;
+        break;
+    case 2:
+        add = build_random(package, shape_of(4, 1, channels, 1, 1), random);
+        break;
+    case 3:
+        add = build_node(package, LEGO_OP_Sigmoid, x, -2);
+        break;
+    default:
+        add = build_random(package, shape_of(0), random);
+        break;
+    }
+    x = build_node(package, test->op, x, y, -2);
+    x = random_below(random, 2) ? build_node(package, LEGO_OP_Add, x, add, -2)
+                                : build_node(package, LEGO_OP_Add, add, x, -2);
+    activate(package, random);
+    build_output(package, x);
+    if (random_below(random, 2))
+        build_output(package, build_node(package, LEGO_OP_Relu, y, -2));
+    build_finish(package);
+    return package;
+}
+
 START_TEST(test_binary)
 {
     const enum lego_op ops[] = {LEGO_OP_Add, LEGO_OP_Sub, LEGO_OP_Mul,
@@ -289,6 +333,8 @@ START_TEST(test_binary)
             snprintf(what, sizeof(what), "binary %s, shape %zu, seed %d", lego_op_name(test.op), o,
                      (int)seed);
             check_build(build_binary, &test, shapes, seed, 1e-5, what);
+            test.op = ops[seed % 3];
+            check_build(build_binary_add, &test, shapes, seed, 1e-5, what);
         }
 }
 END_TEST
