@@ -165,6 +165,10 @@ int plan_take_tail(struct plan_builder *b, struct lego_node *product, int64_t co
 int plan_weights(struct plan_builder *b, const struct lego_node *node, uint32_t index,
                  struct weights_key key, const struct weights **ret_weights);
 
+/* The same of a tensor that may be a view of the graph's. */
+int plan_tensor_weights(struct plan_builder *b, const struct lego_tensor *tensor,
+                        struct weights_key key, const struct weights **ret_weights);
+
 /*
  * Planners: each turns one node into steps. LEGO_OK, a negative status, or PLAN_DECLINED where the
  * node is none of its own: then the reference evaluation takes it.

@@ -234,10 +234,9 @@ void plan_need_zeros(struct plan_builder *b, size_t elems)
     b->plan->zero_elems = lego_max_size(b->plan->zero_elems, (elems + 15) & ~(size_t)15);
 }
 
-int plan_weights(struct plan_builder *b, const struct lego_node *node, uint32_t index,
-                 struct weights_key key, const struct weights **ret_weights)
+int plan_tensor_weights(struct plan_builder *b, const struct lego_tensor *tensor,
+                        struct weights_key key, const struct weights **ret_weights)
 {
-    const struct lego_tensor *tensor = lego_node_constant(b->graph, node, index);
     struct weights *weights;
     int status;
 
@@ -253,6 +252,12 @@ int plan_weights(struct plan_builder *b, const struct lego_node *node, uint32_t 
     b->plan->weights_bytes += weights->bytes;
     *ret_weights = weights;
     return LEGO_OK;
+}
+
+int plan_weights(struct plan_builder *b, const struct lego_node *node, uint32_t index,
+                 struct weights_key key, const struct weights **ret_weights)
+{
+    return plan_tensor_weights(b, lego_node_constant(b->graph, node, index), key, ret_weights);
 }
 
 kern_unary_f32_fn plan_activation(const struct kern_table *kernels, enum lego_activation activation)

@@ -195,6 +195,160 @@ static void transposed_scratch(struct plan_builder *b, struct gemm_detail *gemm)
     plan_need_zeros(b, weights->channels);
 }
 
+/*
+ * Few outputs, and taps that never meet: all taps of a pixel are the rows of one product, which is
+ * then spread over the output. `gemm` is that product, and its window the operator's.
+ */
+struct spread_call {
+    const struct plan_run *run;
+    const struct gemm_detail *gemm;
+    const float *x;
+    float *out;
+    size_t lines, chunks;
+};
+
+/* The outputs [pixel][row][ky][kx] of a line of inputs to `stride_y` lines of the output. */
+static void spread_line(const struct gemm_detail *gemm, const float *products, float *out)
+{
+    const struct window *w = &gemm->window;
+    size_t all = gemm->weights->rows, taps = (size_t)w->stride_y * w->stride_x;
+    size_t rows = all / taps;
+
+    for (uint32_t y = 0; y < w->stride_y; y++)
+        for (uint32_t x = 0; x < w->in_width; x++)
+            for (uint32_t kx = 0; kx < w->stride_x; kx++)
+                for (size_t row = 0; row < rows; row++)
+                    *out++ = products[x * all + row * taps + y * w->stride_x + kx];
+}
+
+static void spread_task(void *context, uint32_t slot, size_t item)
+{
+    const struct spread_call *call = context;
+    const struct gemm_detail *gemm = call->gemm;
+    const struct weights *weights = gemm->weights;
+    const struct window *w = &gemm->window;
+    size_t line = call->lines * item / call->chunks, end = call->lines * (item + 1) / call->chunks;
+    size_t out_elems = (size_t)w->in_width * weights->rows;
+    char *scratch = run_slot(call->run, slot);
+    const float **pointers = (const float **)(scratch + gemm->pointers_at);
+    float *products = (float *)scratch;
+    uint32_t mr = gemm->variant->mr;
+    struct kern_gemm_f32 args = {.n = weights->rows,
+                                 .taps = 1,
+                                 .channels = weights->channels,
+                                 .a = pointers,
+                                 .panel = weights->panels,
+                                 .bias = gemm->bias,
+                                 .c_stride = gemm->out_stride,
+                                 .lo = gemm->lo,
+                                 .hi = gemm->hi};
+
+    for (; line < end; line++) {
+        const float *from = call->x + line * w->in_width * w->channels;
+        float *out = call->out + line * out_elems;
+        for (uint32_t x = 0; x < w->in_width; x += mr) {
+            args.m = w->in_width - x < mr ? w->in_width - x : mr;
+            for (uint32_t i = 0; i < mr; i++)
+                pointers[i] = from + (size_t)(x + (i < args.m ? i : args.m - 1)) * w->channels;
+            args.c = products + (size_t)x * weights->rows;
+            gemm->variant->run(&args);
+        }
+        spread_line(gemm, products, out);
+        if (gemm->activation)
+            gemm->activation(out_elems, out, out, gemm->act_lo, gemm->act_hi);
+    }
+}
+
+static int spread_run(const struct plan_step *step, struct plan_run *run, struct lego_diag *diag)
+{
+    const struct gemm_detail *gemm = step->detail;
+    size_t lines = (size_t)gemm->window.batch * gemm->window.in_height;
+    uint32_t slots = workers_worth(run->workers, lines, step->work);
+    struct spread_call call = {
+        .run = run,
+        .gemm = gemm,
+        .x = run_floats(run, step->inputs[0]),
+        .out = run_floats(run, step->outputs[0]),
+        .lines = lines,
+        .chunks = slots > 1 ? lego_min_size(lines, (size_t)3 * slots) : 1,
+    };
+
+    (void)diag;
+    workers_run(run->workers, slots, call.chunks, spread_task, &call);
+    return LEGO_OK;
+}
+
+static bool spread_fits(const struct plan_builder *b, const struct window *w, uint32_t groups,
+                        uint32_t rows)
+{
+    return groups == 1 && w->kernel_height == w->stride_y && w->kernel_width == w->stride_x &&
+           w->dilation_y == 1 && w->dilation_x == 1 && !w->pad_top && !w->pad_left &&
+           w->out_height == (uint64_t)w->in_height * w->stride_y &&
+           w->out_width == (uint64_t)w->in_width * w->stride_x &&
+           (uint64_t)rows * w->kernel_height * w->kernel_width <= b->model->kernels.gemm_f32.nr;
+}
+
+/* The weights [channel][row][tap] as they lie: rows of (row, tap) that come last; and a bias for
+ * each of them. */
+static int spread_weights(struct plan_builder *b, const struct lego_node *node,
+                          struct gemm_detail *gemm)
+{
+    const struct kern_table *kernels = &b->model->kernels;
+    const struct lego_tensor *tensor = lego_node_constant(b->graph, node, 1);
+    struct lego_tensor *view = lego_arena_memdup(b->plan->memory, tensor, sizeof(*tensor));
+    uint32_t taps = gemm->window.kernel_height * gemm->window.kernel_width;
+    int64_t rows = tensor->shape.dim[1] * taps;
+    struct weights_key key = {.view = LEGO_VIEW_OUT_LAST, .groups = 1};
+    float *bias = lego_arena_calloc(b->plan->memory, (size_t)rows, sizeof(*bias));
+    const void *data;
+    int status;
+
+    if (!view || !bias)
+        return lego_fail(b->diag, LEGO_E_NOMEM, "planning");
+    status = plan_constant_data(b, node->inputs[1], &data);
+    if (status)
+        return status;
+    view->shape = (struct lego_shape){.rank = 2, .dim = {tensor->shape.dim[0], rows}};
+    view->coded = NULL;
+    view->data = data;
+    for (int64_t r = 0; gemm->bias && r < rows; r++)
+        bias[r] = gemm->bias[r / taps];
+    gemm->bias = bias;
+    gemm->variant =
+        rows <= kernels->gemm_f32_narrow.nr ? &kernels->gemm_f32_narrow : &kernels->gemm_f32;
+    gemm->out_stride = (ptrdiff_t)rows;
+    key.nr = gemm->variant->nr;
+    return plan_tensor_weights(b, view, key, &gemm->weights);
+}
+
+static int spread_step(struct plan_builder *b, const struct lego_node *node,
+                       struct gemm_detail *gemm)
+{
+    const struct window *w = &gemm->window;
+    struct plan_step *step;
+    int32_t x, out;
+    int status = spread_weights(b, node, gemm);
+
+    if (status)
+        return status;
+    x = plan_operand(b, node->inputs[0], PLAN_CHANNELS_LAST);
+    out = x < 0 ? x : plan_output(b, node->outputs[0], PLAN_CHANNELS_LAST);
+    if (out < 0)
+        return out;
+    gemm->pointers_at =
+        ((size_t)w->in_width * gemm->weights->rows * sizeof(float) + 63) & ~(size_t)63;
+    plan_need_slot(b, gemm->pointers_at + gemm->variant->mr * sizeof(float *));
+    gemm_finish(b, node, gemm);
+    step = plan_step_add(b, node, spread_run, sizeof(*gemm), &x, 1, &out, 1);
+    if (!step)
+        return LEGO_E_NOMEM;
+    memcpy(step->detail, gemm, sizeof(*gemm));
+    step->macs =
+        (uint64_t)w->batch * w->in_height * w->in_width * gemm->weights->rows * w->channels;
+    step->work = step->macs;
+    return LEGO_OK;
+}
+
 /* Blocks of coded weights may hold rows of several groups, which see different inputs. */
 static bool transposed_straddles(const struct weights *weights)
 {
@@ -256,14 +410,15 @@ int plan_conv_transpose(struct plan_builder *b, const struct lego_node *node)
     const struct window *w = &gemm->window;
     struct window_phase *phases;
     struct plan_step *step;
-    uint32_t groups;
+    uint32_t groups, rows = (uint32_t)b->graph->values[node->outputs[0]].shape.dim[1];
     int32_t x, out;
     int status;
 
     if (!transposed_is_ours(b, node, &gemm->window, &groups))
         return PLAN_DECLINED;
-    status = plan_bias(b, node, 2, (uint32_t)b->graph->values[node->outputs[0]].shape.dim[1],
-                       &gemm->bias);
+    status = plan_bias(b, node, 2, rows, &gemm->bias);
+    if (!status && spread_fits(b, w, groups, rows))
+        return spread_step(b, node, gemm);
     if (!status)
         status = transposed_weights(b, node, groups, gemm);
     if (!status && transposed_straddles(gemm->weights))

@@ -224,6 +224,48 @@ START_TEST(test_resize_infinite)
 }
 END_TEST
 
+/* Few outputs of taps that do not meet: all of a pixel's at a time. */
+static struct lego_package *build_spread(struct random *random, const void *argument)
+{
+    const bool coded = *(const bool *)argument;
+    struct lego_package *package = build_package();
+    int in = (int)between(random, 1, 40), out = (int)between(random, 1, 4);
+    int down = (int)between(random, 1, 2), across = (int)between(random, 1, 2);
+    int32_t x = build_input(
+        package, "x", shape_of(4, 2, in, (int)between(random, 1, 9), (int)between(random, 1, 40)));
+    int32_t w = build_random(package, shape_of(4, in, out, down, across), random), b = -1, y;
+
+    if (coded) {
+        struct coding coding = {.view = LEGO_VIEW_TRANSPOSED_CONV,
+                                .groups = 1,
+                                .brick_rows = 1,
+                                .brick_columns = 4,
+                                .entries = 100,
+                                .stages = 1,
+                                .tile_rows = 32};
+        build_coded(package, w, &coding, random);
+    }
+    if (random_below(random, 2))
+        b = build_random(package, shape_of(1, out), random);
+    y = build_node(package, LEGO_OP_ConvTranspose, x, w, b, -2);
+    build_ints(package, "strides", 2, down, across);
+    build_act(package, random_below(random, 2) ? LEGO_ACT_SIGMOID : LEGO_ACT_CLAMP, -0.5f, 0.75f);
+    build_output(package, y);
+    build_finish(package);
+    return package;
+}
+
+START_TEST(test_spread)
+{
+    const bool coded = _i;
+
+    for (uint64_t seed = 1; seed <= ROUNDS; seed++) {
+        check_build(build_spread, &coded, NULL, seed, 1e-5, "spread");
+        ck_assert(has_fast_path(build_spread, &coded, seed));
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("upsampling");
@@ -233,6 +275,7 @@ int main(void)
 
     tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, test_transposed, 0, 8);
+    tcase_add_loop_test(tests, test_spread, 0, 2);
     tcase_add_loop_test(tests, test_resize, 0, 16);
     tcase_add_test(tests, test_resize_infinite);
     suite_add_tcase(suite, tests);
