@@ -1,4 +1,4 @@
-#include "agent/runtime/plan.h"
+#include "agent/runtime/attention.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -76,8 +76,13 @@ static bool node_is_fast(const struct plan_builder *b, const struct lego_node *n
 
 static int plan_node(struct plan_builder *b, const struct lego_node *node)
 {
-    int status = node_is_fast(b, node) ? plan_nodes[node->op](b, node) : PLAN_DECLINED;
+    const struct attention *attention = b->attention[node - b->graph->nodes];
+    int status;
 
+    if (attention)
+        status = plan_attention(b, attention);
+    else
+        status = node_is_fast(b, node) ? plan_nodes[node->op](b, node) : PLAN_DECLINED;
     if (status == PLAN_DECLINED)
         status = plan_eval(b, node);
     return status < 0
@@ -143,6 +148,8 @@ static int plan_build(struct plan_builder *b)
 
     if (!status)
         status = plan_constants(b);
+    if (!status)
+        status = plan_find_attention(b);
     for (uint32_t i = 0; !status && i < b->graph->node_count; i++)
         if (!b->taken[i])
             status = plan_node(b, &b->graph->nodes[i]);

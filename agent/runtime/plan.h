@@ -87,6 +87,8 @@ struct plan {
     bool evaluated; /* some step is the reference evaluation: its time may depend on the data */
 };
 
+struct attention;
+
 /* While a plan is made. */
 struct plan_builder {
     struct plan *plan;
@@ -95,7 +97,8 @@ struct plan_builder {
     int32_t (*of)[PLAN_LAYOUTS]; /* the plan value of each graph value in each layout, or -1 */
     enum plan_layout *native;    /* the layout in which a graph value was made */
     uint32_t *uses, *consumer;   /* of each graph value: by nodes and as output; the last node */
-    bool *taken;                 /* nodes that were planned with one before them */
+    bool *taken;                 /* nodes that are planned with another one */
+    const struct attention **attention; /* of each node: what is planned in its place, or NULL */
     struct lego_diag *diag;
 };
 
