@@ -1,14 +1,15 @@
 /*
- * Depthwise convolution: one output channel for each input channel, row by row of the output.
+ * Depthwise convolution and its transpose: one output channel for each input channel, row by row of
+ * the output; in a transposed one each phase of a row is a plain convolution.
  */
-#include "agent/runtime/plan.h"
-#include "agent/runtime/window.h"
+#include "agent/runtime/step_depthwise.h"
 
 #include "codec/base/arith.h"
 
 struct depthwise_detail {
     const struct weights *weights;
     struct window window;
+    const struct window_phase *phases; /* transposed: [stride_y][stride_x] */
     const float *bias;
     float lo, hi;
     kern_unary_f32_fn activation;
@@ -74,6 +75,109 @@ static int depthwise_run(const struct plan_step *step, struct plan_run *run, str
     return LEGO_OK;
 }
 
+static void depthwise_transposed_task(void *context, uint32_t slot, size_t item)
+{
+    const struct depthwise_call *call = context;
+    const struct depthwise_detail *detail = call->detail;
+    const struct window *w = &detail->window;
+    const float **pointers = run_slot(call->run, slot);
+    uint32_t y = (uint32_t)(item % w->out_height), image = (uint32_t)(item / w->out_height);
+    size_t row_elems = (size_t)w->out_width * w->channels;
+    float *out = call->out + item * row_elems;
+    const struct window_phase *phase =
+        detail->phases + (y + (uint32_t)w->pad_top) % w->stride_y * w->stride_x;
+
+    for (uint32_t i = 0; i < w->stride_x; i++, phase++) {
+        const struct window *window = &phase->window;
+        struct kern_dwconv_f32 args = {
+            .pixels = window->out_width,
+            .channels = w->channels,
+            .taps = window->kernel_height * window->kernel_width,
+            .a = pointers,
+            .a_step = window_row_step(window),
+            .weights = call->weights + (size_t)phase->first_tap * w->channels,
+            .weight_stride = w->channels,
+            .bias = detail->bias,
+            .out = out + (size_t)phase->first_x * w->channels,
+            .out_stride = (ptrdiff_t)w->stride_x * w->channels,
+            .lo = detail->lo,
+            .hi = detail->hi,
+        };
+        if (!window->out_width)
+            continue;
+        window_row(window, call->x, call->run->zeros, image, (y - phase->first_y) / w->stride_y,
+                   pointers);
+        call->run->kernels->dwconv_f32(&args);
+    }
+    if (detail->activation)
+        detail->activation(row_elems, out, out, detail->act_lo, detail->act_hi);
+}
+
+static int depthwise_transposed_run(const struct plan_step *step, struct plan_run *run,
+                                    struct lego_diag *diag)
+{
+    const struct depthwise_detail *detail = step->detail;
+    size_t rows = (size_t)detail->window.batch * detail->window.out_height;
+    struct depthwise_call call = {
+        .run = run,
+        .detail = detail,
+        .x = run_floats(run, step->inputs[0]),
+        .weights = detail->weights->panels,
+        .out = run_floats(run, step->outputs[0]),
+    };
+
+    (void)diag;
+    workers_run(run->workers, workers_worth(run->workers, rows, step->work), rows,
+                depthwise_transposed_task, &call);
+    return LEGO_OK;
+}
+
+static void depthwise_finish(const struct plan_builder *b, const struct lego_node *node,
+                             struct depthwise_detail *detail)
+{
+    plan_clamp(node, &detail->lo, &detail->hi);
+    detail->activation = plan_activation(&b->model->kernels, node->activation);
+    detail->act_lo = node->act_lo;
+    detail->act_hi = node->act_hi;
+}
+
+int plan_depthwise_transposed(struct plan_builder *b, const struct lego_node *node,
+                              const struct window *w, const struct weights_key *key,
+                              const float *bias)
+{
+    struct depthwise_detail detail = {.window = *w, .bias = bias};
+    struct window_phase *phases =
+        lego_arena_calloc(b->plan->memory, (size_t)w->stride_y * w->stride_x, sizeof(*phases));
+    int32_t x, out;
+    struct plan_step *step;
+    int status;
+
+    if (!phases)
+        return lego_fail(b->diag, LEGO_E_NOMEM, "planning");
+    status = plan_weights(b, node, 1, *key, &detail.weights);
+    if (status)
+        return status;
+    window_phases(w, phases);
+    detail.phases = phases;
+    for (uint32_t i = 0; i < w->stride_y * w->stride_x; i++)
+        if (phases[i].window.out_width)
+            plan_need_slot(b, window_row_count(&phases[i].window) * sizeof(float *));
+    plan_need_zeros(b, w->channels);
+    x = plan_operand(b, node->inputs[0], PLAN_CHANNELS_LAST);
+    out = x < 0 ? x : plan_output(b, node->outputs[0], PLAN_CHANNELS_LAST);
+    if (out < 0)
+        return out;
+    depthwise_finish(b, node, &detail);
+    step = plan_step_add(b, node, depthwise_transposed_run, sizeof(detail), &x, 1, &out, 1);
+    if (!step)
+        return LEGO_E_NOMEM;
+    *(struct depthwise_detail *)step->detail = detail;
+    step->macs =
+        (uint64_t)w->batch * w->in_height * w->in_width * w->channels * detail.weights->taps;
+    step->work = 4 * step->macs;
+    return LEGO_OK;
+}
+
 /* plan_conv has checked the shapes. */
 int plan_depthwise(struct plan_builder *b, const struct lego_node *node)
 {
@@ -103,10 +207,7 @@ int plan_depthwise(struct plan_builder *b, const struct lego_node *node)
     out = plan_output(b, node->outputs[0], PLAN_CHANNELS_LAST);
     if (out < 0)
         return out;
-    plan_clamp(node, &detail.lo, &detail.hi);
-    detail.activation = plan_activation(&b->model->kernels, node->activation);
-    detail.act_lo = node->act_lo;
-    detail.act_hi = node->act_hi;
+    depthwise_finish(b, node, &detail);
     plan_need_slot(b, window_row_count(&detail.window) * sizeof(float *));
     plan_need_zeros(b, detail.window.channels);
     step = plan_step_add(b, node, depthwise_run, sizeof(detail), values, values[1] >= 0 ? 2 : 1,

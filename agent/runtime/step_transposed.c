@@ -3,6 +3,7 @@
  * that reach it, an implicit GEMM whose rows of outputs lie `stride` apart. All phases of a tile of
  * weights are computed from one panel.
  */
+#include "agent/runtime/step_depthwise.h"
 #include "agent/runtime/step_gemm.h"
 
 #include "codec/base/arith.h"
@@ -380,11 +381,9 @@ static bool transposed_is_ours(const struct plan_builder *b, const struct lego_n
     return (uint64_t)ret_window->stride_y * ret_window->stride_x <= TRANSPOSED_MAX_PHASES;
 }
 
-static int transposed_weights(struct plan_builder *b, const struct lego_node *node, uint32_t groups,
-                              struct gemm_detail *gemm)
+static struct weights_key transposed_key(const struct window *w, uint32_t groups)
 {
-    const struct window *w = &gemm->window;
-    struct weights_key key = {
+    return (struct weights_key){
         .view = LEGO_VIEW_TRANSPOSED_CONV,
         .groups = groups,
         .whole = true,
@@ -395,39 +394,31 @@ static int transposed_weights(struct plan_builder *b, const struct lego_node *no
         .dilation_y = w->dilation_y,
         .dilation_x = w->dilation_x,
     };
-    uint32_t rows = (uint32_t)b->graph->values[node->outputs[0]].shape.dim[1];
-
-    gemm->variant = gemm_choose(&b->model->kernels, rows / groups, window_pixels(w));
-    key.nr = gemm->variant->nr;
-    gemm->out_stride = (ptrdiff_t)w->stride_x * rows;
-    return plan_weights(b, node, 1, key, &gemm->weights);
 }
 
-int plan_conv_transpose(struct plan_builder *b, const struct lego_node *node)
+static int transposed_step(struct plan_builder *b, const struct lego_node *node,
+                           const struct gemm_detail *product, struct weights_key key)
 {
-    struct transposed_detail detail = {0};
+    struct transposed_detail detail = {.gemm = *product};
     struct gemm_detail *gemm = &detail.gemm;
     const struct window *w = &gemm->window;
-    struct window_phase *phases;
+    uint32_t rows = (uint32_t)b->graph->values[node->outputs[0]].shape.dim[1];
+    struct window_phase *phases =
+        lego_arena_calloc(b->plan->memory, (size_t)w->stride_y * w->stride_x, sizeof(*phases));
     struct plan_step *step;
-    uint32_t groups, rows = (uint32_t)b->graph->values[node->outputs[0]].shape.dim[1];
     int32_t x, out;
     int status;
 
-    if (!transposed_is_ours(b, node, &gemm->window, &groups))
-        return PLAN_DECLINED;
-    status = plan_bias(b, node, 2, rows, &gemm->bias);
-    if (!status && spread_fits(b, w, groups, rows))
-        return spread_step(b, node, gemm);
-    if (!status)
-        status = transposed_weights(b, node, groups, gemm);
-    if (!status && transposed_straddles(gemm->weights))
-        return PLAN_DECLINED;
-    if (status)
-        return status;
-    phases = lego_arena_calloc(b->plan->memory, (size_t)w->stride_y * w->stride_x, sizeof(*phases));
     if (!phases)
         return lego_fail(b->diag, LEGO_E_NOMEM, "planning");
+    gemm->variant = gemm_choose(&b->model->kernels, rows / key.groups, window_pixels(w));
+    gemm->out_stride = (ptrdiff_t)w->stride_x * rows;
+    key.nr = gemm->variant->nr;
+    status = plan_weights(b, node, 1, key, &gemm->weights);
+    if (status)
+        return status;
+    if (transposed_straddles(gemm->weights))
+        return PLAN_DECLINED;
     window_phases(w, phases);
     detail.phases = phases;
     detail.lines = (size_t)w->batch * w->out_height;
@@ -445,4 +436,25 @@ int plan_conv_transpose(struct plan_builder *b, const struct lego_node *node)
                  gemm->weights->channels * gemm->weights->taps;
     step->work = step->macs;
     return LEGO_OK;
+}
+
+int plan_conv_transpose(struct plan_builder *b, const struct lego_node *node)
+{
+    struct gemm_detail gemm = {0};
+    const struct window *w = &gemm.window;
+    uint32_t groups, rows = (uint32_t)b->graph->values[node->outputs[0]].shape.dim[1];
+    struct weights_key key;
+    int status;
+
+    if (!transposed_is_ours(b, node, &gemm.window, &groups))
+        return PLAN_DECLINED;
+    status = plan_bias(b, node, 2, rows, &gemm.bias);
+    if (status)
+        return status;
+    if (spread_fits(b, w, groups, rows))
+        return spread_step(b, node, &gemm);
+    key = transposed_key(w, groups);
+    if (groups > 1 && groups == rows && groups == w->channels)
+        return plan_depthwise_transposed(b, node, w, &key, gemm.bias);
+    return transposed_step(b, node, &gemm, key);
 }

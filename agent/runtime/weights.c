@@ -441,10 +441,11 @@ static int weights_pack_depthwise(struct weights *weights, const float *source)
     if (!panels)
         return LEGO_E_NOMEM;
     for (uint32_t row = 0; row < weights->rows; row++)
-        for (uint32_t y = 0; y < height; y++)
-            for (uint32_t x = 0; x < width; x++)
-                panels[(size_t)(x * height + y) * weights->rows + row] =
-                    source[(size_t)row * weights->taps + y * width + x];
+        for (uint32_t tap = 0; tap < weights->taps; tap++) {
+            uint32_t at = tap % width * height + tap / width;
+            at = weights->tap_at ? weights->tap_at[tap] : at;
+            panels[(size_t)at * weights->rows + row] = source[(size_t)row * weights->taps + tap];
+        }
     weights->panels = weights->panel_memory = panels;
     weights->bytes += elems * sizeof(float);
     return LEGO_OK;
@@ -543,7 +544,7 @@ static int weights_order_taps(struct weights *weights)
     at = lego_arena_calloc(weights->memory, weights->taps, sizeof(*at));
     if (!at)
         return LEGO_E_NOMEM;
-    window_phase_taps(&window, at);
+    window_phase_taps(&window, !key->nr, at);
     weights->tap_at = at;
     return LEGO_OK;
 }

@@ -207,15 +207,16 @@ void window_phases(const struct window *w, struct window_phase *ret_phases)
 
 /* The window's first tap is the last one of the kernel. */
 static void phase_taps(const struct window *w, const struct phase_axis *y,
-                       const struct phase_axis *x, uint32_t first, uint32_t *ret_at)
+                       const struct phase_axis *x, uint32_t first, bool down, uint32_t *ret_at)
 {
-    for (uint32_t j = 0; j < y->taps * x->taps; j++) {
-        uint32_t ky = y->last - j / x->taps * y->step, kx = x->last - j % x->taps * x->step;
-        ret_at[ky * w->kernel_width + kx] = first + j;
-    }
+    for (uint32_t i = 0; i < y->taps; i++)
+        for (uint32_t j = 0; j < x->taps; j++) {
+            uint32_t ky = y->last - i * y->step, kx = x->last - j * x->step;
+            ret_at[ky * w->kernel_width + kx] = first + (down ? j * y->taps + i : i * x->taps + j);
+        }
 }
 
-void window_phase_taps(const struct window *w, uint32_t *ret_at)
+void window_phase_taps(const struct window *w, bool down, uint32_t *ret_at)
 {
     uint32_t first = 0;
 
@@ -223,7 +224,7 @@ void window_phase_taps(const struct window *w, uint32_t *ret_at)
         struct phase_axis y = phase_axis(w->kernel_height, w->stride_y, w->dilation_y, i);
         for (uint32_t j = 0; j < w->stride_x; j++) {
             struct phase_axis x = phase_axis(w->kernel_width, w->stride_x, w->dilation_x, j);
-            phase_taps(w, &y, &x, first, ret_at);
+            phase_taps(w, &y, &x, first, down, ret_at);
             first += y.taps * x.taps;
         }
     }
@@ -383,15 +384,17 @@ static int32_t window_inside(int32_t at, int32_t start, uint32_t kernel, uint32_
 static void shared_columns(const struct window *w, const float *line, const float *outside,
                            size_t columns, const float **ret_pointers)
 {
-    size_t before = w->pad_left < (int32_t)columns ? (size_t)w->pad_left : columns;
-    size_t end = w->in_width + (size_t)w->pad_left, height = w->kernel_height, column = 0;
+    ptrdiff_t pad = w->pad_left, inside = (ptrdiff_t)w->in_width + pad;
+    size_t before = pad > 0 ? (size_t)pad : 0, end = inside > 0 ? (size_t)inside : 0, column = 0;
+    size_t height = w->kernel_height;
     const float *last = outside ? outside : line + (ptrdiff_t)(w->in_width - 1) * w->channels;
 
+    before = before < columns ? before : columns;
     end = end < columns ? end : columns;
     for (; column < before; column++)
         ret_pointers[column * height] = outside ? outside : line;
     for (; column < end; column++)
-        ret_pointers[column * height] = line + (ptrdiff_t)(column - before) * w->channels;
+        ret_pointers[column * height] = line + ((ptrdiff_t)column - pad) * w->channels;
     for (; column < columns; column++)
         ret_pointers[column * height] = last;
 }

@@ -46,10 +46,11 @@ struct window_phase {
 void window_phases(const struct window *w, struct window_phase *ret_phases);
 
 /*
- * The order in which the taps of each phase lie together, as its window counts them: tap ky *
- * kernel_width + kx is at ret_at[]. Follows from w's kernel, strides and dilations alone.
+ * The order in which the taps of each phase lie together, as its window counts them, along the rows
+ * or `down` the columns: tap ky * kernel_width + kx is at ret_at[]. Follows from w's kernel,
+ * strides and dilations alone.
  */
-void window_phase_taps(const struct window *w, uint32_t *ret_at);
+void window_phase_taps(const struct window *w, bool down, uint32_t *ret_at);
 
 /* Output pixels of the whole batch. */
 size_t window_pixels(const struct window *w);

@@ -38,7 +38,8 @@ static bool has_fast_path(build_fn build, const void *argument, uint64_t seed)
 }
 
 struct transposed_case {
-    bool line, grouped, coded;
+    bool line, coded;
+    enum { ONE_GROUP, GROUPS, DEPTHWISE } kind;
 };
 
 /* How the output's size is said, and where its pixels come from. */
@@ -70,12 +71,16 @@ static struct lego_package *build_transposed(struct random *random, const void *
 {
     const struct transposed_case *test = argument;
     struct lego_package *package = build_package();
-    int groups = test->grouped ? (int)between(random, 2, 4) : 1;
+    int groups = test->kind == ONE_GROUP ? 1 : (int)between(random, 2, 4);
     int in = groups * (int)between(random, 1, 24), out = (int)between(random, 1, 40);
     int kernel = (int)between(random, 1, 4), size = (int)between(random, 4, 9);
     int width = (int)between(random, 2, 19), kernel_width = (int)between(random, 2, 5);
     int32_t x, w, b = -1, y;
 
+    if (test->kind == DEPTHWISE) {
+        groups = in;
+        out = 1;
+    }
     x = test->line ? build_input(package, "x", shape_of(3, 2, in, size))
                    : build_input(package, "x", shape_of(4, 2, in, size, width));
     w = test->line ? build_random(package, shape_of(3, in, out, kernel), random)
@@ -111,13 +116,13 @@ static struct lego_package *build_transposed(struct random *random, const void *
 
 START_TEST(test_transposed)
 {
-    const struct transposed_case test = {_i & 1, _i & 2, _i & 4};
+    const struct transposed_case test = {_i & 1, _i & 2, _i / 4};
 
     for (uint64_t seed = 1; seed <= ROUNDS; seed++) {
         char what[64];
         snprintf(what, sizeof(what), "transposed %d, seed %d", _i, (int)seed);
         check_build(build_transposed, &test, NULL, seed, 1e-5, what);
-        if (!test.grouped || !test.coded) /* whose blocks may hold rows of two groups */
+        if (test.kind != GROUPS || !test.coded) /* whose blocks may hold rows of two groups */
             ck_assert_msg(has_fast_path(build_transposed, &test, seed), "%s is slow", what);
     }
 }
@@ -274,7 +279,7 @@ int main(void)
     int failed;
 
     tcase_set_timeout(tests, 120);
-    tcase_add_loop_test(tests, test_transposed, 0, 8);
+    tcase_add_loop_test(tests, test_transposed, 0, 12);
     tcase_add_loop_test(tests, test_spread, 0, 2);
     tcase_add_loop_test(tests, test_resize, 0, 16);
     tcase_add_test(tests, test_resize_infinite);
