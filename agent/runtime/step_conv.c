@@ -2,6 +2,7 @@
  * Convolution: decides which way a Conv goes (depthwise, Winograd's, or the implicit GEMM over
  * pixels, windows or rows of the kernel) and sets it up.
  */
+#include "agent/runtime/step_expand.h"
 #include "agent/runtime/step_gemm_f16.h"
 #include "agent/runtime/step_gemm_s8.h"
 #include "agent/runtime/step_winograd.h"
@@ -113,6 +114,11 @@ int plan_conv(struct plan_builder *b, const struct lego_node *node)
         return status;
     detail.source = conv_source(&detail.window, detail.weights);
     detail.a_stride = detail.window.channels;
+    if (detail.source == GEMM_ROWS && key.groups == 1) {
+        status = expand_step(b, node, &detail);
+        if (status != PLAN_DECLINED)
+            return status;
+    }
     status = conv_values(b, node, &a, &add, &out);
     if (status)
         return status;

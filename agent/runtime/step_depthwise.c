@@ -6,16 +6,6 @@
 
 #include "codec/base/arith.h"
 
-struct depthwise_detail {
-    const struct weights *weights;
-    struct window window;
-    const struct window_phase *phases; /* transposed: [stride_y][stride_x] */
-    const float *bias;
-    float lo, hi;
-    kern_unary_f32_fn activation;
-    float act_lo, act_hi;
-};
-
 struct depthwise_call {
     const struct plan_run *run;
     const struct depthwise_detail *detail;
@@ -23,37 +13,43 @@ struct depthwise_call {
     float *out;
 };
 
-static void depthwise_task(void *context, uint32_t slot, size_t item)
+void depthwise_row(const struct plan_run *run, const struct depthwise_detail *detail,
+                   const struct window *w, const float *x, uint32_t image, uint32_t row,
+                   const float *add, const float **pointers, float *out)
 {
-    const struct depthwise_call *call = context;
-    const struct depthwise_detail *detail = call->detail;
-    const struct window *w = &detail->window;
-    const float **pointers = run_slot(call->run, slot);
-    size_t row_elems = (size_t)w->out_width * w->channels;
-    float *out = call->out + item * row_elems;
-    struct kern_dwconv_f32 args = {
+    const size_t row_elems = (size_t)w->out_width * w->channels;
+    const struct kern_dwconv_f32 args = {
         .pixels = w->out_width,
         .channels = w->channels,
         .taps = w->kernel_height * w->kernel_width,
         .a = pointers,
         .a_step = window_row_step(w),
-        .weights = call->weights,
+        .weights = detail->weights->panels,
         .weight_stride = w->channels,
         .bias = detail->bias,
         .out = out,
         .out_stride = w->channels,
-        .lo = call->add ? -__builtin_inff() : detail->lo,
-        .hi = call->add ? __builtin_inff() : detail->hi,
+        .lo = add ? -__builtin_inff() : detail->lo,
+        .hi = add ? __builtin_inff() : detail->hi,
     };
 
-    window_row(w, call->x, call->run->zeros, (uint32_t)(item / w->out_height),
-               (uint32_t)(item % w->out_height), pointers);
-    call->run->kernels->dwconv_f32(&args);
-    if (call->add)
-        call->run->kernels->add_f32(row_elems, out, call->add + item * row_elems, 1, out,
-                                    detail->lo, detail->hi);
+    window_row(w, x, run->zeros, image, row, pointers);
+    run->kernels->dwconv_f32(&args);
+    if (add)
+        run->kernels->add_f32(row_elems, out, add, 1, out, detail->lo, detail->hi);
     if (detail->activation)
         detail->activation(row_elems, out, out, detail->act_lo, detail->act_hi);
+}
+
+static void depthwise_task(void *context, uint32_t slot, size_t item)
+{
+    const struct depthwise_call *call = context;
+    const struct window *w = &call->detail->window;
+    const size_t at = item * w->out_width * w->channels;
+
+    depthwise_row(call->run, call->detail, w, call->x, (uint32_t)(item / w->out_height),
+                  (uint32_t)(item % w->out_height), call->add ? call->add + at : NULL,
+                  run_slot(call->run, slot), call->out + at);
 }
 
 static int depthwise_run(const struct plan_step *step, struct plan_run *run, struct lego_diag *diag)
@@ -65,7 +61,6 @@ static int depthwise_run(const struct plan_step *step, struct plan_run *run, str
         .detail = detail,
         .x = run_floats(run, step->inputs[0]),
         .add = step->input_count > 1 ? run_floats(run, step->inputs[1]) : NULL,
-        .weights = detail->weights->panels,
         .out = run_floats(run, step->outputs[0]),
     };
 
@@ -178,14 +173,12 @@ int plan_depthwise_transposed(struct plan_builder *b, const struct lego_node *no
     return LEGO_OK;
 }
 
-/* plan_conv has checked the shapes. */
-int plan_depthwise(struct plan_builder *b, const struct lego_node *node)
+int depthwise_describe(struct plan_builder *b, const struct lego_node *node,
+                       struct depthwise_detail *ret_detail)
 {
     struct depthwise_detail detail = {0};
     struct weights_key key = {.view = LEGO_VIEW_OUT_FIRST};
     const struct lego_tensor *tensor = lego_node_constant(b->graph, node, 1);
-    int32_t values[2] = {-1, -1}, out;
-    struct plan_step *step;
     int status = plan_bias(b, node, 2, (uint32_t)tensor->shape.dim[0], &detail.bias);
 
     if (status)
@@ -199,6 +192,21 @@ int plan_depthwise(struct plan_builder *b, const struct lego_node *node)
     status = plan_weights(b, node, 1, key, &detail.weights);
     if (status)
         return status;
+    depthwise_finish(b, node, &detail);
+    plan_need_zeros(b, detail.window.channels);
+    *ret_detail = detail;
+    return LEGO_OK;
+}
+
+int plan_depthwise(struct plan_builder *b, const struct lego_node *node)
+{
+    struct depthwise_detail detail;
+    int32_t values[2] = {-1, -1}, out;
+    struct plan_step *step;
+    int status = depthwise_describe(b, node, &detail);
+
+    if (status)
+        return status;
     values[0] = plan_operand(b, node->inputs[0], PLAN_CHANNELS_LAST);
     if (values[0] >= 0 && node->input_count > 3 && node->inputs[3] >= 0)
         values[1] = plan_operand(b, node->inputs[3], PLAN_CHANNELS_LAST);
@@ -207,9 +215,7 @@ int plan_depthwise(struct plan_builder *b, const struct lego_node *node)
     out = plan_output(b, node->outputs[0], PLAN_CHANNELS_LAST);
     if (out < 0)
         return out;
-    depthwise_finish(b, node, &detail);
     plan_need_slot(b, window_row_count(&detail.window) * sizeof(float *));
-    plan_need_zeros(b, detail.window.channels);
     step = plan_step_add(b, node, depthwise_run, sizeof(detail), values, values[1] >= 0 ? 2 : 1,
                          &out, 1);
     if (!step)

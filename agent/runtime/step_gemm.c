@@ -16,6 +16,7 @@ struct gemm_call {
     const struct gemm_detail *detail;
     const float *a, *add;
     float *out;
+    size_t out_pixel; /* whose outputs `out` (and `add`) begin with */
     uint32_t unit_tiles, chunks;
     size_t chunk_pixels; /* a multiple of mr: blocks are the same for any number of threads */
     /* The unit whose panel each slot holds. */
@@ -110,7 +111,7 @@ static void gemm_straddling(const struct gemm_call *call, const struct gemm_part
         args.hi = INFINITY;
         detail->variant->run(&args);
         for (uint32_t i = 0; i < args.m; i++) {
-            ptrdiff_t to = (ptrdiff_t)(pixel + i) * detail->out_stride;
+            ptrdiff_t to = (ptrdiff_t)(pixel - call->out_pixel + i) * detail->out_stride;
             for (uint32_t r = at; r < end; r++) {
                 float value = part->block[i * nr + r - row];
                 if (call->add)
@@ -149,7 +150,7 @@ static void gemm_activate(const struct gemm_call *call, const struct gemm_part *
         rows = weights_block_rows(weights, part->first_block + b - 1, &last);
         rows = rows ? last + rows - first : 0;
     }
-    gemm_activate_rows(detail, call->out, pixel, m, first, rows);
+    gemm_activate_rows(detail, call->out, pixel - call->out_pixel, m, first, rows);
 }
 
 /* All blocks of the part for up to mr pixels. */
@@ -159,7 +160,7 @@ static void gemm_pixels(const struct gemm_call *call, const struct gemm_part *pa
     const struct gemm_detail *detail = call->detail;
     const struct weights *weights = detail->weights;
     uint32_t group_rows = weights->rows / weights->groups, pointed = UINT32_MAX;
-    ptrdiff_t to = (ptrdiff_t)pixel * detail->out_stride;
+    ptrdiff_t to = (ptrdiff_t)(pixel - call->out_pixel) * detail->out_stride;
     struct kern_gemm_f32 args = {
         .m = m,
         .a = part->pointers + (size_t)part->split->first_tap * detail->variant->mr,
@@ -292,7 +293,7 @@ static size_t scratch_at(size_t *total, size_t bytes)
     return at;
 }
 
-static void gemm_scratch(struct plan_builder *b, struct gemm_detail *detail)
+size_t gemm_scratch(struct plan_builder *b, struct gemm_detail *detail)
 {
     const struct weights *weights = detail->weights;
     const struct window *w = &detail->window;
@@ -316,6 +317,40 @@ static void gemm_scratch(struct plan_builder *b, struct gemm_detail *detail)
     plan_need_slot(b, total);
     if (detail->source != GEMM_ROWS)
         plan_need_zeros(b, (size_t)w->channels * w->kernel_width);
+    return total;
+}
+
+bool gemm_fits_panel(const struct gemm_detail *detail)
+{
+    return detail->weights->split_count == 1 &&
+           (detail->weights->panels || detail->unit_tiles >= detail->weights->tile_count);
+}
+
+void gemm_band(const struct plan_run *run, const struct gemm_detail *detail, char *scratch,
+               bool *decoded, const float *a, size_t pixel, size_t end, float *out)
+{
+    const struct weights *weights = detail->weights;
+    const struct gemm_call call = {
+        .run = run, .detail = detail, .a = a, .out = out, .out_pixel = pixel};
+    float *panel = (float *)(scratch + detail->panel_at);
+    const struct gemm_part part = {
+        .panel = weights->panels ? weights->panels : panel,
+        .block_elems = weights->block_elems,
+        .block_count = weights_blocks(weights),
+        .pixel = pixel,
+        .end = end,
+        .split = weights->splits,
+        .first_split = true,
+        .last_split = true,
+        .pointers = (const float **)(scratch + detail->pointers_at),
+        .edge = (float *)(scratch + detail->edge_at),
+        .block = (float *)(scratch + detail->block_at),
+    };
+
+    if (!weights->panels && !*decoded)
+        weights_decode(run->kernels, weights, 0, weights->tile_count, weights->splits, panel);
+    *decoded = true;
+    gemm_part_run(&call, &part);
 }
 
 void gemm_finish(const struct plan_builder *b, const struct lego_node *node,

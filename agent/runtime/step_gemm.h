@@ -44,6 +44,19 @@ void gemm_finish(const struct plan_builder *b, const struct lego_node *node,
 void gemm_activate_rows(const struct gemm_detail *detail, float *out, size_t pixel, uint32_t m,
                         uint32_t row, uint32_t rows);
 
+/* Fills in what follows from the weights and the variant: scratch, of which a slot needs as many
+ * bytes as this returns, and units. */
+size_t gemm_scratch(struct plan_builder *b, struct gemm_detail *detail);
+
+/* For steps that compute parts of a product themselves, after gemm_scratch and gemm_finish: whether
+ * all weights fit the panel in a slot's scratch. */
+bool gemm_fits_panel(const struct gemm_detail *detail);
+
+/* Then, all rows for pixels [pixel, end) of `a` to `out`, which begins with the first of them.
+ * *decoded: false before a task's first call. */
+void gemm_band(const struct plan_run *run, const struct gemm_detail *detail, char *scratch,
+               bool *decoded, const float *a, size_t pixel, size_t end, float *out);
+
 /*
  * Adds the step: inputs are `a` and, unless -1, `add` (a value of the output's layout), output is
  * `out`. Fills what follows from the weights and the variant: scratch and units.

@@ -224,6 +224,46 @@ static struct lego_package *build_pool(struct random *random, const void *argume
     return package;
 }
 
+/* A pointwise convolution, whose output is large, before a depthwise one: both in bands. */
+static struct lego_package *build_expand(struct random *random, const void *argument)
+{
+    const int kernels[] = {3, 5, 3, 1};
+    const int kernel = kernels[*(const int *)argument % 4],
+              dilation = 1 + *(const int *)argument / 4;
+    const int between_them = (int)between(random, 90, 130), in = (int)between(random, 1, 12);
+    const int stride_y = (int)between(random, 1, 3), stride_x = (int)between(random, 1, 2);
+    const int pad = (int)random_below(random, (uint32_t)kernel);
+    struct lego_package *package = build_package();
+    int32_t y = build_input(package, "x", shape_of(4, (int)between(random, 1, 2), in, 80, 80));
+
+    y = build_node(
+        package, LEGO_OP_Conv, y,
+        build_random(package, shape_of(4, between_them, in, 1, 1), random),
+        random_below(random, 2) ? build_random(package, shape_of(1, between_them), random) : -1,
+        -2);
+    activate(package, random);
+    y = build_node(package, LEGO_OP_Conv, y,
+                   build_random(package, shape_of(4, between_them, 1, kernel, kernel), random), -2);
+    build_int(package, "group", between_them);
+    build_ints(package, "pads", 4, pad, kernel / 2, kernel / 2, pad);
+    build_ints(package, "strides", 2, stride_y, stride_x);
+    build_ints(package, "dilations", 2, dilation, 1);
+    activate(package, random);
+    build_output(package, y);
+    build_finish(package);
+    return package;
+}
+
+START_TEST(test_expand)
+{
+    for (int kind = 0; kind < 8; kind++) {
+        char what[32];
+        snprintf(what, sizeof(what), "expansion, kind %d", kind);
+        check_build(build_expand, &kind, NULL, (uint64_t)kind + 1, 1e-5, what);
+    }
+}
+END_TEST
+
 START_TEST(test_pool)
 {
     const enum lego_op ops[] = {LEGO_OP_MaxPool, LEGO_OP_AveragePool};
@@ -543,6 +583,7 @@ int main(void)
     tcase_add_test(tests, test_conv_line);
     tcase_add_test(tests, test_winograd);
     tcase_add_test(tests, test_block);
+    tcase_add_test(tests, test_expand);
     tcase_add_test(tests, test_pool);
     tcase_add_test(tests, test_binary);
     tcase_add_test(tests, test_moves);
