@@ -8,14 +8,9 @@
 /* Fewer channels are mostly padding. */
 #define F16_MIN_CHANNELS 8
 
-struct halve_detail {
-    size_t pixels, channels, padded;
-    size_t chunk_pixels, chunks;
-};
-
 struct halve_call {
     const struct plan_run *run;
-    const struct halve_detail *detail;
+    const struct low_bring *detail;
     const float *x;
     uint16_t *out;
 };
@@ -28,10 +23,10 @@ struct gemm_f16_detail {
 static void halve_task(void *context, uint32_t slot, size_t item)
 {
     const struct halve_call *call = context;
-    const struct halve_detail *detail = call->detail;
+    const struct low_bring *detail = call->detail;
     const size_t first = item * detail->chunk_pixels;
     const struct kern_halve_f32 h = {
-        .rows = lego_min_size(detail->chunk_pixels, detail->pixels - first),
+        .rows = low_chunk_pixels(detail, item),
         .channels = detail->channels,
         .x = call->x + first * detail->channels,
         .out = call->out + first * detail->padded,
@@ -44,7 +39,7 @@ static void halve_task(void *context, uint32_t slot, size_t item)
 
 static int halve_run(const struct plan_step *step, struct plan_run *run, struct lego_diag *diag)
 {
-    const struct halve_detail *detail = step->detail;
+    const struct low_bring *detail = step->detail;
     const size_t pixel_bytes = detail->padded * sizeof(uint16_t);
     char *out = run->address[step->outputs[0]];
     struct halve_call call = {
@@ -59,36 +54,6 @@ static int halve_run(const struct plan_step *step, struct plan_run *run, struct 
     workers_run(run->workers, workers_worth(run->workers, detail->chunks, step->work),
                 detail->chunks, halve_task, &call);
     return LEGO_OK;
-}
-
-/* The halves of plan value `value`, by a step that is added where there is none yet. */
-static int32_t halved(struct plan_builder *b, const struct lego_node *node, int32_t value,
-                      uint32_t channels, uint32_t padded)
-{
-    const size_t elems = plan_elems(&b->plan->values[value]);
-    const size_t pixel_bytes = padded * sizeof(uint16_t);
-    struct halve_detail detail = {
-        .pixels = elems / channels, .channels = channels, .padded = padded};
-    struct lego_shape shape = {.rank = 1};
-    struct plan_step *step;
-    int32_t to = b->plan->values[value].quantized;
-
-    if (to >= 0)
-        return to;
-    detail.chunk_pixels = lego_max_size(1, PLAN_CHUNK_ELEMS / channels);
-    detail.chunks = lego_div_up(detail.pixels, detail.chunk_pixels);
-    shape.dim[0] = (int64_t)(low_pixels_at(pixel_bytes) + detail.pixels * pixel_bytes);
-    to = plan_value_add(b, LEGO_DTYPE_UINT8, &shape, PLAN_PLAIN);
-    if (to < 0)
-        return to;
-    step = plan_step_add(b, node, halve_run, sizeof(detail), &value, 1, &to, 1);
-    if (!step)
-        return LEGO_E_NOMEM;
-    step->op = "Halve";
-    step->work = elems;
-    memcpy(step->detail, &detail, sizeof(detail));
-    b->plan->values[value].quantized = to;
-    return to;
 }
 
 static void gemm_f16_pixels(const struct low_call *call, const void *const *rows, size_t pixel,
@@ -163,7 +128,8 @@ int gemm_f16_step(struct plan_builder *b, const struct lego_node *node,
     detail.product.taps = weights->taps;
     detail.product.pixel_bytes = weights->padded * sizeof(uint16_t);
     detail.product.block_bytes = weights->block_bytes;
-    a = halved(b, node, a, weights->channels, weights->padded);
+    a = low_value(b, node, a, weights->channels, weights->padded, sizeof(uint16_t), halve_run,
+                  "Halve");
     if (a < 0)
         return a;
     low_prepare(b, &detail.product);

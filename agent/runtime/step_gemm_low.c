@@ -4,6 +4,44 @@
 
 #include <string.h>
 
+struct low_bring low_bring_of(const struct plan_builder *b, int32_t value, uint32_t channels,
+                              uint32_t padded)
+{
+    struct low_bring bring = {.pixels = plan_elems(&b->plan->values[value]) / channels,
+                              .channels = channels,
+                              .padded = padded};
+
+    bring.chunk_pixels = lego_max_size(1, PLAN_CHUNK_ELEMS / channels);
+    bring.chunks = lego_div_up(bring.pixels, bring.chunk_pixels);
+    return bring;
+}
+
+int32_t low_value(struct plan_builder *b, const struct lego_node *node, int32_t value,
+                  uint32_t channels, uint32_t padded, size_t elem_bytes, plan_step_fn run,
+                  const char *op)
+{
+    const struct low_bring bring = low_bring_of(b, value, channels, padded);
+    const size_t pixel_bytes = padded * elem_bytes;
+    struct lego_shape shape = {.rank = 1};
+    struct plan_step *step;
+    int32_t to = b->plan->values[value].quantized;
+
+    if (to >= 0)
+        return to;
+    shape.dim[0] = (int64_t)(low_pixels_at(pixel_bytes) + bring.pixels * pixel_bytes);
+    to = plan_value_add(b, LEGO_DTYPE_UINT8, &shape, PLAN_PLAIN);
+    if (to < 0)
+        return to;
+    step = plan_step_add(b, node, run, sizeof(bring), &value, 1, &to, 1);
+    if (!step)
+        return LEGO_E_NOMEM;
+    step->op = op;
+    step->work = 2 * bring.pixels * channels;
+    memcpy(step->detail, &bring, sizeof(bring));
+    b->plan->values[value].quantized = to;
+    return to;
+}
+
 /* Pointers for pixels [pixel, pixel + m). */
 static void low_pointers(const struct low_call *call, size_t pixel, uint32_t m,
                          const float **pointers, const void **ret_rows)

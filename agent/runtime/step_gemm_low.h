@@ -17,6 +17,31 @@ static inline size_t low_pixels_at(size_t pixel_bytes)
     return LOW_HEAD + (pixel_bytes + 63) / 64 * 64;
 }
 
+/* The step that brings a value to fewer bits, in chunks of pixels. */
+struct low_bring {
+    size_t pixels, channels, padded; /* of a pixel; padded with zeros */
+    size_t chunk_pixels, chunks;
+};
+
+static inline size_t low_chunk_pixels(const struct low_bring *bring, size_t chunk)
+{
+    const size_t left = bring->pixels - chunk * bring->chunk_pixels;
+
+    return left < bring->chunk_pixels ? left : bring->chunk_pixels;
+}
+
+/* How plan value `value` is cut. */
+struct low_bring low_bring_of(const struct plan_builder *b, int32_t value, uint32_t channels,
+                              uint32_t padded);
+
+/*
+ * Plan value `value` in elements of `elem_bytes`, by step `run` with a struct low_bring for its
+ * detail, which is added where there is none yet; a negative status.
+ */
+int32_t low_value(struct plan_builder *b, const struct lego_node *node, int32_t value,
+                  uint32_t channels, uint32_t padded, size_t elem_bytes, plan_step_fn run,
+                  const char *op);
+
 /* A planned product. */
 struct low_product {
     struct gemm_detail conv;

@@ -16,14 +16,9 @@ struct quantized {
     int32_t zero;
 };
 
-struct quantize_detail {
-    size_t pixels, channels, padded;
-    size_t chunk_pixels, chunks;
-};
-
 struct quantize_call {
     const struct plan_run *run;
-    const struct quantize_detail *detail;
+    const struct low_bring *detail;
     const float *x;
     float (*ranges)[2]; /* of each chunk */
     struct quantized *head;
@@ -44,20 +39,13 @@ struct gemm_s8_call {
     const float *scale;   /* [rows] */
 };
 
-static size_t quantize_count(const struct quantize_call *call, size_t item)
-{
-    const struct quantize_detail *detail = call->detail;
-
-    return lego_min_size(detail->chunk_pixels, detail->pixels - item * detail->chunk_pixels);
-}
-
 static void range_task(void *context, uint32_t slot, size_t item)
 {
     const struct quantize_call *call = context;
     size_t channels = call->detail->channels;
 
     (void)slot;
-    call->run->kernels->range_f32(quantize_count(call, item) * channels,
+    call->run->kernels->range_f32(low_chunk_pixels(call->detail, item) * channels,
                                   call->x + item * call->detail->chunk_pixels * channels,
                                   call->ranges[item]);
 }
@@ -65,9 +53,9 @@ static void range_task(void *context, uint32_t slot, size_t item)
 static void quantize_task(void *context, uint32_t slot, size_t item)
 {
     const struct quantize_call *call = context;
-    const struct quantize_detail *detail = call->detail;
+    const struct low_bring *detail = call->detail;
     size_t first = item * detail->chunk_pixels;
-    struct kern_quantize_u7 q = {.rows = quantize_count(call, item),
+    struct kern_quantize_u7 q = {.rows = low_chunk_pixels(call->detail, item),
                                  .channels = detail->channels,
                                  .x = call->x + first * detail->channels,
                                  .inverse = call->inverse,
@@ -104,7 +92,7 @@ static void quantize_scale(struct quantize_call *call)
 
 static int quantize_run(const struct plan_step *step, struct plan_run *run, struct lego_diag *diag)
 {
-    const struct quantize_detail *detail = step->detail;
+    const struct low_bring *detail = step->detail;
     char *out = run->address[step->outputs[0]];
     struct quantize_call call = {
         .run = run,
@@ -125,36 +113,6 @@ static int quantize_run(const struct plan_step *step, struct plan_run *run, stru
     else
         workers_run(run->workers, slots, detail->chunks, quantize_task, &call);
     return LEGO_OK;
-}
-
-/* The integers of plan value `value`, by a step that is added where there is none yet. */
-static int32_t quantized(struct plan_builder *b, const struct lego_node *node, int32_t value,
-                         uint32_t channels, uint32_t padded)
-{
-    size_t elems = plan_elems(&b->plan->values[value]);
-    struct quantize_detail detail = {
-        .pixels = elems / channels, .channels = channels, .padded = padded};
-    struct lego_shape shape = {.rank = 1};
-    struct plan_step *step;
-    int32_t to = b->plan->values[value].quantized;
-
-    if (to >= 0)
-        return to;
-    detail.chunk_pixels = lego_max_size(1, PLAN_CHUNK_ELEMS / channels);
-    detail.chunks = lego_div_up(detail.pixels, detail.chunk_pixels);
-    shape.dim[0] = (int64_t)(low_pixels_at(padded) + detail.pixels * padded);
-    to = plan_value_add(b, LEGO_DTYPE_UINT8, &shape, PLAN_PLAIN);
-    if (to < 0)
-        return to;
-    plan_need_shared(b, detail.chunks * sizeof(float[2]));
-    step = plan_step_add(b, node, quantize_run, sizeof(detail), &value, 1, &to, 1);
-    if (!step)
-        return LEGO_E_NOMEM;
-    step->op = "Quantize";
-    step->work = 2 * elems;
-    memcpy(step->detail, &detail, sizeof(detail));
-    b->plan->values[value].quantized = to;
-    return to;
 }
 
 static void gemm_s8_pixels(const struct low_call *call, const void *const *rows, size_t pixel,
@@ -251,7 +209,10 @@ int gemm_s8_step(struct plan_builder *b, const struct lego_node *node,
     detail.product.taps = weights->taps;
     detail.product.pixel_bytes = weights->padded;
     detail.product.block_bytes = weights->block_bytes;
-    a = quantized(b, node, a, weights->channels, weights->padded);
+    /* The ranges of the chunks. */
+    plan_need_shared(b, low_bring_of(b, a, weights->channels, weights->padded).chunks *
+                            sizeof(float[2]));
+    a = low_value(b, node, a, weights->channels, weights->padded, 1, quantize_run, "Quantize");
     if (a < 0)
         return a;
     low_prepare(b, &detail.product);

@@ -1,24 +1,10 @@
 #include "agent/runtime/weights_f16.h"
+#include "agent/runtime/weights_low.h"
 
 #include "codec/base/arith.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-enum { ALIGN = 64 };
-
-/* 64-byte aligned and zeroed, NULL where it does not fit. */
-static void *zeroed(size_t count, size_t size)
-{
-    size_t bytes;
-    void *memory;
-
-    if (!lego_mul_size(count, size, &bytes) || !lego_align_up(bytes, ALIGN, &bytes))
-        return NULL;
-    bytes = bytes ? bytes : ALIGN;
-    memory = aligned_alloc(ALIGN, bytes);
-    return memory ? memset(memory, 0, bytes) : NULL;
-}
 
 /* What it takes to bring one block over. */
 struct packing {
@@ -29,8 +15,9 @@ struct packing {
 };
 
 /* Rows [row, row + count) from a block [taps * channels][nr] of floats; channels beyond are 0. */
-static void pack_block(const struct packing *p, uint32_t row, uint32_t count, const float *block)
+static void pack_block(void *context, uint32_t row, uint32_t count, const float *block)
 {
+    const struct packing *p = context;
     struct weights_f16 *weights = p->weights;
     const size_t depth = (size_t)weights->taps * weights->padded;
     const struct kern_halve_f32 h = {.rows = weights->taps,
@@ -49,42 +36,21 @@ static void pack_block(const struct packing *p, uint32_t row, uint32_t count, co
     }
 }
 
-static void pack_tile(const struct packing *p, const struct weights *from, uint32_t tile,
-                      float *decoded)
-{
-    const float *panel = decoded;
-
-    if (from->panels)
-        panel = from->panels + (size_t)tile * from->tile_blocks * from->block_elems;
-    else
-        weights_decode(p->kernels, from, tile, 1, from->splits, decoded);
-    for (uint32_t b = 0; b < from->tile_blocks; b++) {
-        uint32_t row, count = weights_block_rows(from, tile * from->tile_blocks + b, &row);
-
-        if (count)
-            pack_block(p, row, count, panel + b * from->block_elems);
-    }
-}
-
 static int pack(const struct kern_table *kernels, const struct weights *from,
                 struct weights_f16 *weights)
 {
     struct packing p = {.kernels = kernels, .weights = weights, .nr = kernels->gemm_f16.nr};
     const size_t block_elems = (size_t)weights->taps * weights->padded * p.nr;
     const size_t blocks = lego_div_up(weights->rows, p.nr);
-    float *decoded = from->panels ? NULL : zeroed(weights_tile_elems(from), sizeof(float));
-    int status = LEGO_OK;
+    int status = LEGO_E_NOMEM;
 
     weights->block_bytes = block_elems * sizeof(uint16_t);
     weights->bytes = blocks * weights->block_bytes;
-    weights->panels = zeroed(blocks, weights->block_bytes);
-    p.halves = zeroed(block_elems, sizeof(uint16_t));
-    if (!weights->panels || !p.halves || (!from->panels && !decoded))
-        status = LEGO_E_NOMEM;
-    for (uint32_t tile = 0; !status && tile < from->tile_count; tile++)
-        pack_tile(&p, from, tile, decoded);
+    weights->panels = weights_zeroed(blocks, weights->block_bytes);
+    p.halves = weights_zeroed(block_elems, sizeof(uint16_t));
+    if (weights->panels && p.halves)
+        status = weights_each_block(kernels, from, pack_block, &p);
     free(p.halves);
-    free(decoded);
     return status;
 }
 

@@ -1,4 +1,5 @@
 #include "agent/runtime/weights_s8.h"
+#include "agent/runtime/weights_low.h"
 
 #include "codec/base/arith.h"
 
@@ -7,7 +8,7 @@
 #include <string.h>
 
 /* Rows of a block while they are still floats, and the middle and end of a byte's range. */
-enum { PACK_NR = 8, MIDDLE = 64, LARGEST = 63, ALIGN = 64 };
+enum { PACK_NR = 8, MIDDLE = 64, LARGEST = 63 };
 
 /* What it takes to bring one row over. */
 struct packing {
@@ -16,19 +17,6 @@ struct packing {
     float *rows;    /* [PACK_NR][taps * channels] */
     uint8_t *bytes; /* [taps * channels] */
 };
-
-/* 64-byte aligned and zeroed, NULL where it does not fit. */
-static void *zeroed(size_t count, size_t size)
-{
-    size_t bytes;
-    void *memory;
-
-    if (!lego_mul_size(count, size, &bytes) || !lego_align_up(bytes, ALIGN, &bytes))
-        return NULL;
-    bytes = bytes ? bytes : ALIGN;
-    memory = aligned_alloc(ALIGN, bytes);
-    return memory ? memset(memory, 0, bytes) : NULL;
-}
 
 /* Integers of a row to their places. */
 static void pack_bytes(const struct packing *p, uint32_t row)
@@ -52,8 +40,9 @@ static void pack_bytes(const struct packing *p, uint32_t row)
 }
 
 /* Rows [row, row + count) from a block of an fp32 panel. */
-static void pack_block(const struct packing *p, uint32_t row, uint32_t count, const float *block)
+static void pack_block(void *context, uint32_t row, uint32_t count, const float *block)
 {
+    const struct packing *p = context;
     struct weights_s8 *weights = p->weights;
     size_t depth = (size_t)weights->taps * weights->channels;
 
@@ -80,22 +69,6 @@ static void pack_block(const struct packing *p, uint32_t row, uint32_t count, co
     }
 }
 
-static void pack_tile(const struct packing *p, const struct weights *from, uint32_t tile,
-                      float *decoded)
-{
-    const float *panel = decoded;
-
-    if (from->panels)
-        panel = from->panels + (size_t)tile * from->tile_blocks * from->block_elems;
-    else
-        weights_decode(p->kernels, from, tile, 1, from->splits, decoded);
-    for (uint32_t b = 0; b < from->tile_blocks; b++) {
-        uint32_t row, count = weights_block_rows(from, tile * from->tile_blocks + b, &row);
-        if (count)
-            pack_block(p, row, count, panel + b * from->block_elems);
-    }
-}
-
 static int pack(const struct kern_table *kernels, const struct weights *from,
                 struct weights_s8 *weights)
 {
@@ -103,24 +76,19 @@ static int pack(const struct kern_table *kernels, const struct weights *from,
     size_t depth = (size_t)weights->taps * weights->channels;
     size_t blocks = lego_div_up(weights->rows, v->nr);
     struct packing p = {.kernels = kernels, .weights = weights};
-    float *decoded = from->panels ? NULL : zeroed(weights_tile_elems(from), sizeof(float));
-    int status = LEGO_OK;
+    int status = LEGO_E_NOMEM;
 
     weights->block_bytes = (size_t)weights->taps * weights->padded * v->nr;
-    weights->panels = zeroed(blocks, weights->block_bytes);
-    weights->scale = zeroed(weights->rows, sizeof(float));
-    weights->sum = zeroed(weights->rows, sizeof(int32_t));
-    p.rows = zeroed(depth, PACK_NR * sizeof(float));
-    p.bytes = zeroed(depth, 1);
-    if (!weights->panels || !weights->scale || !weights->sum || !p.rows || !p.bytes ||
-        (!from->panels && !decoded))
-        status = LEGO_E_NOMEM;
-    for (uint32_t tile = 0; !status && tile < from->tile_count; tile++)
-        pack_tile(&p, from, tile, decoded);
     weights->bytes = blocks * weights->block_bytes + weights->rows * 2 * sizeof(float);
+    weights->panels = weights_zeroed(blocks, weights->block_bytes);
+    weights->scale = weights_zeroed(weights->rows, sizeof(float));
+    weights->sum = weights_zeroed(weights->rows, sizeof(int32_t));
+    p.rows = weights_zeroed(depth, PACK_NR * sizeof(float));
+    p.bytes = weights_zeroed(depth, 1);
+    if (weights->panels && weights->scale && weights->sum && p.rows && p.bytes)
+        status = weights_each_block(kernels, from, pack_block, &p);
     free(p.rows);
     free(p.bytes);
-    free(decoded);
     return status;
 }
 
