@@ -137,7 +137,7 @@ static int plan_outputs(struct plan_builder *b)
 static bool plan_is_parallel(const struct plan *plan)
 {
     for (uint32_t i = 0; i < plan->step_count; i++)
-        if (plan->steps[i].work >= 2 * WORKERS_MIN_WORK)
+        if (plan->steps[i].work >= WORKERS_WAKE_WORK)
             return true;
     return false;
 }

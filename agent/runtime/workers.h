@@ -22,8 +22,10 @@
 
 #define WORKERS_MAX 64
 
-/* Sharing a loop costs a few microseconds: the work of this many units. */
-#define WORKERS_MIN_WORK 200000
+/* A slot's work that is worth sharing a loop with threads that are awake, which costs about a
+ * microsecond, and a loop's that is worth waking them, which costs some tens. */
+#define WORKERS_MIN_WORK  50000
+#define WORKERS_WAKE_WORK 400000
 
 struct workers;
 
