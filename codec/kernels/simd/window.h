@@ -2,58 +2,63 @@
 #ifndef LEGO_KERNELS_SIMD_WINDOW_H
 #define LEGO_KERNELS_SIMD_WINDOW_H
 
-enum { DWCONV_KEPT = 9 }; /* taps whose weights stay in registers from pixel to pixel */
+enum { DWCONV_SLIDE_TAPS = 9 }; /* of 3x3: their weights stay in registers from pixel to pixel */
 
 VEC_INLINE vec dwconv_load(const float *x, vec_mask mask, const bool whole)
 {
     return whole ? vec_load(x) : vec_load_mask(x, mask);
 }
 
-/*
- * `width` vectors of channels of all pixels: two share the loads of the pointers, where registers
- * hold the weights of both. With a constant number of taps the loop over them is none. Two sums a
- * vector halve the wait for the last FMA.
- */
-VEC_INLINE void dwconv_column(const struct kern_dwconv_f32 *d, const uint32_t taps,
-                              const uint32_t width, uint32_t c, vec_mask mask, const bool whole)
-{
-    vec lo = vec_set1(d->lo), hi = vec_set1(d->hi), kept[2][DWCONV_KEPT], bias[2];
-    const bool keep = taps == DWCONV_KEPT;
-    const float *weights = d->weights + c;
-    float *out = d->out + c;
+enum { DWCONV_PIXELS = 4 }; /* that share the loads of weights */
 
-    for (uint32_t v = 0; v < width; v++) {
-        bias[v] = d->bias ? dwconv_load(d->bias + c + v * VEC_LANES, mask, whole) : vec_set1(0.0f);
-        for (uint32_t t = 0; t < DWCONV_KEPT && keep; t++)
-            kept[v][t] =
-                dwconv_load(weights + (size_t)t * d->weight_stride + v * VEC_LANES, mask, whole);
+/* `width` vectors of channels of `pixels` neighbours, both constants, from `a` to `out`. */
+VEC_INLINE void dwconv_block(const struct kern_dwconv_f32 *d, const uint32_t pixels,
+                             const uint32_t width, const float *const *a, uint32_t c, float *out,
+                             vec_mask mask, const bool whole)
+{
+    vec lo = vec_set1(d->lo), hi = vec_set1(d->hi), sum[DWCONV_PIXELS][2];
+
+    for (uint32_t v = 0; v < width; v++)
+        for (uint32_t i = 0; i < pixels; i++)
+            sum[i][v] =
+                d->bias ? dwconv_load(d->bias + c + v * VEC_LANES, mask, whole) : vec_set1(0.0f);
+    for (uint32_t t = 0; t < d->taps; t++) {
+        const float *from = d->weights + (size_t)t * d->weight_stride + c;
+        vec weights[2];
+        for (uint32_t v = 0; v < width; v++)
+            weights[v] = dwconv_load(from + v * VEC_LANES, mask, whole);
+        for (uint32_t i = 0; i < pixels; i++) {
+            const float *x = a[(size_t)i * d->a_step + t] + c;
+            for (uint32_t v = 0; v < width; v++)
+                sum[i][v] =
+                    vec_fma(dwconv_load(x + v * VEC_LANES, mask, whole), weights[v], sum[i][v]);
+        }
     }
-    for (uint32_t p = 0; p < d->pixels; p++, out += d->out_stride) {
-        const float *const *a = d->a + (size_t)p * d->a_step;
-        vec even[2], odd[2];
+    for (uint32_t i = 0; i < pixels; i++, out += d->out_stride)
         for (uint32_t v = 0; v < width; v++) {
-            even[v] = bias[v];
-            odd[v] = vec_set1(0.0f);
-        }
-        for (uint32_t t = 0; t < taps; t++) {
-            const float *x = a[t] + c, *w = weights + (size_t)t * d->weight_stride;
-            for (uint32_t v = 0; v < width; v++) {
-                vec weight = keep ? kept[v][t] : dwconv_load(w + v * VEC_LANES, mask, whole);
-                vec input = dwconv_load(x + v * VEC_LANES, mask, whole);
-                if (t % 2 == 0)
-                    even[v] = vec_fma(input, weight, even[v]);
-                else
-                    odd[v] = vec_fma(input, weight, odd[v]);
-            }
-        }
-        for (uint32_t v = 0; v < width; v++) {
-            vec sum = vec_clamp(vec_add(even[v], odd[v]), lo, hi);
+            vec result = vec_clamp(sum[i][v], lo, hi);
             if (whole)
-                vec_store(out + v * VEC_LANES, sum);
+                vec_store(out + v * VEC_LANES, result);
             else
-                vec_store_mask(out + v * VEC_LANES, sum, mask);
+                vec_store_mask(out + v * VEC_LANES, result, mask);
         }
+}
+
+/* The same of all pixels. */
+VEC_INLINE void dwconv_blocks(const struct kern_dwconv_f32 *d, const uint32_t width, uint32_t c,
+                              vec_mask mask, const bool whole)
+{
+    const float *const *a = d->a;
+    float *out = d->out + c;
+    uint32_t p = 0;
+
+    for (; p + DWCONV_PIXELS <= d->pixels; p += DWCONV_PIXELS) {
+        dwconv_block(d, DWCONV_PIXELS, width, a, c, out, mask, whole);
+        a += (size_t)DWCONV_PIXELS * d->a_step;
+        out += DWCONV_PIXELS * d->out_stride;
     }
+    for (; p < d->pixels; p++, a += d->a_step, out += d->out_stride)
+        dwconv_block(d, 1, width, a, c, out, mask, whole);
 }
 
 /* A sum and one column of three taps. */
@@ -76,12 +81,12 @@ VEC_INLINE void dwconv_load3(const float *const *a, uint32_t c, vec_mask mask, c
 VEC_INLINE void dwconv_slide(const struct kern_dwconv_f32 *d, const uint32_t stride, uint32_t c,
                              vec_mask mask, const bool whole)
 {
-    vec lo = vec_set1(d->lo), hi = vec_set1(d->hi), w[DWCONV_KEPT], x[3], sum, next;
+    vec lo = vec_set1(d->lo), hi = vec_set1(d->hi), w[DWCONV_SLIDE_TAPS], x[3], sum, next;
     vec bias = d->bias ? dwconv_load(d->bias + c, mask, whole) : vec_set1(0.0f);
     const float *const *a = d->a;
     float *out = d->out + c;
 
-    for (uint32_t t = 0; t < DWCONV_KEPT; t++)
+    for (uint32_t t = 0; t < DWCONV_SLIDE_TAPS; t++)
         w[t] = dwconv_load(d->weights + (size_t)t * d->weight_stride + c, mask, whole);
     dwconv_load3(a, c, mask, whole, x);
     next = dwconv_add3(bias, x, w);
@@ -117,36 +122,27 @@ VEC_INLINE void dwconv_slides(const struct kern_dwconv_f32 *d, const uint32_t st
         dwconv_slide(d, stride, c, vec_mask_first(d->channels - c), false);
 }
 
-VEC_INLINE void dwconv_taps(const struct kern_dwconv_f32 *d, const uint32_t taps)
+VEC_INLINE void dwconv_taps(const struct kern_dwconv_f32 *d)
 {
     vec_mask none = vec_mask_first(0);
     uint32_t c = 0;
 
-    for (; VEC_REGISTERS >= 32 && c + 2 * VEC_LANES <= d->channels; c += 2 * VEC_LANES)
-        dwconv_column(d, taps, 2, c, none, true);
+    for (; c + 2 * VEC_LANES <= d->channels; c += 2 * VEC_LANES)
+        dwconv_blocks(d, 2, c, none, true);
     for (; c + VEC_LANES <= d->channels; c += VEC_LANES)
-        dwconv_column(d, taps, 1, c, none, true);
+        dwconv_blocks(d, 1, c, none, true);
     if (c < d->channels)
-        dwconv_column(d, taps, 1, c, vec_mask_first(d->channels - c), false);
+        dwconv_blocks(d, 1, c, vec_mask_first(d->channels - c), false);
 }
 
 static void simd_dwconv(const struct kern_dwconv_f32 *d)
 {
-    switch (d->taps) {
-    case 9:
-        if (d->a_step == 3)
-            dwconv_slides(d, 1);
-        else if (d->a_step == 6)
-            dwconv_slides(d, 2);
-        else
-            dwconv_taps(d, 9);
-        break;
-    case 25:
-        dwconv_taps(d, 25);
-        break;
-    default:
-        dwconv_taps(d, d->taps);
-    }
+    if (d->taps == DWCONV_SLIDE_TAPS && d->a_step == 3)
+        dwconv_slides(d, 1);
+    else if (d->taps == DWCONV_SLIDE_TAPS && d->a_step == 6)
+        dwconv_slides(d, 2);
+    else
+        dwconv_taps(d);
 }
 
 /* One vector of channels of one pixel. */
