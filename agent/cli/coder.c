@@ -250,11 +250,11 @@ static int find_beside(struct coder *c, uint64_t whole, const char *trial, struc
     const int status = write_once(c, &plain, whole, true, trial, &coded, diag);
 
     if (status == LEGO_OK) {
-        const uint64_t saving = encode_bias_saving(coded.package);
+        const int64_t change = encode_bias_change(coded.package);
 
         c->beside =
             coded.file_bytes > coded.report.bytes ? coded.file_bytes - coded.report.bytes : 0;
-        c->beside -= saving < c->beside ? saving : c->beside;
+        c->beside = change < 0 && (uint64_t)-change > c->beside ? 0 : c->beside + (uint64_t)change;
         c->beside += SLACK_BYTES;
         c->selftest = SELFTEST_AROUND;
         for (uint32_t i = 0; i < coded.package->selftest.output_count; i++)
@@ -334,6 +334,14 @@ static int write_fitted(struct coder *c, uint64_t bytes, bool draft, const char 
         encode.session = c->session;
         encode.draft = draft;
         status = write_once(c, &encode, bytes, draft, draft ? trial : output, coded, diag);
+    }
+    /* What there is beside the weights was more than expected: once more, with what it was. */
+    if (status == LEGO_OK && !draft && coded->file_bytes > bytes &&
+        coded->file_bytes - bytes < encode.weight_bytes) {
+        c->beside += coded->file_bytes - bytes;
+        encode.weight_bytes = bytes - c->beside;
+        coded_clear(coded);
+        status = write_once(c, &encode, bytes, draft, output, coded, diag);
     }
     if (status == LEGO_OK)
         status = predict_file(c, draft ? trial : output, coded, diag);

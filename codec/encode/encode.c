@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What a constant more takes in a file's graph, squeezed. */
+#define NEW_BIAS_BYTES 40
+
 /* Options with every default in place. */
 struct settings {
     uint32_t brick_rows, brick_columns;
@@ -305,21 +308,40 @@ int encode_package(struct lego_package *package, const struct encode_options *op
     return status;
 }
 
-uint64_t encode_bias_saving(const struct lego_package *package)
+/* Layers that calibration may give a bias: their outputs, 0 where the node is none. */
+static int64_t bias_rows(const struct lego_graph *graph, const struct lego_node *node)
+{
+    const bool transposed = node->op == LEGO_OP_ConvTranspose;
+    const struct lego_tensor *weight;
+
+    if (node->op != LEGO_OP_Conv && !transposed && node->op != LEGO_OP_Gemm)
+        return 0;
+    weight = lego_node_constant(graph, node, 1);
+    if (!weight || weight->dtype != LEGO_DTYPE_FLOAT32 || weight->shape.rank < 2)
+        return 0;
+    if (node->op == LEGO_OP_Gemm)
+        return weight->shape.dim[lego_node_int(node, "transB", 0) ? 0 : 1];
+    return transposed ? weight->shape.dim[1] * lego_node_int(node, "group", 1)
+                      : weight->shape.dim[0];
+}
+
+int64_t encode_bias_change(const struct lego_package *package)
 {
     const struct lego_graph *graph = package->graph;
-    uint64_t bytes = 0;
+    int64_t change = 0;
 
     for (uint32_t n = 0; n < graph->node_count; n++) {
         const struct lego_node *node = &graph->nodes[n];
-        const struct lego_tensor *bias = NULL;
+        const int64_t rows = bias_rows(graph, node);
+        const bool has = node->input_count > 2 && node->inputs[2] >= 0;
+        const struct lego_tensor *bias = has ? lego_node_constant(graph, node, 2) : NULL;
 
-        if (node->op == LEGO_OP_Conv || node->op == LEGO_OP_Gemm)
-            bias = lego_node_constant(graph, node, 2);
-        if (bias && bias->dtype == LEGO_DTYPE_FLOAT32 && bias->shape.rank == 1)
-            bytes += bias->bytes / 2;
+        if (rows > 0 && !has)
+            change += rows * (int64_t)sizeof(uint16_t) + NEW_BIAS_BYTES;
+        else if (rows > 0 && bias && bias->dtype == LEGO_DTYPE_FLOAT32 && bias->shape.rank == 1)
+            change -= (int64_t)(bias->bytes / 2);
     }
-    return bytes;
+    return change;
 }
 
 void encode_report_clear(struct encode_report *report)

@@ -135,10 +135,11 @@ int encode_package(struct lego_package *package, const struct encode_options *op
                    struct encode_report *ret_report, struct lego_diag *diag);
 
 /*
- * What fitting to a size takes off a file beside the weights: it rounds the biases of the layers
- * that it calibrates to what fp16 holds, and the writer stores them so.
+ * By how many bytes fitting to a size changes a file beside the weights, about: it rounds the
+ * biases of the layers that it calibrates to what fp16 holds, and the writer stores them so; layers
+ * without a bias get one.
  */
-uint64_t encode_bias_saving(const struct lego_package *package);
+int64_t encode_bias_change(const struct lego_package *package);
 
 void encode_report_clear(struct encode_report *report);
 
