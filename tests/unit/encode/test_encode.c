@@ -148,6 +148,24 @@ START_TEST(index_bits_are_as_few_as_the_entries_need)
 }
 END_TEST
 
+/* A layer without a bias gets one of two bytes an output; one that there is takes half. */
+START_TEST(biases_to_come_are_counted)
+{
+    struct lego_package *package = model_small();
+    const int64_t without = encode_bias_change(package), outputs = 10;
+    const int64_t dims[] = {outputs};
+    struct lego_node *fc = &package->graph->nodes[3];
+    int32_t inputs[3] = {fc->inputs[0], fc->inputs[1]};
+
+    ck_assert_int_ge(without, 2 * (16 + 16 + 24 + outputs));
+    inputs[2] = model_constant(package, "fc.b", 1, 1, dims);
+    fc->inputs = inputs;
+    fc->input_count = 3;
+    ck_assert_int_le(encode_bias_change(package), without - 4 * outputs);
+    lego_package_destroy(package);
+}
+END_TEST
+
 START_TEST(one_value_everywhere_needs_no_bits)
 {
     struct lego_package *package = model_create();
@@ -514,6 +532,7 @@ int main(void)
     tcase_add_loop_test(tests, a_weight_that_something_else_reads_stays_dense, 0, 3);
     tcase_add_loop_test(tests, bad_weights_are_named, 0, 3);
     tcase_add_test(tests, a_model_without_weights_is_refused);
+    tcase_add_test(tests, biases_to_come_are_counted);
     tcase_add_test(tests, options_out_of_range_are_refused);
     tcase_add_test(tests, huge_weights_need_an_fp32_catalogue);
     tcase_add_loop_test(tests, progress_counts_up_to_all_layers, 0, 2);
