@@ -335,10 +335,11 @@ static int write_fitted(struct coder *c, uint64_t bytes, bool draft, const char 
         encode.draft = draft;
         status = write_once(c, &encode, bytes, draft, draft ? trial : output, coded, diag);
     }
-    /* What there is beside the weights was more than expected: once more, with what it was. */
+    /* What there is beside the weights was more than expected: once more, with what it was, and
+     * a little for what of it is different then. */
     if (status == LEGO_OK && !draft && coded->file_bytes > bytes &&
         coded->file_bytes - bytes < encode.weight_bytes) {
-        c->beside += coded->file_bytes - bytes;
+        c->beside += coded->file_bytes - bytes + bytes / 256;
         encode.weight_bytes = bytes - c->beside;
         coded_clear(coded);
         status = write_once(c, &encode, bytes, draft, output, coded, diag);
