@@ -104,7 +104,7 @@ static uint32_t count_attention(build_fn build, const void *argument, uint64_t s
     const struct lego_step_time *steps;
     struct lego_session *session;
     struct lego_model *model;
-    struct lego_io *inputs, outputs[2];
+    struct lego_io *inputs, outputs[2] = {{0}};
     uint32_t count, found = 0, input_count;
 
     ck_assert_int_eq(lego_model_from_package(build(&random, argument), NULL, &model, &diag),

@@ -22,7 +22,7 @@ static bool has_fast_path(build_fn build, const void *argument, uint64_t seed)
     struct lego_diag diag = LEGO_DIAG_INIT;
     struct lego_session *session;
     struct lego_model *model;
-    struct lego_io *inputs, output;
+    struct lego_io *inputs, output = {0};
     bool steady;
 
     ck_assert_int_eq(lego_model_from_package(build(&random, argument), &options, &model, &diag),
