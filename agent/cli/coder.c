@@ -19,8 +19,10 @@
 /* A self-test may take this much, or 1/64 of the bricks or of the file that is asked for. */
 #define SELFTEST_BYTES 1024
 
-/* How often more a file is made that came out too large. */
-#define FITS 3
+/* How often more a file is made that came out too large, by this part of it: each time costs as
+ * much as the first. */
+#define FITS      3
+#define TOO_LARGE 128
 
 /* What several catalogues add to the graph and to the alignment of sections. */
 #define SLACK_BYTES 256
@@ -338,10 +340,11 @@ static int write_fitted(struct coder *c, uint64_t bytes, bool draft, const char 
         encode.draft = draft;
         status = write_once(c, &encode, bytes, draft, draft ? trial : output, coded, diag);
     }
-    /* What there is beside the weights was more than expected: again, with what it was, and
-     * a little for what of it is different then. */
-    for (int again = 0; again < FITS && status == LEGO_OK && !draft && coded->file_bytes > bytes &&
-                        coded->file_bytes - bytes + bytes / 256 < encode.weight_bytes;
+    /* What there is beside the weights was more than expected: again, with what it was, and a
+     * little for what of it is different then. */
+    for (int again = 0; again < FITS && status == LEGO_OK && !draft &&
+                        coded->file_bytes > bytes + bytes / TOO_LARGE &&
+                        2 * (coded->file_bytes - bytes) < encode.weight_bytes;
          again++) {
         c->beside += coded->file_bytes - bytes + bytes / 256;
         encode.weight_bytes = bytes - c->beside;
