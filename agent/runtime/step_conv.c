@@ -81,8 +81,39 @@ static enum gemm_source conv_source(const struct window *w, const struct weights
     return GEMM_WINDOW;
 }
 
+static bool conv_is_depthwise(const struct window *window, uint32_t groups, uint32_t rows)
+{
+    return groups > 1 && groups == rows && groups == window->channels;
+}
+
+static bool conv_has_residual(const struct lego_node *node)
+{
+    return node->input_count > 3 && node->inputs[3] >= 0;
+}
+
+/* The depthwise convolution of a picture that alone reads the node's output, both without a
+ * residual; NULL: there is none. */
+static const struct lego_node *conv_reader(const struct plan_builder *b,
+                                           const struct lego_node *node)
+{
+    const int32_t value = node->outputs[0];
+    const struct lego_node *next = &b->graph->nodes[b->consumer[value]];
+    const struct lego_shape *shape = &b->graph->values[value].shape;
+    struct window window;
+    uint32_t groups;
+
+    return b->uses[value] == 1 && next->op == LEGO_OP_Conv && next->inputs[0] == value &&
+                   shape->rank == 4 && !conv_has_residual(node) && !conv_has_residual(next) &&
+                   conv_is_ours(b, next, &window, &groups) &&
+                   conv_is_depthwise(&window, groups,
+                                     (uint32_t)b->graph->values[next->outputs[0]].shape.dim[1])
+               ? next
+               : NULL;
+}
+
 int plan_conv(struct plan_builder *b, const struct lego_node *node)
 {
+    const struct lego_node *next;
     struct gemm_detail detail = {0};
     struct weights_key key = {.view = LEGO_VIEW_OUT_FIRST};
     const struct lego_shape *shape = &b->graph->values[node->outputs[0]].shape;
@@ -92,7 +123,7 @@ int plan_conv(struct plan_builder *b, const struct lego_node *node)
 
     if (!conv_is_ours(b, node, &detail.window, &key.groups))
         return PLAN_DECLINED;
-    if (key.groups > 1 && key.groups == rows && key.groups == detail.window.channels)
+    if (conv_is_depthwise(&detail.window, key.groups, rows))
         return plan_depthwise(b, node);
     status = plan_bias(b, node, 2, rows, &detail.bias);
     if (status)
@@ -114,8 +145,9 @@ int plan_conv(struct plan_builder *b, const struct lego_node *node)
         return status;
     detail.source = conv_source(&detail.window, detail.weights);
     detail.a_stride = detail.window.channels;
-    if (detail.source == GEMM_ROWS && key.groups == 1) {
-        status = expand_step(b, node, &detail);
+    next = detail.source == GEMM_ROWS && key.groups == 1 ? conv_reader(b, node) : NULL;
+    if (next) {
+        status = expand_step(b, node, next, &detail);
         if (status != PLAN_DECLINED)
             return status;
     }

@@ -9,7 +9,7 @@
 struct depthwise_call {
     const struct plan_run *run;
     const struct depthwise_detail *detail;
-    const float *x, *add, *weights;
+    const float *x, *add;
     float *out;
 };
 
@@ -52,7 +52,8 @@ static void depthwise_task(void *context, uint32_t slot, size_t item)
                   run_slot(call->run, slot), call->out + at);
 }
 
-static int depthwise_run(const struct plan_step *step, struct plan_run *run, struct lego_diag *diag)
+/* All rows of the output by `task`. */
+static int depthwise_rows(const struct plan_step *step, struct plan_run *run, workers_task task)
 {
     const struct depthwise_detail *detail = step->detail;
     size_t rows = (size_t)detail->window.batch * detail->window.out_height;
@@ -64,10 +65,14 @@ static int depthwise_run(const struct plan_step *step, struct plan_run *run, str
         .out = run_floats(run, step->outputs[0]),
     };
 
-    (void)diag;
-    workers_run(run->workers, workers_worth(run->workers, rows, step->work), rows, depthwise_task,
-                &call);
+    workers_run(run->workers, workers_worth(run->workers, rows, step->work), rows, task, &call);
     return LEGO_OK;
+}
+
+static int depthwise_run(const struct plan_step *step, struct plan_run *run, struct lego_diag *diag)
+{
+    (void)diag;
+    return depthwise_rows(step, run, depthwise_task);
 }
 
 static void depthwise_transposed_task(void *context, uint32_t slot, size_t item)
@@ -90,7 +95,7 @@ static void depthwise_transposed_task(void *context, uint32_t slot, size_t item)
             .taps = window->kernel_height * window->kernel_width,
             .a = pointers,
             .a_step = window_row_step(window),
-            .weights = call->weights + (size_t)phase->first_tap * w->channels,
+            .weights = detail->weights->panels + (size_t)phase->first_tap * w->channels,
             .weight_stride = w->channels,
             .bias = detail->bias,
             .out = out + (size_t)phase->first_x * w->channels,
@@ -111,20 +116,8 @@ static void depthwise_transposed_task(void *context, uint32_t slot, size_t item)
 static int depthwise_transposed_run(const struct plan_step *step, struct plan_run *run,
                                     struct lego_diag *diag)
 {
-    const struct depthwise_detail *detail = step->detail;
-    size_t rows = (size_t)detail->window.batch * detail->window.out_height;
-    struct depthwise_call call = {
-        .run = run,
-        .detail = detail,
-        .x = run_floats(run, step->inputs[0]),
-        .weights = detail->weights->panels,
-        .out = run_floats(run, step->outputs[0]),
-    };
-
     (void)diag;
-    workers_run(run->workers, workers_worth(run->workers, rows, step->work), rows,
-                depthwise_transposed_task, &call);
-    return LEGO_OK;
+    return depthwise_rows(step, run, depthwise_transposed_task);
 }
 
 static void depthwise_finish(const struct plan_builder *b, const struct lego_node *node,

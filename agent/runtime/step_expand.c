@@ -109,29 +109,6 @@ static int expand_run(const struct plan_step *step, struct plan_run *run, struct
     return LEGO_OK;
 }
 
-/* The depthwise convolution that alone reads the node's output, NULL: there is none. */
-static const struct lego_node *expand_reader(const struct plan_builder *b,
-                                             const struct lego_node *node)
-{
-    const int32_t value = node->outputs[0];
-    const struct lego_node *next = &b->graph->nodes[b->consumer[value]];
-    const struct lego_shape *shape = &b->graph->values[value].shape;
-    const struct lego_tensor *weights;
-
-    if (b->uses[value] != 1 || next->op != LEGO_OP_Conv || next->inputs[0] != value ||
-        (next->input_count > 3 && next->inputs[3] >= 0) ||
-        (node->input_count > 3 && node->inputs[3] >= 0) || shape->rank != 4)
-        return NULL;
-    weights = lego_node_constant(b->graph, next, 1);
-    if (!weights || weights->dtype != LEGO_DTYPE_FLOAT32 || weights->shape.rank != 4 ||
-        weights->shape.dim[0] != shape->dim[1] || weights->shape.dim[1] != 1 ||
-        lego_node_int(next, "group", 1) != shape->dim[1] ||
-        (weights->coded &&
-         (weights->coded->view != LEGO_VIEW_OUT_FIRST || weights->coded->groups != shape->dim[1])))
-        return NULL;
-    return next;
-}
-
 /* Sizes of the band, and where a slot's scratch holds it. */
 static void expand_scratch(struct plan_builder *b, struct expand_detail *detail)
 {
@@ -149,17 +126,16 @@ static void expand_scratch(struct plan_builder *b, struct expand_detail *detail)
     plan_need_slot(b, total + detail->held * row_bytes);
 }
 
-int expand_step(struct plan_builder *b, const struct lego_node *node,
+int expand_step(struct plan_builder *b, const struct lego_node *node, const struct lego_node *next,
                 const struct gemm_detail *expand)
 {
-    const struct lego_node *next = expand_reader(b, node);
     struct expand_detail detail = {.expand = *expand};
     const struct window *w = &detail.depthwise.window;
     struct plan_step *step;
     int32_t a, out;
     int status;
 
-    if (!next || expand->pixels * (size_t)expand->out_stride * sizeof(float) < EXPAND_LEAST_BYTES)
+    if (expand->pixels * (size_t)expand->out_stride * sizeof(float) < EXPAND_LEAST_BYTES)
         return PLAN_DECLINED;
     status = depthwise_describe(b, next, &detail.depthwise);
     if (status)

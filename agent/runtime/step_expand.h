@@ -9,11 +9,11 @@
 #include "agent/runtime/step_gemm.h"
 
 /*
- * Adds the step for both, and takes the second node; PLAN_DECLINED where there is no such node, or
- * where the value between them is small. `expand` is the first's product with its weights, of a
- * window that is pointwise.
+ * Adds the step for both, and takes the second node, `next`; PLAN_DECLINED where the value between
+ * them is small. `expand` is the first's product with its weights, of a window that is pointwise
+ * and without a residual; `next` has none either, and plan_conv has checked its shapes.
  */
-int expand_step(struct plan_builder *b, const struct lego_node *node,
+int expand_step(struct plan_builder *b, const struct lego_node *node, const struct lego_node *next,
                 const struct gemm_detail *expand);
 
 #endif

@@ -125,6 +125,7 @@ int gemm_f16_step(struct plan_builder *b, const struct lego_node *node,
         return status;
     detail.weights = weights;
     detail.product.rows = weights->rows;
+    detail.product.channels = weights->channels;
     detail.product.taps = weights->taps;
     detail.product.pixel_bytes = weights->padded * sizeof(uint16_t);
     detail.product.block_bytes = weights->block_bytes;
@@ -135,9 +136,5 @@ int gemm_f16_step(struct plan_builder *b, const struct lego_node *node,
     low_prepare(b, &detail.product);
     gemm_finish(b, node, &detail.product.conv);
     step = low_step(b, node, gemm_f16_run, &detail.product, &detail, sizeof(detail), a, add, out);
-    if (!step)
-        return LEGO_E_NOMEM;
-    step->macs *= weights->channels;
-    step->work = step->macs / 2;
-    return LEGO_OK;
+    return step ? LEGO_OK : LEGO_E_NOMEM;
 }

@@ -134,7 +134,8 @@ struct plan_step *low_step(struct plan_builder *b, const struct lego_node *node,
     if (!step)
         return NULL;
     memcpy(step->detail, detail, detail_bytes);
-    step->macs = (uint64_t)product->conv.pixels * product->rows * product->taps;
+    step->macs = (uint64_t)product->conv.pixels * product->rows * product->channels * product->taps;
+    step->work = step->macs / 2;
     if (add >= 0)
         b->plan->values[out].reuse = add;
     return step;

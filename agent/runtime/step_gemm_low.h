@@ -45,12 +45,12 @@ int32_t low_value(struct plan_builder *b, const struct lego_node *node, int32_t 
 /* A planned product. */
 struct low_product {
     struct gemm_detail conv;
-    struct window window; /* counts four bytes of a pixel as a float */
-    uint32_t mr, nr;      /* of the kernel */
-    uint32_t rows, taps;  /* of the weights */
-    size_t pixel_bytes;   /* a multiple of 4 */
-    size_t block_bytes;   /* nr rows of the weights */
-    uint32_t unit_blocks; /* at most: panels that fit L2 */
+    struct window window;          /* counts four bytes of a pixel as a float */
+    uint32_t mr, nr;               /* of the kernel */
+    uint32_t rows, channels, taps; /* of the weights */
+    size_t pixel_bytes;            /* a multiple of 4 */
+    size_t block_bytes;            /* nr rows of the weights */
+    uint32_t unit_blocks;          /* at most: panels that fit L2 */
     size_t pointers_at, rows_at;
 };
 
