@@ -505,6 +505,24 @@ static int selftest_outputs(const struct lego_session *session, const struct leg
     return LEGO_OK;
 }
 
+/* An input of the self-test, in memory of its own. */
+static int selftest_input(const struct lego_selftest *test, const char *name, struct lego_io *input,
+                          struct lego_diag *diag)
+{
+    const struct lego_tensor *tensor = selftest_find(test->inputs, test->input_count, name);
+
+    if (!tensor)
+        return lego_fail(diag, LEGO_E_FORMAT, "the self-test has no input '%s'", name);
+    *input = (struct lego_io){.dtype = tensor->dtype,
+                              .shape = tensor->shape,
+                              .data = malloc(tensor->bytes + 1),
+                              .bytes = tensor->bytes};
+    if (!input->data)
+        return lego_fail(diag, LEGO_E_NOMEM, "no memory for the self-test's input '%s'", name);
+    lego_selftest_input(test, (uint32_t)(tensor - test->inputs), input->data);
+    return LEGO_OK;
+}
+
 int lego_session_selftest(struct lego_session *session, struct lego_diag *diag)
 {
     const struct lego_selftest *test = &session->model->package->selftest;
@@ -518,22 +536,15 @@ int lego_session_selftest(struct lego_session *session, struct lego_diag *diag)
     if (!inputs)
         return lego_fail(diag, LEGO_E_NOMEM, "self-test");
     outputs = inputs + session->input_count;
-    for (uint32_t i = 0; !status && i < session->input_count; i++) {
-        const char *name = lego_model_input(session->model, i)->name;
-        const struct lego_tensor *tensor = selftest_find(test->inputs, test->input_count, name);
-        if (!tensor)
-            status = lego_fail(diag, LEGO_E_FORMAT, "the self-test has no input '%s'", name);
-        else
-            inputs[i] = (struct lego_io){.dtype = tensor->dtype,
-                                         .shape = tensor->shape,
-                                         .data = (void *)tensor->data,
-                                         .bytes = tensor->bytes};
-    }
+    for (uint32_t i = 0; !status && i < session->input_count; i++)
+        status = selftest_input(test, lego_model_input(session->model, i)->name, &inputs[i], diag);
     if (!status)
         status =
             lego_session_run(session, inputs, session->input_count, outputs, output_count, diag);
     if (!status)
         status = selftest_outputs(session, test, outputs, diag);
+    for (uint32_t i = 0; i < session->input_count; i++)
+        free(inputs[i].data);
     free(inputs);
     return status;
 }

@@ -167,9 +167,11 @@ static int warm_up_inputs(const struct lego_model *model, struct lego_io **ret_i
     for (uint32_t i = 0; i < count; i++) {
         const struct lego_value *value = lego_model_input(model, i);
         const struct lego_tensor *tensor = NULL;
-        for (uint32_t k = 0; k < test->input_count; k++)
-            if (!strcmp(test->inputs[k].name, value->name))
-                tensor = &test->inputs[k];
+        uint32_t stored = 0;
+        while (stored < test->input_count && strcmp(test->inputs[stored].name, value->name) != 0)
+            stored++;
+        if (stored < test->input_count)
+            tensor = &test->inputs[stored];
         struct lego_io *input = &inputs[i];
         input->dtype = value->dtype;
         input->shape = tensor ? tensor->shape : value->shape;
@@ -189,7 +191,7 @@ static int warm_up_inputs(const struct lego_model *model, struct lego_io **ret_i
                              value->name, lego_status_text(status));
         }
         if (tensor && tensor->bytes == input->bytes)
-            memcpy(input->data, tensor->data, input->bytes);
+            lego_selftest_input(test, stored, input->data);
     }
     *ret_inputs = inputs;
     return LEGO_OK;

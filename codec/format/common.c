@@ -1,10 +1,10 @@
 /*
  * What reader and writer share.
  */
+#include "codec/format/checksum.h"
 #include "codec/format/internal.h"
 
 #include <stddef.h>
-#include <xxhash.h>
 
 /* As PNG's: a byte that is no text, line ends that text modes would change, a stop for `type`. */
 const uint8_t format_magic[8] = {0x89, 'L', 'E', 'G', 'O', '\r', '\n', 0x1a};

@@ -1,6 +1,7 @@
 /*
  * A package in memory: made, asked and freed.
  */
+#include "codec/format/checksum.h"
 #include "codec/format/internal.h"
 
 #include "codec/base/status.h"
@@ -9,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <xxhash.h>
 
 void format_release_graph(void *graph)
 {

@@ -41,7 +41,8 @@ struct lego_selftest {
     uint32_t input_count, output_count;
     struct lego_tensor *inputs, *outputs; /* dense, named as the graph's inputs and outputs */
     float tolerance; /* |a - b| <= tolerance * largest |expected| of the output */
-    /* The inputs are lego_selftest_fill(seed, k, inputs[k]): the file then holds only the seed. */
+    /* The inputs are lego_selftest_fill(seed, k, inputs[k]): the file then holds only the seed, and
+     * a package that was read from it no data of theirs. lego_selftest_input has it either way. */
     bool generated;
     uint64_t seed;
 };
@@ -137,6 +138,9 @@ int lego_package_set_metadata(struct lego_package *package, const char *key, con
  */
 void lego_selftest_fill(uint64_t seed, uint32_t input, const struct lego_tensor *tensor,
                         void *data);
+
+/* Writes input `input` of the self-test, stored or generated, to `data`: inputs[input].bytes. */
+void lego_selftest_input(const struct lego_selftest *selftest, uint32_t input, void *data);
 
 /* A row for each section of the opened file, for `legonet inspect`. */
 struct lego_section_info {

@@ -1,6 +1,7 @@
 /*
  * Opening a `.lego`: mapping, header, section table, checksums. FORMAT.md, sections 2 and 3.
  */
+#include "codec/format/checksum.h"
 #include "codec/format/reader.h"
 #include "codec/format/squeeze.h"
 
@@ -15,7 +16,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #define CHUNK_BYTES ((size_t)64 << 10)
 

@@ -56,10 +56,20 @@ void lego_selftest_fill(uint64_t seed, uint32_t input, const struct lego_tensor 
         state += UINT64_C(0x9e3779b97f4a7c15);
         const uint64_t random = split_mix(state);
 
-        /* Nearly all inputs are: opening a model waits for them. */
+        /* Nearly all inputs are. */
         if (tensor->dtype == LEGO_DTYPE_FLOAT32)
             ((float *)data)[i] = real_of(random);
         else
             store(tensor->dtype, random, (char *)data + i * size);
     }
+}
+
+void lego_selftest_input(const struct lego_selftest *selftest, uint32_t input, void *data)
+{
+    const struct lego_tensor *tensor = &selftest->inputs[input];
+
+    if (selftest->generated)
+        lego_selftest_fill(selftest->seed, input, tensor, data);
+    else if (tensor->bytes > 0)
+        memcpy(data, tensor->data, tensor->bytes);
 }

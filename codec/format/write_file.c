@@ -2,6 +2,7 @@
  * Writing a `.lego`: sections from parts, checksums on the way, the header last, and the file under
  * its name only when it is whole.
  */
+#include "codec/format/checksum.h"
 #include "codec/format/writer.h"
 
 #include "codec/base/arith.h"
@@ -16,7 +17,6 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #define OUT_BUFFER_BYTES ((size_t)64 << 10)
 

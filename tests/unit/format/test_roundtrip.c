@@ -151,10 +151,11 @@ static void assert_selftest(const struct lego_selftest *a, const struct lego_sel
     ck_assert_uint_eq(b->input_count, 1);
     ck_assert_uint_eq(b->output_count, 1);
     ck_assert(b->generated && b->seed == a->seed && b->tolerance == a->tolerance);
-    float expected[192];
+    float expected[192], input[192];
     ck_assert_uint_eq(b->inputs[0].bytes, sizeof(expected));
     lego_selftest_fill(7, 0, &b->inputs[0], expected);
-    ck_assert_mem_eq(b->inputs[0].data, expected, sizeof(expected));
+    lego_selftest_input(b, 0, input);
+    ck_assert_mem_eq(input, expected, sizeof(expected));
     assert_same_values(&a->outputs[0], &b->outputs[0]);
 }
 
@@ -238,6 +239,9 @@ START_TEST(stored_selftest)
     struct lego_package *read = open_or_fail(&file);
     ck_assert(!read->selftest.generated);
     assert_same_values(&package->selftest.inputs[0], &read->selftest.inputs[0]);
+    float again[192];
+    lego_selftest_input(&read->selftest, 0, again);
+    ck_assert_mem_eq(again, input, sizeof(input));
     lego_package_destroy(package);
     lego_package_destroy(read);
     container_free(&file);
