@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # What takes longer than tests/run.sh: formatting, another runtime's answers, clang, ASan and UBSan, arm64 under
-# emulation, packages.
-# usage: tests/checks.sh [format|peers|clang|asan|tsan|arm64|packages|machine|fuzz|soak ...]
-# All but tsan and the last three when none is named: tsan is slow, machine boots a systemd, fuzz runs each fuzzer for FUZZ_SECONDS (600), soak keeps
+# emulation, packages, a soak.
+# usage: tests/checks.sh [format|peers|clang|asan|tsan|arm64|packages|soak|machine|fuzz ...]
+# All but tsan, machine and fuzz when none is named: tsan is slow, machine boots a systemd, fuzz runs each fuzzer for FUZZ_SECONDS (600). The soak keeps
 # an agent busy and switches its model for SOAK_SECONDS (300; an hour is 3600).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -95,7 +95,7 @@ check_soak() {
     build/release/tests/agent/agent_soak "${SOAK_SECONDS:-300}"
 }
 
-[ $# -gt 0 ] || set -- format peers clang asan arm64 packages
+[ $# -gt 0 ] || set -- format peers clang asan arm64 packages soak
 for name in "$@"; do
     printf '\n== %s (%d s)\n' "$name" $SECONDS
     "check_$name"
