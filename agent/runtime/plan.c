@@ -74,15 +74,26 @@ static bool node_is_fast(const struct plan_builder *b, const struct lego_node *n
     return plan_is_float(b, node->inputs[0]) && output->dtype == LEGO_DTYPE_FLOAT32;
 }
 
+static int plan_fast(struct plan_builder *b, const struct lego_node *node)
+{
+    struct lego_node scaled = *node;
+    struct plan_scale taken = plan_take_scale(b, &scaled);
+    int status = plan_nodes[node->op](b, &scaled);
+
+    if (status == PLAN_DECLINED)
+        plan_give_scale(b, &taken);
+    return status;
+}
+
 static int plan_node(struct plan_builder *b, const struct lego_node *node)
 {
     const struct attention *attention = b->attention[node - b->graph->nodes];
-    int status;
+    int status = PLAN_DECLINED;
 
     if (attention)
         status = plan_attention(b, attention);
-    else
-        status = node_is_fast(b, node) ? plan_nodes[node->op](b, node) : PLAN_DECLINED;
+    else if (node_is_fast(b, node))
+        status = plan_fast(b, node);
     if (status == PLAN_DECLINED)
         status = plan_eval(b, node);
     return status < 0

@@ -130,6 +130,9 @@ bool plan_is_constant(const struct plan_builder *b, int32_t graph_value);
 /* A constant vector of fp32 (dense or decoded), NULL where it is none. */
 int plan_constant_data(struct plan_builder *b, int32_t graph_value, const void **ret_data);
 
+/* A dense constant of one fp32 element. */
+bool plan_scalar(const struct plan_builder *b, int32_t graph_value, float *ret_scalar);
+
 /* The bias of a node's input `index` as `rows` floats, NULL where it has none; declines what is
  * computed or of another size. */
 int plan_bias(struct plan_builder *b, const struct lego_node *node, uint32_t index, uint32_t rows,
@@ -163,6 +166,18 @@ int plan_count_uses(struct plan_builder *b);
 bool plan_take_add(struct plan_builder *b, struct lego_node *node, int32_t *ret_other);
 int plan_take_tail(struct plan_builder *b, struct lego_node *product, int64_t columns,
                    const float **ret_bias, int32_t *ret_add);
+
+/*
+ * HardSwish with a Mul and an Add of numbers behind it (the "learnable affine block" of PP-LCNetV3)
+ * is one kernel: lo * hard_swish(x) + hi. Where `node`, the planner's copy, computes HardSwish, its
+ * act_lo and act_hi become these numbers, 1 and 0 where there is nothing, and its output that of
+ * the last node taken. plan_give_scale undoes it for a node that is declined.
+ */
+struct plan_scale {
+    const struct lego_node *mul, *add; /* NULL: not taken */
+};
+struct plan_scale plan_take_scale(struct plan_builder *b, struct lego_node *node);
+void plan_give_scale(struct plan_builder *b, const struct plan_scale *taken);
 
 /* The prepared weights of input `index` of a node. */
 int plan_weights(struct plan_builder *b, const struct lego_node *node, uint32_t index,
@@ -204,9 +219,10 @@ int plan_eval(struct plan_builder *b, const struct lego_node *node);
 /* The step that brings a value from one layout to the other (step_move.c). */
 int plan_convert(struct plan_builder *b, int32_t from, int32_t to);
 
-/* The kernel for an activation that is no clamp, NULL for none and for clamps. */
-kern_unary_f32_fn plan_activation(const struct kern_table *kernels,
-                                  enum lego_activation activation);
+/* The kernel for a node's activation that is no clamp, and its two numbers; NULL for none and for
+ * clamps. The node is one that plan_take_scale has seen. */
+kern_unary_f32_fn plan_activation(const struct kern_table *kernels, const struct lego_node *node,
+                                  float *ret_lo, float *ret_hi);
 /* The clamp that an activation is: -inf, inf where it is none. */
 void plan_clamp(const struct lego_node *node, float *ret_lo, float *ret_hi);
 

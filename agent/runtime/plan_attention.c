@@ -117,19 +117,6 @@ static void find_output(const struct search *s, int32_t value, struct found *fou
     found_node(found, transpose);
 }
 
-/* A constant of one element. */
-static bool scalar_of(const struct search *s, int32_t value, float *ret_scalar)
-{
-    const struct lego_graph *graph = s->b->graph;
-    int32_t tensor = value < 0 ? -1 : graph->values[value].tensor;
-
-    if (tensor < 0 || graph->tensors[tensor].coded || !plan_is_float(s->b, value) ||
-        graph->tensors[tensor].bytes != sizeof(*ret_scalar))
-        return false;
-    memcpy(ret_scalar, graph->tensors[tensor].data, sizeof(*ret_scalar));
-    return true;
-}
-
 /* Goes from scores back over a Mul or Div by a number, if there is one. */
 static int32_t find_scale(const struct search *s, int32_t scores, struct found *found)
 {
@@ -139,13 +126,13 @@ static int32_t find_scale(const struct search *s, int32_t scores, struct found *
 
     found->attention.scale = 1.0f;
     for (int i = 0; mul && i < 2; i++)
-        if (scalar_of(s, mul->inputs[1 - i], &scalar) &&
+        if (plan_scalar(s->b, mul->inputs[1 - i], &scalar) &&
             lego_shape_equal(shape_of(s, mul->inputs[i]), shape_of(s, scores))) {
             found->attention.scale = scalar;
             found_node(found, mul);
             return mul->inputs[i];
         }
-    if (div && scalar_of(s, div->inputs[1], &scalar) &&
+    if (div && plan_scalar(s->b, div->inputs[1], &scalar) &&
         lego_shape_equal(shape_of(s, div->inputs[0]), shape_of(s, scores))) {
         found->attention.scale = 1.0f / scalar;
         found_node(found, div);

@@ -1,6 +1,6 @@
 /*
  * What follows a product and is done with it: the Add of a bias for each column, then the Add of
- * another value (a residual), and the activation of the last of them.
+ * another value (a residual), the activation of the last of them, and what scales a HardSwish.
  */
 #include "agent/runtime/plan.h"
 
@@ -55,6 +55,50 @@ static bool is_bias(const struct plan_builder *b, int32_t value, int64_t columns
            v->shape.dim[0] == columns;
 }
 
+/* The Mul or Add of a number that is the one user of the value, and nothing else. */
+static const struct lego_node *next_scalar(const struct plan_builder *b, int32_t value,
+                                           enum lego_op op, float *ret_number)
+{
+    const struct lego_node *node = &b->graph->nodes[b->consumer[value]];
+
+    return b->uses[value] == 1 && !b->taken[b->consumer[value]] && node->op == op &&
+                   node->activation == LEGO_ACT_NONE && node->input_count == 2 &&
+                   lego_shape_equal(&b->graph->values[value].shape,
+                                    &b->graph->values[node->outputs[0]].shape) &&
+                   plan_scalar(b, node->inputs[node->inputs[0] == value ? 1 : 0], ret_number)
+               ? node
+               : NULL;
+}
+
+struct plan_scale plan_take_scale(struct plan_builder *b, struct lego_node *node)
+{
+    struct plan_scale taken = {NULL, NULL};
+
+    if (node->activation != LEGO_ACT_HARD_SWISH && node->op != LEGO_OP_HardSwish)
+        return taken;
+    node->act_lo = 1.0f;
+    node->act_hi = 0.0f;
+    taken.mul = next_scalar(b, node->outputs[0], LEGO_OP_Mul, &node->act_lo);
+    if (taken.mul)
+        node->outputs = taken.mul->outputs;
+    taken.add = next_scalar(b, node->outputs[0], LEGO_OP_Add, &node->act_hi);
+    if (taken.add)
+        node->outputs = taken.add->outputs;
+    if (taken.mul)
+        b->taken[taken.mul - b->graph->nodes] = true;
+    if (taken.add)
+        b->taken[taken.add - b->graph->nodes] = true;
+    return taken;
+}
+
+void plan_give_scale(struct plan_builder *b, const struct plan_scale *taken)
+{
+    if (taken->mul)
+        b->taken[taken->mul - b->graph->nodes] = false;
+    if (taken->add)
+        b->taken[taken->add - b->graph->nodes] = false;
+}
+
 static void take(struct plan_builder *b, const struct lego_node *add, struct lego_node *product)
 {
     b->taken[add - b->graph->nodes] = true;
@@ -62,6 +106,7 @@ static void take(struct plan_builder *b, const struct lego_node *add, struct leg
     product->activation = add->activation;
     product->act_lo = add->act_lo;
     product->act_hi = add->act_hi;
+    plan_take_scale(b, product);
 }
 
 bool plan_take_add(struct plan_builder *b, struct lego_node *node, int32_t *ret_other)

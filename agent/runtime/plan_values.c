@@ -157,6 +157,18 @@ int plan_constant_data(struct plan_builder *b, int32_t graph_value, const void *
     return LEGO_OK;
 }
 
+bool plan_scalar(const struct plan_builder *b, int32_t graph_value, float *ret_scalar)
+{
+    const struct lego_graph *graph = b->graph;
+    int32_t tensor = graph_value < 0 ? -1 : graph->values[graph_value].tensor;
+
+    if (tensor < 0 || graph->tensors[tensor].coded || !plan_is_float(b, graph_value) ||
+        graph->tensors[tensor].bytes != sizeof(*ret_scalar))
+        return false;
+    memcpy(ret_scalar, graph->tensors[tensor].data, sizeof(*ret_scalar));
+    return true;
+}
+
 int plan_bias(struct plan_builder *b, const struct lego_node *node, uint32_t index, uint32_t rows,
               const float **ret_bias)
 {
@@ -260,9 +272,12 @@ int plan_weights(struct plan_builder *b, const struct lego_node *node, uint32_t 
     return plan_tensor_weights(b, lego_node_constant(b->graph, node, index), key, ret_weights);
 }
 
-kern_unary_f32_fn plan_activation(const struct kern_table *kernels, enum lego_activation activation)
+kern_unary_f32_fn plan_activation(const struct kern_table *kernels, const struct lego_node *node,
+                                  float *ret_lo, float *ret_hi)
 {
-    switch (activation) {
+    *ret_lo = node->act_lo;
+    *ret_hi = node->act_hi;
+    switch (node->activation) {
     case LEGO_ACT_LEAKY_RELU:
         return kernels->leaky_relu_f32;
     case LEGO_ACT_SIGMOID:

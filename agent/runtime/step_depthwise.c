@@ -120,13 +120,12 @@ static int depthwise_transposed_run(const struct plan_step *step, struct plan_ru
     return depthwise_rows(step, run, depthwise_transposed_task);
 }
 
-static void depthwise_finish(const struct plan_builder *b, const struct lego_node *node,
-                             struct depthwise_detail *detail)
+void depthwise_finish(const struct plan_builder *b, const struct lego_node *node,
+                      struct depthwise_detail *detail)
 {
     plan_clamp(node, &detail->lo, &detail->hi);
-    detail->activation = plan_activation(&b->model->kernels, node->activation);
-    detail->act_lo = node->act_lo;
-    detail->act_hi = node->act_hi;
+    detail->activation =
+        plan_activation(&b->model->kernels, node, &detail->act_lo, &detail->act_hi);
 }
 
 int plan_depthwise_transposed(struct plan_builder *b, const struct lego_node *node,

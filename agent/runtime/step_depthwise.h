@@ -23,6 +23,10 @@ struct depthwise_detail {
 int depthwise_describe(struct plan_builder *b, const struct lego_node *node,
                        struct depthwise_detail *ret_detail);
 
+/* Fills in what the node does behind the convolution: clamp and activation. */
+void depthwise_finish(const struct plan_builder *b, const struct lego_node *node,
+                      struct depthwise_detail *detail);
+
 /*
  * Output row `row` of image `image` of input `x`, whose window is `window` (the detail's, or that
  * of some rows). `pointers`: window_row_count of them; `add`: what is added to the row, NULL:

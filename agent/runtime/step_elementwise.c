@@ -91,6 +91,8 @@ static bool unary_setup(const struct plan_builder *b, const struct lego_node *no
         return true;
     case LEGO_OP_HardSwish:
         detail->kernel = kernels->hard_swish_f32;
+        detail->lo = node->act_lo;
+        detail->hi = node->act_hi;
         return true;
     case LEGO_OP_Gelu:
         detail->kernel = kernels->gelu_f32;
@@ -455,9 +457,7 @@ int plan_binary(struct plan_builder *b, const struct lego_node *node)
         (node->op == LEGO_OP_Add || node->op == LEGO_OP_Mul))
         binary_swap(&detail, operands);
     plan_clamp(&whole, &detail.lo, &detail.hi);
-    detail.activation = plan_activation(&b->model->kernels, whole.activation);
-    detail.act_lo = whole.act_lo;
-    detail.act_hi = whole.act_hi;
+    detail.activation = plan_activation(&b->model->kernels, &whole, &detail.act_lo, &detail.act_hi);
     step = plan_step_add(b, node, binary_run, sizeof(detail), operands, count, &out, 1);
     if (!step)
         return LEGO_E_NOMEM;

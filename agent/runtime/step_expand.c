@@ -131,6 +131,7 @@ int expand_step(struct plan_builder *b, const struct lego_node *node, const stru
 {
     struct expand_detail detail = {.expand = *expand};
     const struct window *w = &detail.depthwise.window;
+    struct lego_node reader = *next;
     struct plan_step *step;
     int32_t a, out;
     int status;
@@ -144,8 +145,10 @@ int expand_step(struct plan_builder *b, const struct lego_node *node, const stru
     if (!gemm_fits_panel(&detail.expand))
         return PLAN_DECLINED;
     gemm_finish(b, node, &detail.expand);
+    plan_take_scale(b, &reader);
+    depthwise_finish(b, &reader, &detail.depthwise);
     a = plan_operand(b, node->inputs[0], PLAN_CHANNELS_LAST);
-    out = a < 0 ? a : plan_output(b, next->outputs[0], PLAN_CHANNELS_LAST);
+    out = a < 0 ? a : plan_output(b, reader.outputs[0], PLAN_CHANNELS_LAST);
     if (out < 0)
         return out;
     step = plan_step_add(b, node, expand_run, sizeof(detail), &a, 1, &out, 1);

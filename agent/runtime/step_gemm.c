@@ -357,9 +357,8 @@ void gemm_finish(const struct plan_builder *b, const struct lego_node *node,
                  struct gemm_detail *detail)
 {
     plan_clamp(node, &detail->lo, &detail->hi);
-    detail->activation = plan_activation(&b->model->kernels, node->activation);
-    detail->act_lo = node->act_lo;
-    detail->act_hi = node->act_hi;
+    detail->activation =
+        plan_activation(&b->model->kernels, node, &detail->act_lo, &detail->act_hi);
 }
 
 int gemm_step(struct plan_builder *b, const struct lego_node *node, struct gemm_detail detail,

@@ -234,9 +234,7 @@ static int matmul_computed(struct plan_builder *b, const struct lego_node *node)
     detail.variant =
         gemm_choose(&b->model->kernels, (uint32_t)lego_min_size(detail.n, INT32_MAX), detail.m);
     plan_clamp(node, &detail.lo, &detail.hi);
-    detail.activation = plan_activation(&b->model->kernels, node->activation);
-    detail.act_lo = node->act_lo;
-    detail.act_hi = node->act_hi;
+    detail.activation = plan_activation(&b->model->kernels, node, &detail.act_lo, &detail.act_hi);
     plan_need_slot(b, detail.k * detail.variant->nr * sizeof(float) +
                           detail.variant->mr * sizeof(float *));
     step = plan_step_add(b, node, matmul_run, sizeof(detail), operands, 2, &out, 1);

@@ -411,8 +411,9 @@ typedef void (*kern_dwconv_f32_fn)(const struct kern_dwconv_f32 *args);
 typedef void (*kern_pool_f32_fn)(const struct kern_pool_f32 *args);
 /*
  * out[i] = f(x[i]); in place (out == x) is legal. lo and hi: clamp's range; leaky_relu's slope for
- * x < 0 is lo; hard_sigmoid is min(max(lo * x + hi, 0), 1); the others use neither. NaN gives NaN,
- * and so does -infinity where the function is x times something that tends to 0.
+ * x < 0 is lo; hard_sigmoid is min(max(lo * x + hi, 0), 1), hard_swish is
+ * lo * (x * min(max(x / 6 + 0.5, 0), 1)) + hi; the others use neither. NaN gives NaN, and so does
+ * -infinity where the function is x times something that tends to 0.
  */
 typedef void (*kern_unary_f32_fn)(size_t n, const float *x, float *out, float lo, float hi);
 /*

@@ -66,9 +66,8 @@ VEC_INLINE vec unary_hard_sigmoid(vec x, vec lo, vec hi)
 
 VEC_INLINE vec unary_hard_swish(vec x, vec lo, vec hi)
 {
-    (void)lo, (void)hi;
     vec gate = vec_fma(x, vec_set1(1.0f / 6.0f), vec_set1(0.5f));
-    return vec_mul(x, vec_clamp(gate, vec_set1(0.0f), vec_set1(1.0f)));
+    return vec_fma(vec_mul(x, vec_clamp(gate, vec_set1(0.0f), vec_set1(1.0f))), lo, hi);
 }
 
 SIMD_UNARY(clamp, vec_clamp)

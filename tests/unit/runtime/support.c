@@ -475,3 +475,32 @@ void check_build_compute(build_fn build, const void *argument, const struct lego
         lego_model_close(model);
     }
 }
+
+uint32_t count_steps(build_fn build, const void *argument, uint64_t seed, const char *op)
+{
+    struct lego_session_options options = {.threads = 1};
+    struct random random = {seed};
+    struct lego_diag diag = LEGO_DIAG_INIT;
+    const struct lego_step_time *steps;
+    struct lego_session *session;
+    struct lego_model *model;
+    struct lego_io *inputs, outputs[2] = {{0}};
+    uint32_t count, found = 0, input_count;
+
+    ck_assert_int_eq(lego_model_from_package(build(&random, argument), NULL, &model, &diag),
+                     LEGO_OK);
+    input_count = lego_model_input_count(model);
+    inputs = make_inputs(model, NULL, &random);
+    ck_assert_int_eq(lego_session_create(model, &options, &session, &diag), LEGO_OK);
+    lego_session_profile(session, true);
+    ck_assert_int_eq(lego_session_run(session, inputs, input_count, outputs,
+                                      lego_model_output_count(model), &diag),
+                     LEGO_OK);
+    steps = lego_session_steps(session, &count);
+    for (uint32_t i = 0; i < count; i++)
+        found += !op || !strcmp(steps[i].op, op);
+    lego_session_destroy(session);
+    free_inputs(inputs, input_count);
+    lego_model_close(model);
+    return found;
+}

@@ -77,4 +77,7 @@ void check_build_compute(build_fn build, const void *argument, const struct lego
                          uint64_t seed, double tolerance, enum lego_compute compute,
                          const char *what);
 
+/* How many steps of a run of the package are called `op`; NULL: all that there are. */
+uint32_t count_steps(build_fn build, const void *argument, uint64_t seed, const char *op);
+
 #endif

@@ -6,7 +6,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define ROUNDS 60
 
@@ -95,43 +94,14 @@ static struct lego_package *build_attention(struct random *random, const void *a
     return package;
 }
 
-/* How many steps of a run are attention. */
-static uint32_t count_attention(build_fn build, const void *argument, uint64_t seed)
-{
-    struct lego_session_options options = {.threads = 1};
-    struct random random = {seed};
-    struct lego_diag diag = LEGO_DIAG_INIT;
-    const struct lego_step_time *steps;
-    struct lego_session *session;
-    struct lego_model *model;
-    struct lego_io *inputs, outputs[2] = {{0}};
-    uint32_t count, found = 0, input_count;
-
-    ck_assert_int_eq(lego_model_from_package(build(&random, argument), NULL, &model, &diag),
-                     LEGO_OK);
-    input_count = lego_model_input_count(model);
-    inputs = make_inputs(model, NULL, &random);
-    ck_assert_int_eq(lego_session_create(model, &options, &session, &diag), LEGO_OK);
-    lego_session_profile(session, true);
-    ck_assert_int_eq(lego_session_run(session, inputs, input_count, outputs,
-                                      lego_model_output_count(model), &diag),
-                     LEGO_OK);
-    steps = lego_session_steps(session, &count);
-    for (uint32_t i = 0; i < count; i++)
-        found += !strcmp(steps[i].op, "Attention");
-    lego_session_destroy(session);
-    free_inputs(inputs, input_count);
-    lego_model_close(model);
-    return found;
-}
-
 START_TEST(test_attention)
 {
     for (uint64_t seed = 1; seed <= ROUNDS; seed++) {
         char what[64];
         snprintf(what, sizeof(what), "attention, seed %d", (int)seed);
         check_build(build_attention, NULL, NULL, seed, 2e-5, what);
-        ck_assert_msg(count_attention(build_attention, NULL, seed) == 1, "%s: none found", what);
+        ck_assert_msg(count_steps(build_attention, NULL, seed, "Attention") == 1, "%s: none found",
+                      what);
     }
 }
 END_TEST
@@ -190,7 +160,7 @@ START_TEST(test_like)
 
     snprintf(what, sizeof(what), "like %d", _i);
     check_build(build_like, &like, NULL, 1, 2e-5, what);
-    ck_assert_uint_eq(count_attention(build_like, &like, 1),
+    ck_assert_uint_eq(count_steps(build_like, &like, 1, "Attention"),
                       like == LIKE_CHAIN || like == LIKE_SHARED);
 }
 END_TEST
