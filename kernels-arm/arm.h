@@ -6,6 +6,7 @@
 
 void kern_init_neon(struct kern_table *table);
 void kern_init_dotprod(struct kern_table *table);
+void kern_init_i8mm(struct kern_table *table);
 void kern_init_fp16(struct kern_table *table);
 
 #endif

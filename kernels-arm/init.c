@@ -27,6 +27,8 @@ void kern_init_arm(struct kern_table *table, uint32_t cpu)
         kern_init_neon(table);
     if ((table->cpu & KERN_CPU_NEON) && (table->cpu & KERN_CPU_DOTPROD))
         kern_init_dotprod(table);
+    if ((table->cpu & KERN_CPU_NEON) && (table->cpu & KERN_CPU_I8MM))
+        kern_init_i8mm(table);
     if ((table->cpu & KERN_CPU_NEON) && (table->cpu & KERN_CPU_FP16))
         kern_init_fp16(table);
 }

@@ -5,13 +5,6 @@
 #include "kernels-arm/dotprod/dotprod.h"
 #include "kernels-arm/neon/end_s8.h"
 
-#define GEMM_INLINE static inline __attribute__((always_inline))
-#ifdef __clang__
-#define GEMM_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define GEMM_UNROLL _Pragma("GCC unroll 16")
-#endif
-
 enum { MR = 8, NR = 8, KG = 4, STEP = 16 };
 
 /* Four k's: `lane` of each row's register. */
@@ -32,25 +25,6 @@ GEMM_INLINE int8x16_t gemm_four(const uint8_t *a)
 
     __builtin_memcpy(&four, a, sizeof(four));
     return vreinterpretq_s8_s32(vdupq_n_s32(four));
-}
-
-GEMM_INLINE void gemm_end(const struct kern_gemm_s8 *g, const uint32_t m, int32x4_t acc[MR][2])
-{
-    if (g->n < NR) {
-        int32_t sums[MR * NR]; /* a copy, so that acc itself may stay in registers */
-        GEMM_UNROLL
-        for (uint32_t i = 0; i < m; i++) {
-            vst1q_s32(sums + i * NR, acc[i][0]);
-            vst1q_s32(sums + i * NR + 4, acc[i][1]);
-        }
-        end_s8_cut(g, sums, NR);
-        return;
-    }
-    GEMM_UNROLL
-    for (uint32_t i = 0; i < m; i++) {
-        end_s8(g, i, 0, acc[i][0]);
-        end_s8(g, i, 4, acc[i][1]);
-    }
 }
 
 GEMM_INLINE void gemm_block(const struct kern_gemm_s8 *g, const uint32_t m)
@@ -90,7 +64,7 @@ GEMM_INLINE void gemm_block(const struct kern_gemm_s8 *g, const uint32_t m)
             }
         }
     }
-    gemm_end(g, m, acc);
+    end_s8_rows(g, m, acc);
 }
 
 static void gemm(const struct kern_gemm_s8 *g)

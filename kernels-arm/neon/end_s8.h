@@ -1,8 +1,18 @@
-/* How rows of integer sums become floats: the same for all integer GEMMs of the family. */
+/*
+ * What all integer GEMMs of the family share: loops that must be unrolled, so that sums stay in
+ * registers, and how rows of sums become floats.
+ */
 #ifndef LEGO_KERNELS_ARM_NEON_END_S8_H
 #define LEGO_KERNELS_ARM_NEON_END_S8_H
 
 #include "kernels-arm/neon/vec.h"
+
+#define GEMM_INLINE static inline __attribute__((always_inline))
+#ifdef __clang__
+#define GEMM_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define GEMM_UNROLL _Pragma("GCC unroll 16")
+#endif
 
 VEC_INLINE float32x4_t end_s8_clamp(const struct kern_gemm_s8 *g, float32x4_t x)
 {
@@ -33,6 +43,26 @@ static __attribute__((noinline)) void end_s8_cut(const struct kern_gemm_s8 *g, c
                 x += add[j];
             c[j] = vgetq_lane_f32(end_s8_clamp(g, vdupq_n_f32(x)), 0);
         }
+    }
+}
+
+/* `count` rows of sums, 8 at most, of 8 columns each. */
+VEC_INLINE void end_s8_rows(const struct kern_gemm_s8 *g, const uint32_t count, int32x4_t rows[][2])
+{
+    if (g->n < 8) {
+        int32_t sums[64]; /* a copy, so that `rows` itself may stay in registers */
+        GEMM_UNROLL
+        for (uint32_t i = 0; i < count; i++) {
+            vst1q_s32(sums + i * 8, rows[i][0]);
+            vst1q_s32(sums + i * 8 + 4, rows[i][1]);
+        }
+        end_s8_cut(g, sums, 8);
+        return;
+    }
+    GEMM_UNROLL
+    for (uint32_t i = 0; i < count; i++) {
+        end_s8(g, i, 0, rows[i][0]);
+        end_s8(g, i, 4, rows[i][1]);
     }
 }
 

@@ -5,13 +5,6 @@
  */
 #include "kernels-arm/neon/end_s8.h"
 
-#define GEMM_INLINE static inline __attribute__((always_inline))
-#ifdef __clang__
-#define GEMM_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define GEMM_UNROLL _Pragma("GCC unroll 16")
-#endif
-
 enum { MR = 4, NR = 4, KG = 16 };
 
 GEMM_INLINE int16x8_t gemm_products(int8x16_t a, int8x16_t b)

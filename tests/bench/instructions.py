@@ -5,10 +5,11 @@ usage: instructions.py --legonet PROGRAM --arm PROGRAM --sysroot DIR [--brick 4x
 
 PROGRAM is `legonet`, of this machine to compress and of arm64 to run, which qemu-aarch64 (Debian's qemu-user) emulates
 with a plugin that counts (count_instructions.c). Without models: single layers of usual shapes, from full weights and
-from bricks that every run decodes (K = 256), in fp32, in fp16 on a Cortex-A76 and in integers, these on a Cortex-A72 and, with its
-dot products, on a Cortex-A76. A count is the difference of two runs and one, of convolutions also that of two layers and one, so that
-neither loading nor the conversions of input and output count; what integers need of quantisation does. Multiply-
-accumulates are those of the direct method: Winograd's needs fewer. Needs Debian's python3-onnx and a C compiler.
+from bricks that every run decodes (K = 256), in fp32, in fp16 on a Cortex-A76 and in integers, these on a Cortex-A72,
+with its dot products on a Cortex-A76, and with matrix products on what the emulator has of all extensions. A count is
+the difference of two runs and one, of convolutions also that of two layers and one, so that neither loading nor the
+conversions of input and output count; what integers need of quantisation does. Multiply-accumulates are those of the
+direct method: Winograd's needs fewer. Needs Debian's python3-onnx and a C compiler.
 """
 import argparse
 import json
@@ -25,7 +26,7 @@ SHAPES = ((3, 14, 256, 256), (1, 14, 256, 256), (3, 56, 64, 64), (3, 7, 512, 512
 # heading, emulated core, whether the weights are bricks, numbers
 COLUMNS = (('fp32, full weights', 'cortex-a72', False, 'fp32'), ('fp32, bricks', 'cortex-a72', True, 'fp32'),
            ('fp16', 'cortex-a76', True, 'fp16'), ('int8', 'cortex-a72', True, 'int8'),
-           ('int8, dot products', 'cortex-a76', True, 'int8'))
+           ('int8, dot products', 'cortex-a76', True, 'int8'), ('int8, matrix products', 'max', True, 'int8'))
 RUNS = (1, 2)
 
 
