@@ -52,39 +52,63 @@ static bool pads_are_given(const struct lego_node *node)
            strcmp(lego_node_string(node, "auto_pad", "NOTSET"), "NOTSET") == 0;
 }
 
+/* One spatial axis of a convolution. */
+struct axis {
+    uint32_t in, out, kernel, stride, dilation;
+    int32_t pad;
+};
+
+#define MAX_AXES 3
+
+static struct axis describe_axis(const struct lego_graph *graph, const struct lego_node *node,
+                                 int axis, int axes)
+{
+    const struct lego_shape *w = &graph->tensors[graph->values[node->inputs[1]].tensor].shape;
+    struct axis a = {.in = (uint32_t)value_shape(graph, node->inputs[0])->dim[2 + axis],
+                     .out = (uint32_t)value_shape(graph, node->outputs[0])->dim[2 + axis],
+                     .kernel = (uint32_t)w->dim[2 + axis],
+                     .stride = (uint32_t)axis_int(node, "strides", axis),
+                     .dilation = (uint32_t)axis_int(node, "dilations", axis)};
+
+    a.pad = pad_before(node, axis, axes, a.in, a.out, a.kernel, a.stride, a.dilation);
+    return a;
+}
+
 static bool describe_window(const struct lego_graph *graph, const struct lego_node *node,
                             const struct encode_weight *weight, struct layer *layer)
 {
     const struct lego_shape *x = value_shape(graph, node->inputs[0]);
     const struct lego_shape *y = value_shape(graph, node->outputs[0]);
-    const struct lego_shape *w = &graph->tensors[graph->values[node->inputs[1]].tensor].shape;
+    const struct axis none = {1, 1, 1, 1, 1, 0};
+    struct axis a[MAX_AXES] = {none, none, none};
     const int axes = x->rank - 2;
-    const int last = x->rank - 1;
 
-    if ((axes != 1 && axes != 2) || x->dim[0] != 1 || y->rank != x->rank)
+    if (axes < 1 || axes > MAX_AXES || x->dim[0] != 1 || y->rank != x->rank)
         return false;
     layer->window = true;
     layer->transposed = node->op == LEGO_OP_ConvTranspose;
     if (layer->transposed && !pads_are_given(node))
         return false;
-    layer->in_w = (uint32_t)x->dim[last];
-    layer->out_w = (uint32_t)y->dim[last];
-    layer->k_w = (uint32_t)w->dim[last];
-    layer->stride_w = (uint32_t)axis_int(node, "strides", axes - 1);
-    layer->dilation_w = (uint32_t)axis_int(node, "dilations", axes - 1);
-    layer->pad_left = pad_before(node, axes - 1, axes, layer->in_w, layer->out_w, layer->k_w,
-                                 layer->stride_w, layer->dilation_w);
-    layer->in_h = layer->k_h = layer->stride_h = layer->dilation_h = 1;
-    layer->positions = layer->out_w;
-    if (axes == 2) {
-        layer->in_h = (uint32_t)x->dim[2];
-        layer->k_h = (uint32_t)w->dim[2];
-        layer->stride_h = (uint32_t)axis_int(node, "strides", 0);
-        layer->dilation_h = (uint32_t)axis_int(node, "dilations", 0);
-        layer->pad_top = pad_before(node, 0, axes, layer->in_h, y->dim[2], layer->k_h,
-                                    layer->stride_h, layer->dilation_h);
-        layer->positions *= (uint32_t)y->dim[2];
-    }
+    for (int i = 0; i < axes; i++)
+        a[MAX_AXES - axes + i] = describe_axis(graph, node, i, axes);
+    layer->in_d = a[0].in;
+    layer->in_h = a[1].in;
+    layer->in_w = a[2].in;
+    layer->out_h = a[1].out;
+    layer->out_w = a[2].out;
+    layer->k_d = a[0].kernel;
+    layer->k_h = a[1].kernel;
+    layer->k_w = a[2].kernel;
+    layer->stride_d = a[0].stride;
+    layer->stride_h = a[1].stride;
+    layer->stride_w = a[2].stride;
+    layer->dilation_d = a[0].dilation;
+    layer->dilation_h = a[1].dilation;
+    layer->dilation_w = a[2].dilation;
+    layer->pad_front = a[0].pad;
+    layer->pad_top = a[1].pad;
+    layer->pad_left = a[2].pad;
+    layer->positions = a[0].out * a[1].out * a[2].out;
     layer->groups = weight->groups;
     layer->residual = node_input(node, 3);
     return true;
@@ -162,9 +186,28 @@ static int64_t input_at(bool transposed, uint32_t at, uint32_t k, uint32_t strid
     return in >= 0 && in < size ? in : -1;
 }
 
-static int64_t input_y(const struct layer *l, uint32_t at, uint32_t k)
+/*
+ * Where in a plane the input line begins that a kernel's line number k_line (of all its planes) of
+ * output line `line` (of all planes) sees; -1: outside.
+ */
+static int64_t input_line(const struct layer *l, uint32_t line, uint32_t k_line)
 {
-    return input_at(l->transposed, at, k, l->stride_h, l->dilation_h, l->pad_top, l->in_h);
+    const int64_t z = input_at(l->transposed, line / l->out_h, k_line / l->k_h, l->stride_d,
+                               l->dilation_d, l->pad_front, l->in_d);
+    const int64_t y = input_at(l->transposed, line % l->out_h, k_line % l->k_h, l->stride_h,
+                               l->dilation_h, l->pad_top, l->in_h);
+
+    return z < 0 || y < 0 ? -1 : (z * l->in_h + y) * l->in_w;
+}
+
+static size_t plane_elems(const struct layer *l)
+{
+    return (size_t)l->in_d * l->in_h * l->in_w;
+}
+
+static uint32_t layer_taps(const struct layer *l)
+{
+    return l->window ? l->k_d * l->k_h * l->k_w : 1;
 }
 
 static int64_t input_x(const struct layer *l, uint32_t at, uint32_t k)
@@ -240,17 +283,17 @@ static void copy_between(const struct layer *layer, const float *line, uint32_t 
 static void window_run(const struct layer *layer, const float *plane, uint32_t tap, uint32_t first,
                        uint32_t count, float *to)
 {
-    const uint32_t k_y = tap / layer->k_w, k_x = tap % layer->k_w;
+    const uint32_t k_line = tap / layer->k_w, k_x = tap % layer->k_w;
     const int64_t right = (int64_t)k_x * layer->dilation_w - layer->pad_left;
     uint32_t line = first / layer->out_w, x = first % layer->out_w;
 
     for (uint32_t done = 0; done < count; line++, x = 0) {
         const uint32_t run = (uint32_t)lego_min_size(layer->out_w - x, count - done);
-        const int64_t in_y = input_y(layer, line, k_y);
+        const int64_t start = input_line(layer, line, k_line);
         const int64_t in_x = (int64_t)x * layer->stride_w + right;
-        const float *from = plane + (in_y < 0 ? 0 : in_y) * layer->in_w;
+        const float *from = plane + (start < 0 ? 0 : start);
 
-        if (in_y < 0)
+        if (start < 0)
             memset(to + done, 0, run * sizeof(*to));
         else if (layer->transposed)
             copy_between(layer, from, k_x, x, run, to + done);
@@ -265,12 +308,10 @@ static void window_run(const struct layer *layer, const float *plane, uint32_t t
 void layer_columns(const struct layer *layer, const float *input, uint32_t group, uint32_t first,
                    uint32_t count, float *out, size_t stride)
 {
-    const uint32_t taps = layer->window ? layer->k_h * layer->k_w : 1;
-    const uint32_t channels = layer->columns / taps;
-    const size_t plane_elems = (size_t)layer->in_h * layer->in_w;
+    const uint32_t taps = layer_taps(layer), channels = layer->columns / taps;
 
     for (uint32_t column = 0; column < layer->columns; column++) {
-        const float *plane = input + (group * channels + column / taps) * plane_elems;
+        const float *plane = input + (group * channels + column / taps) * plane_elems(layer);
         float *to = out + column * stride;
 
         if (layer->window)
@@ -283,17 +324,18 @@ void layer_columns(const struct layer *layer, const float *input, uint32_t group
 /* All columns at one position of a convolution; 0 in the padding. */
 static void window_at(const struct layer *layer, const float *planes, uint32_t position, float *to)
 {
-    const uint32_t out_y = position / layer->out_w, out_x = position % layer->out_w;
+    const uint32_t line = position / layer->out_w, out_x = position % layer->out_w;
+    const uint32_t k_lines = layer->k_d * layer->k_h;
     const float *const end = to + layer->columns;
 
-    for (const float *plane = planes; to < end; plane += (size_t)layer->in_h * layer->in_w) {
-        for (uint32_t k_y = 0; k_y < layer->k_h; k_y++) {
-            const int64_t y = input_y(layer, out_y, k_y);
+    for (const float *plane = planes; to < end; plane += plane_elems(layer)) {
+        for (uint32_t k_line = 0; k_line < k_lines; k_line++) {
+            const int64_t start = input_line(layer, line, k_line);
 
             for (uint32_t k_x = 0; k_x < layer->k_w; k_x++) {
                 const int64_t x = input_x(layer, out_x, k_x);
 
-                *to++ = y >= 0 && x >= 0 ? plane[y * layer->in_w + x] : 0;
+                *to++ = start >= 0 && x >= 0 ? plane[start + x] : 0;
             }
         }
     }
@@ -306,9 +348,9 @@ void layer_samples(const struct layer *layer, const float *input, uint32_t group
 
     for (uint32_t i = 0; i < count; i++, out += columns) {
         if (layer->window) {
-            const size_t channels = columns / (layer->k_h * layer->k_w);
+            const size_t channels = columns / layer_taps(layer);
 
-            window_at(layer, input + group * channels * layer->in_h * layer->in_w, places[i], out);
+            window_at(layer, input + group * channels * plane_elems(layer), places[i], out);
         } else {
             memcpy(out, input + places[i] * columns, columns * sizeof(*out));
         }
@@ -392,17 +434,17 @@ static void add_between(const struct layer *layer, const float *from, uint32_t k
 static void scatter_run(const struct layer *layer, float *plane, uint32_t tap, uint32_t first,
                         uint32_t count, const float *from)
 {
-    const uint32_t k_y = tap / layer->k_w, k_x = tap % layer->k_w;
+    const uint32_t k_line = tap / layer->k_w, k_x = tap % layer->k_w;
     uint32_t line = first / layer->out_w, x = first % layer->out_w;
 
     for (uint32_t done = 0; done < count; line++, x = 0) {
         const uint32_t run = (uint32_t)lego_min_size(layer->out_w - x, count - done);
-        const int64_t in_y = input_y(layer, line, k_y);
+        const int64_t start = input_line(layer, line, k_line);
 
-        if (in_y >= 0 && layer->transposed)
-            add_between(layer, from + done, k_x, x, run, plane + in_y * layer->in_w);
-        else if (in_y >= 0)
-            add_line(layer, from + done, k_x, x, run, plane + in_y * layer->in_w);
+        if (start >= 0 && layer->transposed)
+            add_between(layer, from + done, k_x, x, run, plane + start);
+        else if (start >= 0)
+            add_line(layer, from + done, k_x, x, run, plane + start);
         done += run;
     }
 }
@@ -416,14 +458,12 @@ size_t layer_back_scratch(const struct layer *layer)
 static void scatter(const struct layer *layer, uint32_t group, uint32_t first, uint32_t count,
                     const float *from, float *to)
 {
-    const uint32_t taps = layer->window ? layer->k_h * layer->k_w : 1;
-    const uint32_t channels = layer->columns / taps;
-    const size_t plane_elems = (size_t)layer->in_h * layer->in_w;
+    const uint32_t taps = layer_taps(layer), channels = layer->columns / taps;
 
     for (uint32_t column = 0; column < layer->columns; column++, from += SCRATCH_STRIDE) {
         if (layer->window) {
-            scatter_run(layer, to + (group * channels + column / taps) * plane_elems, column % taps,
-                        first, count, from);
+            scatter_run(layer, to + (group * channels + column / taps) * plane_elems(layer),
+                        column % taps, first, count, from);
             continue;
         }
         for (uint32_t i = 0; i < count; i++)

@@ -20,9 +20,10 @@ struct layer {
     uint32_t groups, group_rows;  /* rows = groups * group_rows */
     uint32_t rows, columns, taps; /* columns of one group */
     uint32_t positions;
-    uint32_t in_h, in_w, out_w; /* window: spatial sizes (1-D: height 1) */
-    uint32_t k_h, k_w, stride_h, stride_w, dilation_h, dilation_w;
-    int32_t pad_top, pad_left;
+    uint32_t in_d, in_h, in_w, out_h, out_w; /* window: spatial sizes (2-D: depth 1; 1-D: height 1,
+                                                too) */
+    uint32_t k_d, k_h, k_w, stride_d, stride_h, stride_w, dilation_d, dilation_h, dilation_w;
+    int32_t pad_front, pad_top, pad_left;
     int32_t bias;     /* value of the (constant) bias, -1: none */
     bool can_bias;    /* a bias may be added where there is none */
     int32_t residual; /* value that is added to the output before the activation, -1: none */
@@ -31,9 +32,9 @@ struct layer {
 
 /*
  * Describes node `node` of a graph with known shapes (a batch of one) whose input 1 is weight
- * number `index`, `weight`. False where this is no layer of the kind above (3-D convolution, a
- * transposed one of automatic padding, alpha or transA of a Gemm, a computed bias): it can run, but
- * not be calibrated.
+ * number `index`, `weight`. False where this is no layer of the kind above (a convolution over more
+ * than three axes, a transposed one of automatic padding, alpha or transA of a Gemm, a computed
+ * bias): it can run, but not be calibrated.
  */
 bool layer_describe(const struct lego_graph *graph, uint32_t node,
                     const struct encode_weight *weight, uint32_t index, struct layer *ret_layer);

@@ -18,19 +18,24 @@ struct shape {
     bool transposed;
     uint32_t groups, group_rows, channels, in_h, in_w, k_h, k_w, stride, dilation;
     int32_t pad;
+    uint32_t in_d, k_d; /* 0: no depth */
 };
 
 static const struct shape SHAPES[] = {
-    {false, 1, 5, 3, 7, 9, 3, 3, 1, 1, 1},   {false, 2, 3, 2, 9, 8, 3, 2, 2, 1, 1},
-    {false, 1, 4, 2, 20, 21, 3, 3, 1, 2, 2}, {true, 1, 5, 3, 7, 9, 2, 2, 2, 1, 0},
-    {true, 1, 4, 3, 5, 6, 3, 3, 2, 1, 1},    {true, 2, 3, 2, 6, 5, 4, 4, 2, 1, 1},
-    {true, 1, 3, 2, 9, 11, 3, 2, 3, 2, 2},   {true, 3, 1, 1, 12, 13, 3, 3, 1, 1, 1},
+    {false, 1, 5, 3, 7, 9, 3, 3, 1, 1, 1, 0, 0},   {false, 2, 3, 2, 9, 8, 3, 2, 2, 1, 1, 0, 0},
+    {false, 1, 4, 2, 20, 21, 3, 3, 1, 2, 2, 0, 0}, {true, 1, 5, 3, 7, 9, 2, 2, 2, 1, 0, 0, 0},
+    {true, 1, 4, 3, 5, 6, 3, 3, 2, 1, 1, 0, 0},    {true, 2, 3, 2, 6, 5, 4, 4, 2, 1, 1, 0, 0},
+    {true, 1, 3, 2, 9, 11, 3, 2, 3, 2, 2, 0, 0},   {true, 3, 1, 1, 12, 13, 3, 3, 1, 1, 1, 0, 0},
+    {false, 1, 4, 2, 1, 30, 1, 5, 2, 1, 0, 0, 0},  {true, 1, 4, 2, 1, 15, 1, 4, 2, 1, 0, 0, 0},
+    {false, 1, 5, 2, 6, 7, 3, 3, 1, 1, 1, 5, 3},   {false, 2, 3, 2, 7, 6, 3, 2, 2, 1, 1, 8, 4},
+    {false, 1, 2, 2, 9, 8, 2, 3, 1, 2, 2, 7, 3},   {true, 1, 3, 2, 4, 5, 3, 2, 2, 1, 1, 3, 3},
+    {true, 2, 2, 1, 5, 4, 2, 3, 3, 2, 1, 4, 2},
 };
 
 struct case_data {
     struct shape s;
     struct layer layer;
-    uint32_t out_h;
+    uint32_t out_d;
     size_t inputs, outputs, weights;
     float *x, *w, *w_t, *z, *expected, *gradient, *back, *scratch;
 };
@@ -61,67 +66,79 @@ static uint32_t out_size(const struct shape *s, uint32_t in, uint32_t kernel)
                                     : ((int32_t)in + 2 * s->pad - reach) / (int32_t)s->stride + 1);
 }
 
+/* Where a tap reaches from one line, column or plane, and whether that is inside. */
+static bool reach(const struct shape *s, uint32_t at, uint32_t tap, int32_t pad, uint32_t size,
+                  uint32_t *ret_far)
+{
+    const int32_t far = (int32_t)(at * s->stride + tap * s->dilation) - pad;
+
+    *ret_far = (uint32_t)far;
+    return far >= 0 && (uint32_t)far < size;
+}
+
 /* As ONNX defines both: each input pixel is added to what its taps reach, or the other way round.
  */
 static void by_definition(struct case_data *c)
 {
     const struct shape *s = &c->s;
-    const uint32_t out_w = c->layer.out_w, rows = s->groups * s->group_rows;
+    const struct layer *l = &c->layer;
+    const uint32_t in[3] = {l->in_d, l->in_h, l->in_w}, out[3] = {c->out_d, l->out_h, l->out_w};
+    const uint32_t *near = s->transposed ? in : out, *far = s->transposed ? out : in;
+    const size_t places = (size_t)near[0] * near[1] * near[2], work = places * l->columns;
 
-    for (uint32_t row = 0; row < rows; row++)
-        for (uint32_t channel = 0; channel < s->channels; channel++)
-            for (uint32_t tap = 0; tap < s->k_h * s->k_w; tap++)
-                for (uint32_t y = 0; y < (s->transposed ? s->in_h : c->out_h); y++)
-                    for (uint32_t x = 0; x < (s->transposed ? s->in_w : out_w); x++) {
-                        const int32_t far_y =
-                            (int32_t)(y * s->stride + tap / s->k_w * s->dilation) - s->pad;
-                        const int32_t far_x =
-                            (int32_t)(x * s->stride + tap % s->k_w * s->dilation) - s->pad;
-                        const uint32_t in = (row / s->group_rows * s->channels + channel);
-                        const int32_t high = (int32_t)(s->transposed ? c->out_h : s->in_h);
-                        const int32_t wide = (int32_t)(s->transposed ? out_w : s->in_w);
+    for (size_t i = 0; i < l->rows * work; i++) {
+        const uint32_t row = (uint32_t)(i / work), column = (uint32_t)(i % work / places);
+        const uint32_t tap = column % l->taps, place = (uint32_t)(i % places);
+        const uint32_t channel = row / s->group_rows * s->channels + column / l->taps;
+        uint32_t z, y, x;
 
-                        if (far_y < 0 || far_x < 0 || far_y >= high || far_x >= wide)
-                            continue;
-                        const size_t near = (size_t)y * (s->transposed ? s->in_w : out_w) + x;
-                        const size_t far = (size_t)far_y * (size_t)wide + (size_t)far_x;
-                        const size_t from = s->transposed ? near : far,
-                                     to = s->transposed ? far : near;
-                        const size_t column = (size_t)channel * s->k_h * s->k_w + tap;
+        if (!reach(s, place / near[2] / near[1], tap / l->k_w / l->k_h, l->pad_front, far[0], &z) ||
+            !reach(s, place / near[2] % near[1], tap / l->k_w % l->k_h, l->pad_top, far[1], &y) ||
+            !reach(s, place % near[2], tap % l->k_w, l->pad_left, far[2], &x))
+            continue;
+        const size_t there = ((size_t)z * far[1] + y) * far[2] + x;
 
-                        c->expected[(size_t)row * c->layer.positions + to] +=
-                            c->w[row * c->layer.columns + column] *
-                            c->x[(size_t)in * s->in_h * s->in_w + from];
-                    }
+        c->expected[(size_t)row * l->positions + (s->transposed ? there : place)] +=
+            c->w[(size_t)row * l->columns + column] *
+            c->x[channel * (size_t)in[0] * in[1] * in[2] + (s->transposed ? place : there)];
+    }
 }
 
 static void set_up(struct case_data *c, const struct shape *s)
 {
     struct encode_random random;
-    const uint32_t out_w = out_size(s, s->in_w, s->k_w);
+    const bool deep = s->k_d > 0;
+    const uint32_t out_h = out_size(s, s->in_h, s->k_h), out_w = out_size(s, s->in_w, s->k_w);
+    const uint32_t taps = s->k_h * s->k_w * (deep ? s->k_d : 1);
 
     c->s = *s;
-    c->out_h = out_size(s, s->in_h, s->k_h);
+    c->out_d = deep ? out_size(s, s->in_d, s->k_d) : 1;
     c->layer = (struct layer){.window = true,
                               .transposed = s->transposed,
                               .groups = s->groups,
                               .group_rows = s->group_rows,
                               .rows = s->groups * s->group_rows,
-                              .columns = s->channels * s->k_h * s->k_w,
-                              .taps = s->k_h * s->k_w,
-                              .positions = c->out_h * out_w,
+                              .columns = s->channels * taps,
+                              .taps = taps,
+                              .positions = c->out_d * out_h * out_w,
+                              .in_d = deep ? s->in_d : 1,
                               .in_h = s->in_h,
                               .in_w = s->in_w,
+                              .out_h = out_h,
                               .out_w = out_w,
+                              .k_d = deep ? s->k_d : 1,
                               .k_h = s->k_h,
                               .k_w = s->k_w,
+                              .stride_d = deep ? s->stride : 1,
                               .stride_h = s->stride,
                               .stride_w = s->stride,
+                              .dilation_d = deep ? s->dilation : 1,
                               .dilation_h = s->dilation,
                               .dilation_w = s->dilation,
+                              .pad_front = deep ? s->pad : 0,
                               .pad_top = s->pad,
                               .pad_left = s->pad};
-    c->inputs = (size_t)s->groups * s->channels * s->in_h * s->in_w;
+    c->inputs = (size_t)s->groups * s->channels * c->layer.in_d * s->in_h * s->in_w;
     c->outputs = (size_t)c->layer.rows * c->layer.positions;
     c->weights = (size_t)c->layer.rows * c->layer.columns;
     encode_random_seed(&random, 5);
