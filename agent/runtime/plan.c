@@ -1,4 +1,5 @@
 #include "agent/runtime/attention.h"
+#include "agent/runtime/squeeze.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,7 @@ static const plan_node_fn plan_nodes[LEGO_OP_COUNT] = {
     [LEGO_OP_MatMul] = plan_matmul,
     [LEGO_OP_MaxPool] = plan_pool,
     [LEGO_OP_AveragePool] = plan_pool,
-    [LEGO_OP_GlobalAveragePool] = plan_global_pool,
+    [LEGO_OP_GlobalAveragePool] = plan_mean,
     [LEGO_OP_Relu] = plan_unary,
     [LEGO_OP_LeakyRelu] = plan_unary,
     [LEGO_OP_Clip] = plan_unary,
@@ -22,12 +23,12 @@ static const plan_node_fn plan_nodes[LEGO_OP_COUNT] = {
     [LEGO_OP_Exp] = plan_unary,
     [LEGO_OP_Add] = plan_binary,
     [LEGO_OP_Sub] = plan_binary,
-    [LEGO_OP_Mul] = plan_binary,
+    [LEGO_OP_Mul] = plan_mul,
     [LEGO_OP_Div] = plan_binary,
     [LEGO_OP_Max] = plan_binary,
     [LEGO_OP_Min] = plan_binary,
     [LEGO_OP_Softmax] = plan_softmax,
-    [LEGO_OP_ReduceMean] = plan_reduce,
+    [LEGO_OP_ReduceMean] = plan_mean,
     [LEGO_OP_Identity] = plan_reshape,
     [LEGO_OP_Dropout] = plan_reshape,
     [LEGO_OP_Reshape] = plan_reshape,
@@ -85,13 +86,15 @@ static int plan_fast(struct plan_builder *b, const struct lego_node *node)
     return status;
 }
 
-static int plan_node(struct plan_builder *b, const struct lego_node *node)
+int plan_node(struct plan_builder *b, const struct lego_node *node)
 {
     const struct attention *attention = b->attention[node - b->graph->nodes];
     int status = PLAN_DECLINED;
 
     if (attention)
         status = plan_attention(b, attention);
+    else if (b->squeeze[node - b->graph->nodes])
+        return plan_squeeze(b, b->squeeze[node - b->graph->nodes]);
     else if (node_is_fast(b, node))
         status = plan_fast(b, node);
     if (status == PLAN_DECLINED)
@@ -161,6 +164,10 @@ static int plan_build(struct plan_builder *b)
         status = plan_constants(b);
     if (!status)
         status = plan_find_attention(b);
+    if (!status)
+        status = plan_find_means(b);
+    if (!status)
+        status = plan_find_squeezes(b);
     for (uint32_t i = 0; !status && i < b->graph->node_count; i++)
         if (!b->taken[i])
             status = plan_node(b, &b->graph->nodes[i]);

@@ -88,6 +88,7 @@ struct plan {
 };
 
 struct attention;
+struct squeeze;
 
 /* While a plan is made. */
 struct plan_builder {
@@ -98,7 +99,11 @@ struct plan_builder {
     enum plan_layout *native;    /* the layout in which a graph value was made */
     uint32_t *uses, *consumer;   /* of each graph value: by nodes and as output; the last node */
     bool *taken;                 /* nodes that are planned with another one */
+    bool *pooled;                /* graph values of which a node wants the mean over all pixels */
+    int32_t *sums;               /* plan_row_sums of each graph value, or -1 */
     const struct attention **attention; /* of each node: what is planned in its place, or NULL */
+    const struct squeeze **squeeze;     /* the same */
+    const struct lego_node **waiting; /* of each graph value: plan_mul has left it to its reader */
     struct lego_diag *diag;
 };
 
@@ -120,6 +125,8 @@ int32_t plan_value_add(struct plan_builder *b, enum lego_dtype dtype,
 int32_t plan_output(struct plan_builder *b, int32_t graph_value, enum plan_layout layout);
 /* `graph_value` in `layout`; adds the step that converts it where it has to be. */
 int32_t plan_operand(struct plan_builder *b, int32_t graph_value, enum plan_layout layout);
+/* Plans the Mul that waits to be read, if there is one; plan_operand does. */
+int plan_waiting(struct plan_builder *b, int32_t graph_value);
 /* Makes output `graph_value` a view of plan value `of`: the same bytes with another shape. */
 int32_t plan_view(struct plan_builder *b, int32_t graph_value, int32_t of, size_t offset,
                   enum plan_layout layout);
@@ -179,6 +186,14 @@ struct plan_scale {
 struct plan_scale plan_take_scale(struct plan_builder *b, struct lego_node *node);
 void plan_give_scale(struct plan_builder *b, const struct plan_scale *taken);
 
+/* Means over all pixels (step_mean.c): whether a node is one; finds the values that have one. */
+bool plan_is_mean(const struct plan_builder *b, const struct lego_node *node);
+int plan_find_means(struct plan_builder *b);
+/* For the step that makes `graph_value` in channels-last: a second output for the sums of each of
+ * its `rows` rows of pixels, [rows][channels], the same number for each image. -1: nobody wants
+ * them. */
+int32_t plan_row_sums(struct plan_builder *b, int32_t graph_value, size_t rows);
+
 /* The prepared weights of input `index` of a node. */
 int plan_weights(struct plan_builder *b, const struct lego_node *node, uint32_t index,
                  struct weights_key key, const struct weights **ret_weights);
@@ -186,6 +201,9 @@ int plan_weights(struct plan_builder *b, const struct lego_node *node, uint32_t 
 /* The same of a tensor that may be a view of the graph's. */
 int plan_tensor_weights(struct plan_builder *b, const struct lego_tensor *tensor,
                         struct weights_key key, const struct weights **ret_weights);
+
+/* Plans a node of the graph, which is not taken. */
+int plan_node(struct plan_builder *b, const struct lego_node *node);
 
 /*
  * Planners: each turns one node into steps. LEGO_OK, a negative status, or PLAN_DECLINED where the
@@ -200,12 +218,12 @@ int plan_depthwise(struct plan_builder *b, const struct lego_node *node);
 int plan_gemm(struct plan_builder *b, const struct lego_node *node);
 int plan_matmul(struct plan_builder *b, const struct lego_node *node);
 int plan_pool(struct plan_builder *b, const struct lego_node *node);
-int plan_global_pool(struct plan_builder *b, const struct lego_node *node);
 int plan_unary(struct plan_builder *b, const struct lego_node *node);
 int plan_binary(struct plan_builder *b, const struct lego_node *node);
+int plan_mul(struct plan_builder *b, const struct lego_node *node); /* may wait for its reader */
 int plan_softmax(struct plan_builder *b, const struct lego_node *node);
 int plan_layer_norm(struct plan_builder *b, const struct lego_node *node);
-int plan_reduce(struct plan_builder *b, const struct lego_node *node);
+int plan_mean(struct plan_builder *b, const struct lego_node *node);
 int plan_reshape(struct plan_builder *b, const struct lego_node *node);
 int plan_transpose(struct plan_builder *b, const struct lego_node *node);
 int plan_concat(struct plan_builder *b, const struct lego_node *node);

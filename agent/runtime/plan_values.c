@@ -109,8 +109,10 @@ int32_t plan_operand(struct plan_builder *b, int32_t graph_value, enum plan_layo
 {
     int32_t *of = b->of[graph_value], from, to;
     const struct plan_value *value;
-    int status;
+    int status = plan_waiting(b, graph_value);
 
+    if (status)
+        return status;
     if (b->graph->values[graph_value].shape.rank < 3)
         layout = PLAN_PLAIN;
     if (of[layout] >= 0)

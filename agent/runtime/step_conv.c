@@ -2,6 +2,7 @@
  * Convolution: decides which way a Conv goes (depthwise, Winograd's, or the implicit GEMM over
  * pixels, windows or rows of the kernel) and sets it up.
  */
+#include "agent/runtime/squeeze.h"
 #include "agent/runtime/step_expand.h"
 #include "agent/runtime/step_gemm_f16.h"
 #include "agent/runtime/step_gemm_s8.h"
@@ -69,6 +70,22 @@ static int conv_low(struct plan_builder *b, const struct lego_node *node, bool h
     detail->source = window_is_pointwise(&detail->window) ? GEMM_ROWS : GEMM_WINDOW;
     return halves ? gemm_f16_step(b, node, detail, LEGO_VIEW_OUT_FIRST, a, add, out)
                   : gemm_s8_step(b, node, detail, LEGO_VIEW_OUT_FIRST, a, add, out);
+}
+
+/* The product of inputs that are multiplied by gates while they are read. */
+static int conv_gated(struct plan_builder *b, const struct lego_node *node,
+                      const struct gemm_detail *detail)
+{
+    int32_t a, gate, add, out;
+    int status = plan_take_gate(b, node->inputs[0], &a, &gate);
+
+    if (status)
+        return status;
+    add = conv_add(b, node);
+    out = add < -1 ? add : plan_output(b, node->outputs[0], PLAN_CHANNELS_LAST);
+    return out < 0 ? out
+                   : gemm_gated_step(b, node, *detail, detail->pixels / detail->window.batch, a,
+                                     gate, add, out);
 }
 
 static enum gemm_source conv_source(const struct window *w, const struct weights *weights)
@@ -151,6 +168,8 @@ int plan_conv(struct plan_builder *b, const struct lego_node *node)
         if (status != PLAN_DECLINED)
             return status;
     }
+    if (!key.whole && b->waiting[node->inputs[0]] && gemm_takes_gates(&detail))
+        return conv_gated(b, node, &detail);
     status = conv_values(b, node, &a, &add, &out);
     if (status)
         return status;

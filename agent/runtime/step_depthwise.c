@@ -11,11 +11,12 @@ struct depthwise_call {
     const struct depthwise_detail *detail;
     const float *x, *add;
     float *out;
+    float *sums; /* of each row of pixels, NULL: not wanted */
 };
 
 void depthwise_row(const struct plan_run *run, const struct depthwise_detail *detail,
                    const struct window *w, const float *x, uint32_t image, uint32_t row,
-                   const float *add, const float **pointers, float *out)
+                   const float *add, const float **pointers, float *out, float *sums)
 {
     const size_t row_elems = (size_t)w->out_width * w->channels;
     const struct kern_dwconv_f32 args = {
@@ -39,6 +40,8 @@ void depthwise_row(const struct plan_run *run, const struct depthwise_detail *de
         run->kernels->add_f32(row_elems, out, add, 1, out, detail->lo, detail->hi);
     if (detail->activation)
         detail->activation(row_elems, out, out, detail->act_lo, detail->act_hi);
+    if (sums)
+        run->kernels->colsum_f32(w->out_width, w->channels, out, w->channels, sums);
 }
 
 static void depthwise_task(void *context, uint32_t slot, size_t item)
@@ -46,10 +49,11 @@ static void depthwise_task(void *context, uint32_t slot, size_t item)
     const struct depthwise_call *call = context;
     const struct window *w = &call->detail->window;
     const size_t at = item * w->out_width * w->channels;
+    float *sums = call->sums ? call->sums + item * w->channels : NULL;
 
     depthwise_row(call->run, call->detail, w, call->x, (uint32_t)(item / w->out_height),
                   (uint32_t)(item % w->out_height), call->add ? call->add + at : NULL,
-                  run_slot(call->run, slot), call->out + at);
+                  run_slot(call->run, slot), call->out + at, sums);
 }
 
 /* All rows of the output by `task`. */
@@ -63,6 +67,7 @@ static int depthwise_rows(const struct plan_step *step, struct plan_run *run, wo
         .x = run_floats(run, step->inputs[0]),
         .add = step->input_count > 1 ? run_floats(run, step->inputs[1]) : NULL,
         .out = run_floats(run, step->outputs[0]),
+        .sums = step->output_count > 1 ? run_floats(run, step->outputs[1]) : NULL,
     };
 
     workers_run(run->workers, workers_worth(run->workers, rows, step->work), rows, task, &call);
@@ -190,10 +195,22 @@ int depthwise_describe(struct plan_builder *b, const struct lego_node *node,
     return LEGO_OK;
 }
 
+int depthwise_outputs(struct plan_builder *b, const struct lego_node *node,
+                      const struct depthwise_detail *detail, int32_t ret_outputs[2])
+{
+    size_t rows = (size_t)detail->window.batch * detail->window.out_height;
+
+    ret_outputs[0] = plan_output(b, node->outputs[0], PLAN_CHANNELS_LAST);
+    if (ret_outputs[0] < 0)
+        return ret_outputs[0];
+    ret_outputs[1] = plan_row_sums(b, node->outputs[0], rows);
+    return ret_outputs[1] < -1 ? ret_outputs[1] : LEGO_OK;
+}
+
 int plan_depthwise(struct plan_builder *b, const struct lego_node *node)
 {
     struct depthwise_detail detail;
-    int32_t values[2] = {-1, -1}, out;
+    int32_t values[2] = {-1, -1}, outputs[2] = {-1, -1};
     struct plan_step *step;
     int status = depthwise_describe(b, node, &detail);
 
@@ -204,12 +221,12 @@ int plan_depthwise(struct plan_builder *b, const struct lego_node *node)
         values[1] = plan_operand(b, node->inputs[3], PLAN_CHANNELS_LAST);
     if (values[0] < 0 || values[1] < -1)
         return values[0] < 0 ? values[0] : values[1];
-    out = plan_output(b, node->outputs[0], PLAN_CHANNELS_LAST);
-    if (out < 0)
-        return out;
+    status = depthwise_outputs(b, node, &detail, outputs);
+    if (status)
+        return status;
     plan_need_slot(b, window_row_count(&detail.window) * sizeof(float *));
     step = plan_step_add(b, node, depthwise_run, sizeof(detail), values, values[1] >= 0 ? 2 : 1,
-                         &out, 1);
+                         outputs, outputs[1] >= 0 ? 2 : 1);
     if (!step)
         return LEGO_E_NOMEM;
     *(struct depthwise_detail *)step->detail = detail;

@@ -30,11 +30,15 @@ void depthwise_finish(const struct plan_builder *b, const struct lego_node *node
 /*
  * Output row `row` of image `image` of input `x`, whose window is `window` (the detail's, or that
  * of some rows). `pointers`: window_row_count of them; `add`: what is added to the row, NULL:
- * nothing.
+ * nothing. `sums`: becomes the sum of the row's pixels, [channels], NULL: is not wanted.
  */
 void depthwise_row(const struct plan_run *run, const struct depthwise_detail *detail,
                    const struct window *window, const float *x, uint32_t image, uint32_t row,
-                   const float *add, const float **pointers, float *out);
+                   const float *add, const float **pointers, float *out, float *sums);
+
+/* The step's outputs, of which the second one, the sums of each row, may be -1. */
+int depthwise_outputs(struct plan_builder *b, const struct lego_node *node,
+                      const struct depthwise_detail *detail, int32_t ret_outputs[2]);
 
 /* Adds the step; `key` is that of the weights, w->channels groups and no nr, `bias` may be NULL. */
 int plan_depthwise_transposed(struct plan_builder *b, const struct lego_node *node,

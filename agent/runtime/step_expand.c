@@ -28,6 +28,7 @@ struct expand_call {
     const struct expand_detail *detail;
     const float *x;
     float *out;
+    float *sums; /* of each row of pixels, NULL: not wanted */
 };
 
 /* Rows [low, high) of the first convolution's output, of one image, that a task holds. */
@@ -86,9 +87,12 @@ static void expand_task(void *context, uint32_t slot, size_t item)
         /* The band as an image of its own: what lies outside is what lies outside of the whole. */
         part.in_height = band.high - low;
         part.pad_top += (int32_t)low;
-        for (uint32_t y = row; y < end; y++)
+        for (uint32_t y = row; y < end; y++) {
+            const size_t at = (size_t)band.image * w->out_height + y;
             depthwise_row(call->run, &detail->depthwise, &part, band.rows, 0, y, NULL, pointers,
-                          call->out + ((size_t)band.image * w->out_height + y) * out_elems);
+                          call->out + at * out_elems,
+                          call->sums ? call->sums + at * w->channels : NULL);
+        }
     }
 }
 
@@ -101,6 +105,7 @@ static int expand_run(const struct plan_step *step, struct plan_run *run, struct
         .detail = detail,
         .x = run_floats(run, step->inputs[0]),
         .out = run_floats(run, step->outputs[0]),
+        .sums = step->output_count > 1 ? run_floats(run, step->outputs[1]) : NULL,
     };
 
     (void)diag;
@@ -133,7 +138,7 @@ int expand_step(struct plan_builder *b, const struct lego_node *node, const stru
     const struct window *w = &detail.depthwise.window;
     struct lego_node reader = *next;
     struct plan_step *step;
-    int32_t a, out;
+    int32_t a, outputs[2];
     int status;
 
     if (expand->pixels * (size_t)expand->out_stride * sizeof(float) < EXPAND_LEAST_BYTES)
@@ -148,10 +153,11 @@ int expand_step(struct plan_builder *b, const struct lego_node *node, const stru
     plan_take_scale(b, &reader);
     depthwise_finish(b, &reader, &detail.depthwise);
     a = plan_operand(b, node->inputs[0], PLAN_CHANNELS_LAST);
-    out = a < 0 ? a : plan_output(b, reader.outputs[0], PLAN_CHANNELS_LAST);
-    if (out < 0)
-        return out;
-    step = plan_step_add(b, node, expand_run, sizeof(detail), &a, 1, &out, 1);
+    status = a < 0 ? a : depthwise_outputs(b, &reader, &detail.depthwise, outputs);
+    if (status)
+        return status;
+    step =
+        plan_step_add(b, node, expand_run, sizeof(detail), &a, 1, outputs, outputs[1] >= 0 ? 2 : 1);
     if (!step)
         return LEGO_E_NOMEM;
     memcpy(step->detail, &detail, sizeof(detail));

@@ -10,11 +10,15 @@
 #define GEMM_NARROW_COST 1.3
 #define GEMM_ROW_COST    3.0
 
+/* Panels of weights for each of which inputs may be multiplied by gates again. */
+#define GEMM_GATED_PANELS 2
+
 /* One call of a step, shared by its threads. */
 struct gemm_call {
     const struct plan_run *run;
     const struct gemm_detail *detail;
     const float *a, *add;
+    const float *gate; /* NULL: the inputs are as they are */
     float *out;
     size_t out_pixel; /* whose outputs `out` (and `add`) begin with */
     uint32_t unit_tiles, chunks;
@@ -32,7 +36,7 @@ struct gemm_part {
     const struct weights_split *split;
     bool first_split, last_split;
     const float **pointers;
-    float *edge, *block;
+    float *edge, *block, *gated;
 };
 
 const struct kern_gemm_variant *gemm_choose(const struct kern_table *kernels, uint32_t rows,
@@ -55,6 +59,23 @@ const struct kern_gemm_variant *gemm_choose(const struct kern_table *kernels, ui
     return best;
 }
 
+/* Pixels [pixel, pixel + m) times their gates, and pointers to these. */
+static void gemm_gated(const struct gemm_call *call, const struct gemm_part *part, size_t pixel,
+                       uint32_t m)
+{
+    const struct gemm_detail *detail = call->detail;
+    const uint32_t channels = detail->weights->channels;
+
+    for (uint32_t i = 0; i < detail->variant->mr; i++) {
+        size_t at = pixel + i;
+        part->pointers[i] = part->gated + (size_t)(i < m ? i : m - 1) * channels;
+        if (i < m)
+            call->run->kernels->mul_f32(channels, call->a + (ptrdiff_t)at * detail->a_stride,
+                                        call->gate + at / detail->gated_pixels * channels, 1,
+                                        part->gated + (size_t)i * channels, -INFINITY, INFINITY);
+    }
+}
+
 /* Pointers for pixels [pixel, pixel + m) and the channels that start at `channel`. */
 static void gemm_pointers(const struct gemm_call *call, const struct gemm_part *part, size_t pixel,
                           uint32_t m, uint32_t channel)
@@ -63,6 +84,10 @@ static void gemm_pointers(const struct gemm_call *call, const struct gemm_part *
     uint32_t mr = detail->variant->mr;
     const float *a = call->a + channel;
 
+    if (call->gate) {
+        gemm_gated(call, part, pixel, m);
+        return;
+    }
     switch (detail->source) {
     case GEMM_ROWS:
         for (uint32_t i = 0; i < mr; i++)
@@ -222,6 +247,7 @@ static void gemm_task(void *context, uint32_t slot, size_t item)
         .pointers = (const float **)(scratch + detail->pointers_at),
         .edge = (float *)(scratch + detail->edge_at),
         .block = (float *)(scratch + detail->block_at),
+        .gated = (float *)(scratch + detail->gated_at),
     };
 
     part.end = lego_min_size(part.pixel + call->chunk_pixels, detail->pixels);
@@ -271,7 +297,9 @@ static int gemm_run(const struct plan_step *step, struct plan_run *run, struct l
         .run = run,
         .detail = detail,
         .a = run_floats(run, step->inputs[0]),
-        .add = step->input_count > 1 ? run_floats(run, step->inputs[1]) : NULL,
+        .add =
+            step->input_count > 1 && step->inputs[1] >= 0 ? run_floats(run, step->inputs[1]) : NULL,
+        .gate = step->input_count > 2 ? run_floats(run, step->inputs[2]) : NULL,
         .out = run_floats(run, step->outputs[0]),
     };
     uint32_t slots = workers_worth(run->workers, SIZE_MAX, step->work);
@@ -314,6 +342,9 @@ size_t gemm_scratch(struct plan_builder *b, struct gemm_detail *detail)
     if (weights->groups > 1)
         detail->block_at =
             scratch_at(&total, (size_t)detail->variant->mr * detail->variant->nr * sizeof(float));
+    if (detail->gated_pixels)
+        detail->gated_at =
+            scratch_at(&total, (size_t)detail->variant->mr * weights->channels * sizeof(float));
     plan_need_slot(b, total);
     if (detail->source != GEMM_ROWS)
         plan_need_zeros(b, (size_t)w->channels * w->kernel_width);
@@ -364,20 +395,43 @@ void gemm_finish(const struct plan_builder *b, const struct lego_node *node,
 int gemm_step(struct plan_builder *b, const struct lego_node *node, struct gemm_detail detail,
               int32_t a, int32_t add, int32_t out)
 {
-    int32_t inputs[2] = {a, add};
+    if (gemv_takes(&b->model->kernels, &detail))
+        return gemv_step(b, node, detail, a, add, out);
+    return gemm_gated_step(b, node, detail, 0, a, -1, add, out);
+}
+
+bool gemm_takes_gates(const struct gemm_detail *detail)
+{
+    const struct weights *weights = detail->weights;
+
+    return detail->source == GEMM_ROWS && weights->groups == 1 && weights->split_count == 1 &&
+           detail->pixels > 1 &&
+           (size_t)weights->rows * weights->channels * sizeof(float) <=
+               (size_t)GEMM_GATED_PANELS * WEIGHTS_PANEL_BYTES;
+}
+
+int gemm_gated_step(struct plan_builder *b, const struct lego_node *node, struct gemm_detail detail,
+                    size_t pixels, int32_t a, int32_t gate, int32_t add, int32_t out)
+{
+    int32_t inputs[3] = {a, add, gate};
     const struct weights *weights = detail.weights;
     struct plan_step *step;
 
-    if (gemv_takes(&b->model->kernels, &detail))
-        return gemv_step(b, node, detail, a, add, out);
+    detail.gated_pixels = pixels;
     gemm_scratch(b, &detail);
     gemm_finish(b, node, &detail);
-    step = plan_step_add(b, node, gemm_run, sizeof(detail), inputs, add >= 0 ? 2 : 1, &out, 1);
+    step = plan_step_add(b, node, gemm_run, sizeof(detail), inputs,
+                         gate >= 0  ? 3
+                         : add >= 0 ? 2
+                                    : 1,
+                         &out, 1);
     if (!step)
         return LEGO_E_NOMEM;
     memcpy(step->detail, &detail, sizeof(detail));
     step->macs = (uint64_t)detail.pixels * weights->rows * weights->channels * weights->taps;
     step->work = step->macs;
+    if (gate >= 0)
+        step->op = "Mul, Conv";
     if (add >= 0 && weights->split_count == 1)
         b->plan->values[out].reuse = add;
     return LEGO_OK;

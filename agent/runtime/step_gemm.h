@@ -27,9 +27,10 @@ struct gemm_detail {
     float lo, hi;
     kern_unary_f32_fn activation; /* after the clamp; NULL: none */
     float act_lo, act_hi;
+    size_t gated_pixels; /* of an image, whose inputs are multiplied by gates; 0: not */
     uint32_t unit_tiles; /* at most: what a panel holds at a time */
     /* Where in a slot's scratch: */
-    size_t panel_at, pointers_at, edge_at, block_at;
+    size_t panel_at, pointers_at, edge_at, block_at, gated_at;
 };
 
 /* The kernel for `rows` weight rows (of one group) and `pixels`: the least padded work. */
@@ -63,5 +64,14 @@ void gemm_band(const struct plan_run *run, const struct gemm_detail *detail, cha
  */
 int gemm_step(struct plan_builder *b, const struct lego_node *node, struct gemm_detail detail,
               int32_t a, int32_t add, int32_t out);
+
+/* Whether it is worth multiplying `a`, rows of pixels, by gates while they are read: once for each
+ * panel of weights. */
+bool gemm_takes_gates(const struct gemm_detail *detail);
+
+/* The same step, of inputs that are multiplied by `gate`, [batch][channels], for images of `pixels`
+ * pixels. */
+int gemm_gated_step(struct plan_builder *b, const struct lego_node *node, struct gemm_detail detail,
+                    size_t pixels, int32_t a, int32_t gate, int32_t add, int32_t out);
 
 #endif

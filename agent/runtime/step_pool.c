@@ -1,5 +1,5 @@
 /*
- * Pooling over windows, row by row of the output, and the mean over all pixels.
+ * Pooling over windows, row by row of the output.
  */
 #include "agent/runtime/plan.h"
 #include "agent/runtime/window.h"
@@ -147,55 +147,5 @@ int plan_pool(struct plan_builder *b, const struct lego_node *node)
     *(struct pool_detail *)step->detail = detail;
     step->work = (uint64_t)window_pixels(&detail.window) * detail.window.channels *
                  detail.window.kernel_height * detail.window.kernel_width;
-    return LEGO_OK;
-}
-
-/* The mean over all pixels of each channel. */
-struct mean_detail {
-    size_t batch, channels, pixels;
-    bool channels_last;
-};
-
-static int mean_run(const struct plan_step *step, struct plan_run *run, struct lego_diag *diag)
-{
-    const struct mean_detail *detail = step->detail;
-    const struct kern_table *kernels = run->kernels;
-    const float *x = run_floats(run, step->inputs[0]);
-    float *out = run_floats(run, step->outputs[0]), scale = 1.0f / (float)detail->pixels;
-    size_t image = detail->channels * detail->pixels;
-
-    (void)diag;
-    for (size_t n = 0; n < detail->batch; n++, x += image, out += detail->channels) {
-        if (detail->channels_last)
-            kernels->colsum_f32(detail->pixels, detail->channels, x, detail->channels, out);
-        else
-            for (size_t c = 0; c < detail->channels; c++)
-                out[c] = kernels->sum_f32(detail->pixels, x + c * detail->pixels);
-        kernels->mul_f32(detail->channels, out, &scale, 0, out, -INFINITY, INFINITY);
-    }
-    return LEGO_OK;
-}
-
-int plan_global_pool(struct plan_builder *b, const struct lego_node *node)
-{
-    const struct lego_shape shape = b->graph->values[node->inputs[0]].shape;
-    enum plan_layout layout = plan_native(b, node->inputs[0]);
-    struct mean_detail detail = {.pixels = 1};
-    struct plan_step *step;
-    int32_t x, out;
-
-    if (shape.rank < 3 || plan_is_constant(b, node->inputs[0]))
-        return PLAN_DECLINED;
-    detail.batch = (size_t)shape.dim[0];
-    detail.channels = (size_t)shape.dim[1];
-    detail.channels_last = layout == PLAN_CHANNELS_LAST;
-    for (int i = 2; i < shape.rank; i++)
-        detail.pixels *= (size_t)shape.dim[i];
-    x = plan_operand(b, node->inputs[0], layout);
-    out = x < 0 ? x : plan_output(b, node->outputs[0], layout);
-    step = out < 0 ? NULL : plan_step_add(b, node, mean_run, sizeof(detail), &x, 1, &out, 1);
-    if (!step)
-        return out < 0 ? out : LEGO_E_NOMEM;
-    *(struct mean_detail *)step->detail = detail;
     return LEGO_OK;
 }

@@ -1,6 +1,5 @@
 /*
- * Operators along one axis: softmax over the axis that lies last in memory, and the mean over all
- * pixels written as ReduceMean.
+ * Operators along one axis: softmax over the axis that lies last in memory.
  */
 #include "agent/runtime/plan.h"
 
@@ -75,31 +74,4 @@ int plan_softmax(struct plan_builder *b, const struct lego_node *node)
     *(struct rows_detail *)step->detail = detail;
     b->plan->values[out].reuse = x;
     return LEGO_OK;
-}
-
-/* True where the constant axes of a reduction are all of [2, rank). */
-static bool reduces_pixels(const struct plan_builder *b, const struct lego_node *node, int rank)
-{
-    const struct lego_tensor *axes = lego_node_constant(b->graph, node, 1);
-    bool seen[LEGO_MAX_RANK] = {false};
-
-    if (!axes || axes->dtype != LEGO_DTYPE_INT64 || axes->coded || rank < 3 ||
-        axes->bytes != (size_t)(rank - 2) * sizeof(int64_t))
-        return false;
-    for (int i = 0; i < rank - 2; i++) {
-        int64_t axis;
-        memcpy(&axis, (const char *)axes->data + (size_t)i * sizeof(axis), sizeof(axis));
-        axis = axis < 0 ? axis + rank : axis;
-        if (axis < 2 || axis >= rank || seen[axis])
-            return false;
-        seen[axis] = true;
-    }
-    return true;
-}
-
-int plan_reduce(struct plan_builder *b, const struct lego_node *node)
-{
-    int rank = b->graph->values[node->inputs[0]].shape.rank;
-
-    return reduces_pixels(b, node, rank) ? plan_global_pool(b, node) : PLAN_DECLINED;
 }
