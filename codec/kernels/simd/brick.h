@@ -10,11 +10,12 @@
 #ifndef LEGO_KERNELS_SIMD_BRICK_H
 #define LEGO_KERNELS_SIMD_BRICK_H
 
+#include "codec/kernels/simd/brick_any.h"
+
 #include <string.h>
 
 enum {
     BRICK_BATCH = 512, /* a multiple of any row block's bricks */
-    BRICK_SIDE = 16,
     BRICK_MAX_NR = 32,
     BRICK_PAD = VEC_LANES > 8 ? VEC_LANES : 8,
 };
@@ -295,6 +296,17 @@ VEC_INLINE void brick_turn(vec_quad x[4])
     x[3] = __builtin_shufflevector(c, d, 2, 3, 6, 7);
 }
 
+/* Two floats from each of two places. */
+VEC_INLINE vec_quad brick_pairs(const float *first, const float *second)
+{
+    typedef double doubles __attribute__((vector_size(16))); /* which are moved and no more */
+    doubles both;
+
+    memcpy(&both, first, 2 * sizeof(*first));
+    memcpy((char *)&both + sizeof(both) / 2, second, 2 * sizeof(*second));
+    return (vec_quad)both;
+}
+
 /* Four bricks below each other, from number j on, with their scales; `out`: for each of `width`
  * columns. */
 VEC_INLINE void brick_singles_four(const float *const x[4], uint32_t width, uint32_t j,
@@ -311,7 +323,16 @@ VEC_INLINE void brick_singles_four(const float *const x[4], uint32_t width, uint
         for (uint32_t n = 0; n < 4; n++)
             brick_singles_put(v[n], scale, plain, accumulate, out[i + n] + j);
     }
-    for (; i < width; i++)
+    if (i + 2 <= width) {
+        const vec_quad a = brick_pairs(x[0] + i, x[1] + i), b = brick_pairs(x[2] + i, x[3] + i);
+
+        brick_singles_put(__builtin_shufflevector(a, b, 0, 2, 4, 6), scale, plain, accumulate,
+                          out[i] + j);
+        brick_singles_put(__builtin_shufflevector(a, b, 1, 3, 5, 7), scale, plain, accumulate,
+                          out[i + 1] + j);
+        i += 2;
+    }
+    if (i < width)
         brick_singles_put((vec_quad){x[0][i], x[1][i], x[2][i], x[3][i]}, scale, plain, accumulate,
                           out[i] + j);
 }
@@ -379,6 +400,8 @@ static void brick_patch_1x0(const struct brick_patch *p)
         brick_lanes(p, BRICK_TABLE);
     else if (p->bytes && p->d->brick_columns == 1)
         brick_singles(p, 1, true);
+    else if (p->bytes && p->d->brick_columns == 2 && p->width == 2)
+        brick_singles(p, 2, true);
     else if (p->bytes)
         brick_singles(p, 0, true);
     else
@@ -450,62 +473,6 @@ static void brick_rows(struct brick_patch *p, uint32_t column, uint32_t columns,
         p->column += full * d->brick_columns;
         p->width = d->columns - p->column;
         brick_choose(d->brick_rows, 0)(p);
-    }
-}
-
-/* `count` rows of one column of a brick, all in one row block. With `wide`, what comes after them
- * up to a multiple of four may be spoilt. */
-VEC_INLINE void brick_copy_run(const struct kern_brick_decode *d, bool plain, bool wide,
-                               uint32_t row, uint32_t count, const float *column, float *out)
-{
-    if (plain && wide) {
-        for (uint32_t i = 0; i < count; i += 4)
-            brick_copy(out + i, column + i, 4);
-        return;
-    }
-    if (plain) {
-        for (; count >= 4; count -= 4, column += 4, out += 4)
-            brick_copy(out, column, 4);
-        if (count & 2)
-            brick_copy(out, column, 2);
-        if (count & 1)
-            out[count & 2] = column[count & 2];
-        return;
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        float value = column[i];
-        if (d->row_scale && row + i < d->rows)
-            value *= d->row_scale[row + i];
-        out[i] = d->accumulate ? out[i] + value : value;
-    }
-}
-
-/* Bricks whose rows do not divide a row block: as brick_rows(), brick by brick. */
-static void brick_rows_any(const struct kern_brick_decode *d, uint32_t column, uint32_t columns,
-                           uint32_t from, uint32_t count, const uint32_t *index)
-{
-    uint32_t nr = d->panel_nr, height = d->brick_rows, end = (d->rows + nr - 1) / nr * nr;
-    uint32_t width = d->brick_columns;
-    bool plain = !d->row_scale && !d->accumulate;
-
-    for (uint32_t j = 0; j < count; j++) {
-        uint32_t row = (from + j) * height, part;
-        for (uint32_t done = 0; done < height && row + done < end; done += part) {
-            uint32_t lane = (row + done) % nr;
-            part = nr - lane < height - done ? nr - lane : height - done;
-            /* The next brick mends what this one spoils. */
-            bool wide = j + 1 < count && part == height - done && lane + (part + 3) / 4 * 4 <= nr;
-            float *base = d->panel + (size_t)(row + done - lane) * d->panel_k + lane;
-            const float *first = d->catalogue + done;
-            for (uint32_t b = 0; b < columns; b++) {
-                uint32_t c = (column + b) * width;
-                const float *x = first + (size_t)index[b * d->tile_brick_rows + j] * height * width;
-                for (uint32_t i = 0; i < width && c < d->columns; i++, c++, x += height) {
-                    size_t k = d->column_k ? d->column_k[c] : c;
-                    brick_copy_run(d, plain, wide, row + done, part, x, base + k * nr);
-                }
-            }
-        }
     }
 }
 
