@@ -5,11 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LARGE_PART   20  /* of all weights: a last layer that is more is coded as others are */
-#define HUGE_PART    4   /* of all weights: so is a first or last layer that is more than this */
-#define FEW_BITS     1.3 /* a weight, below which one more walk is worth its time */
-#define FEW_WALKS    5
-#define REFINE_WALKS 4
+#define LARGE_PART   20 /* of all weights: a last layer that is more is coded as others are */
+#define HUGE_PART    4  /* of all weights: so is a first or last layer that is more than this */
+#define REFINE_WALKS 5
 #define DRAFT_WALKS  1
 
 /* In falling size. Vectors only where the kernels decode them fast; those of less than a bit have
@@ -83,7 +81,6 @@ static void describe_layers(struct fit *fit)
         layer->sensitivity = 1;
         weights += (uint64_t)layer->weight->rows * layer->weight->columns;
     }
-    fit->bits = 8.0 * (double)fit->options->weight_bytes / (double)weights;
     for (uint32_t i = 0; i < count; i++) {
         struct fit_layer *layer = &fit->layers[layers[i].weight];
 
@@ -103,9 +100,7 @@ static void describe_layers(struct fit *fit)
 
 static uint32_t refine_walks(const struct fit *fit)
 {
-    if (fit->options->draft)
-        return DRAFT_WALKS;
-    return fit->bits < FEW_BITS ? FEW_WALKS : REFINE_WALKS;
+    return fit->options->draft ? DRAFT_WALKS : REFINE_WALKS;
 }
 
 static int prepare(struct fit *fit, struct encode_report *report, struct lego_diag *diag)
@@ -262,10 +257,14 @@ static int recall(struct fit *fit, struct lego_diag *diag)
 
 static int run(struct fit *fit, struct encode_report *report, struct lego_diag *diag)
 {
+    uint64_t weights = 0;
     int status = prepare(fit, report, diag);
 
     if (status == LEGO_OK)
         status = take_sensitivity(fit, diag);
+    for (uint32_t i = 0; i < fit->weight_count; i++)
+        weights += (uint64_t)fit->weights[i].rows * fit->weights[i].columns;
+    fit->explore_bits = 8.0 * (double)fit->options->weight_bytes / (double)weights;
     if (status == LEGO_OK)
         status = fit->session->explored ? recall(fit, diag) : explore(fit, diag);
     if (status == LEGO_OK)

@@ -61,7 +61,7 @@ struct fit {
     struct calibration *calibration; /* the session's */
     struct fit_catalogue catalogues[FIT_FORMATS];
     bool exploring;
-    double bits;          /* a weight, asked for: what an exploring walk's student is made of */
+    double explore_bits;  /* a weight: what the student of the exploring walk is made of */
     uint32_t step, steps; /* of progress */
     float **bias;         /* [calibrated layer] what is added to the bias */
 };

@@ -354,7 +354,7 @@ static void keep(struct work *w, uint32_t format, struct candidate *c)
 static int explore(struct work *w)
 {
     struct fit_layer *layer = w->layer;
-    const double limit = w->fit->bits * (double)w->rows * w->columns / 8;
+    const double limit = w->fit->explore_bits * (double)w->rows * w->columns / 8;
     struct candidate best = {0};
     uint32_t best_format = 0;
     int status = LEGO_OK;
