@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define POSITIONS_AT_ONCE 256
+#define TAPS_AT_ONCE      64
 #define SCRATCH_STRIDE    (POSITIONS_AT_ONCE + 16) /* no power of 2: a cache holds all rows */
 
 static const struct lego_shape *value_shape(const struct lego_graph *graph, int32_t value)
@@ -279,6 +280,36 @@ static void copy_between(const struct layer *layer, const float *line, uint32_t 
     }
 }
 
+/* Whether a tap sees a plane as it is, but moved: lines that come out are as long as those that go
+ * in, and follow each other as those do. */
+static bool window_shifts(const struct layer *l)
+{
+    return !l->transposed && l->stride_w == 1 && l->stride_h == 1 && l->out_w == l->in_w &&
+           l->in_d == 1 && l->k_d == 1 && l->pad_front == 0 && l->positions == l->out_h * l->out_w;
+}
+
+/* Columns of `count` neighbouring positions where taps only move: one copy, and zeros where the tap
+ * leaves the plane. */
+static void window_shifted(const struct layer *l, const float *plane, uint32_t tap, uint32_t first,
+                           uint32_t count, float *to)
+{
+    const int64_t right = (int64_t)(tap % l->k_w) * l->dilation_w - l->pad_left;
+    const int64_t down = (int64_t)(tap / l->k_w) * l->dilation_h - l->pad_top;
+    const int64_t from = first + down * l->in_w + right, width = l->in_w;
+    const int64_t begin = from >= 0 ? 0 : -from < count ? -from : count;
+    const int64_t left = (int64_t)plane_elems(l) - from;
+    const int64_t end = left < begin ? begin : left < count ? left : count;
+
+    memset(to, 0, (size_t)begin * sizeof(*to));
+    memcpy(to + begin, plane + (from + begin), (size_t)(end - begin) * sizeof(*to));
+    memset(to + end, 0, (size_t)(count - end) * sizeof(*to));
+    /* Beside a line's ends lie those of its neighbours. */
+    const int64_t last = right < 0 ? (-right < width ? -right : width) : width;
+    for (int64_t x = right < 0 ? 0 : right < width ? width - right : 0; x < last; x++)
+        for (int64_t p = (x + width - first % width) % width; p < count; p += width)
+            to[p] = 0;
+}
+
 /* Columns of `count` neighbouring positions: whole runs of an output line at a time. */
 static void window_run(const struct layer *layer, const float *plane, uint32_t tap, uint32_t first,
                        uint32_t count, float *to)
@@ -309,12 +340,15 @@ void layer_columns(const struct layer *layer, const float *input, uint32_t group
                    uint32_t count, float *out, size_t stride)
 {
     const uint32_t taps = layer_taps(layer), channels = layer->columns / taps;
+    const bool shifts = layer->window && window_shifts(layer);
 
     for (uint32_t column = 0; column < layer->columns; column++) {
         const float *plane = input + (group * channels + column / taps) * plane_elems(layer);
         float *to = out + column * stride;
 
-        if (layer->window)
+        if (shifts)
+            window_shifted(layer, plane, column % taps, first, count, to);
+        else if (layer->window)
             window_run(layer, plane, column % taps, first, count, to);
         for (uint32_t i = 0; !layer->window && i < count; i++)
             to[i] = input[(size_t)(first + i) * layer->columns + column];
@@ -325,19 +359,23 @@ void layer_columns(const struct layer *layer, const float *input, uint32_t group
 static void window_at(const struct layer *layer, const float *planes, uint32_t position, float *to)
 {
     const uint32_t line = position / layer->out_w, out_x = position % layer->out_w;
-    const uint32_t k_lines = layer->k_d * layer->k_h;
-    const float *const end = to + layer->columns;
+    const uint32_t taps = layer_taps(layer), channels = layer->columns / taps;
+    const size_t elems = plane_elems(layer);
+    int64_t at[TAPS_AT_ONCE]; /* in any plane; -1: outside */
 
-    for (const float *plane = planes; to < end; plane += plane_elems(layer)) {
-        for (uint32_t k_line = 0; k_line < k_lines; k_line++) {
-            const int64_t start = input_line(layer, line, k_line);
+    for (uint32_t first = 0; first < taps; first += TAPS_AT_ONCE) {
+        const uint32_t count = (uint32_t)lego_min_size(TAPS_AT_ONCE, taps - first);
+        const float *plane = planes;
 
-            for (uint32_t k_x = 0; k_x < layer->k_w; k_x++) {
-                const int64_t x = input_x(layer, out_x, k_x);
+        for (uint32_t t = 0; t < count; t++) {
+            const int64_t start = input_line(layer, line, (first + t) / layer->k_w);
+            const int64_t x = input_x(layer, out_x, (first + t) % layer->k_w);
 
-                *to++ = start >= 0 && x >= 0 ? plane[start + x] : 0;
-            }
+            at[t] = start >= 0 && x >= 0 ? start + x : -1;
         }
+        for (uint32_t c = 0; c < channels; c++, plane += elems)
+            for (uint32_t t = 0; t < count; t++)
+                to[c * taps + first + t] = at[t] < 0 ? 0 : plane[at[t]];
     }
 }
 
