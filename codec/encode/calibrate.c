@@ -42,14 +42,14 @@ static int lay_out_values(struct calibration *c, struct lego_diag *diag)
     return LEGO_OK;
 }
 
-/* The weight of a node's input 1, by where its data lie; NO_LAYER where it is none. */
+/* The weight of a node's input, by where its data lie; NO_LAYER where it is none. */
 static uint32_t find_weight(const struct calibration *c, const struct lego_node *node,
-                            uint32_t weight_count)
+                            uint32_t input, uint32_t weight_count)
 {
     if (node->op != LEGO_OP_Conv && node->op != LEGO_OP_ConvTranspose && node->op != LEGO_OP_Gemm &&
-        node->op != LEGO_OP_MatMul)
+        node->op != LEGO_OP_MatMul && lego_recurrent_kinds(node) == 0)
         return NO_LAYER;
-    const struct lego_tensor *tensor = lego_node_constant(c->graph, node, 1);
+    const struct lego_tensor *tensor = lego_node_constant(c->graph, node, input);
     for (uint32_t i = 0; tensor && i < weight_count; i++) {
         if (c->weights[i].data == tensor->data)
             return i;
@@ -119,46 +119,69 @@ static int create_layer(struct calibration *c, const struct lego_graph *original
 
 /* True where a node of the graph itself reads the weight, not one of a branch: then its bias can be
  * changed. */
-static bool is_outermost(const struct lego_graph *original, const struct encode_weight *weight)
+static bool is_outermost(const struct lego_graph *original, const struct encode_weight *weight,
+                         uint32_t input)
 {
     for (uint32_t n = 0; n < original->node_count; n++) {
         const struct lego_node *node = &original->nodes[n];
 
-        if (node->op != LEGO_OP_If && node->input_count > 1 && node->inputs[1] >= 0 &&
-            original->values[node->inputs[1]].tensor == weight->tensor)
+        if (node->op != LEGO_OP_If && node->input_count > input && node->inputs[input] >= 0 &&
+            original->values[node->inputs[input]].tensor == weight->tensor)
             return true;
     }
     return false;
+}
+
+/* Adds the layer that input `input` of a node is the weight of, if it is one. */
+static int find_layer(struct calibration *c, const struct lego_graph *original, uint32_t n,
+                      uint32_t input, uint32_t weight_count, struct lego_diag *diag)
+{
+    const struct lego_node *node = &c->graph->nodes[n];
+    const uint32_t weight = find_weight(c, node, input, weight_count);
+    struct cal_layer *layer = &c->layers[c->layer_count];
+    uint32_t *first;
+
+    if (weight == NO_LAYER)
+        return LEGO_OK;
+    const bool good = lego_recurrent_kinds(node) > 0
+                          ? layer_describe_recurrent(c->graph, n, input, &c->weights[weight],
+                                                     weight, &layer->layer)
+                          : layer_describe(c->graph, n, &c->weights[weight], weight, &layer->layer);
+    if (!good)
+        return LEGO_OK;
+    layer->layer.input = input;
+    first = layer->layer.directions > 0 ? &c->recurrent_of[n] : &c->layer_of[n];
+    if (*first == NO_LAYER)
+        *first = c->layer_count;
+    layer->layer.can_bias =
+        layer->layer.can_bias && is_outermost(original, &c->weights[weight], input);
+    if (layer->layer.directions == 0)
+        layer->layer.pooled = find_pooled(c, &layer->layer);
+    note_use(c, layer->layer.pooled, n);
+    c->public_layers[c->layer_count++] = layer->layer;
+    return create_layer(c, original, layer) == LEGO_OK
+               ? LEGO_OK
+               : lego_fail(diag, LEGO_E_NOMEM, "out of memory for layer '%s'", node->name);
 }
 
 static int find_layers(struct calibration *c, const struct lego_graph *original,
                        uint32_t weight_count, struct lego_diag *diag)
 {
     const struct lego_graph *graph = c->graph;
+    const size_t most = 2 * (size_t)graph->node_count + 1;
+    int status = LEGO_OK;
 
-    c->layers = calloc(graph->node_count + 1, sizeof(*c->layers));
-    c->public_layers = calloc(graph->node_count + 1, sizeof(*c->public_layers));
+    c->layers = calloc(most, sizeof(*c->layers));
+    c->public_layers = calloc(most, sizeof(*c->public_layers));
     if (!c->layers || !c->public_layers)
         return lego_fail(diag, LEGO_E_NOMEM, "out of memory for layers");
-    for (uint32_t n = 0; n < graph->node_count; n++) {
-        const uint32_t weight = find_weight(c, &graph->nodes[n], weight_count);
-        struct cal_layer *layer = &c->layers[c->layer_count];
-
-        c->layer_of[n] = NO_LAYER;
-        if (weight == NO_LAYER ||
-            !layer_describe(graph, n, &c->weights[weight], weight, &layer->layer))
-            continue;
-        c->layer_of[n] = c->layer_count;
-        layer->layer.can_bias =
-            layer->layer.can_bias && is_outermost(original, &c->weights[weight]);
-        layer->layer.pooled = find_pooled(c, &layer->layer);
-        note_use(c, layer->layer.pooled, n);
-        c->public_layers[c->layer_count++] = layer->layer;
-        if (create_layer(c, original, layer) != LEGO_OK)
-            return lego_fail(diag, LEGO_E_NOMEM, "out of memory for layer '%s'",
-                             graph->nodes[n].name);
+    for (uint32_t n = 0; status == LEGO_OK && n < graph->node_count; n++) {
+        c->layer_of[n] = c->recurrent_of[n] = NO_LAYER;
+        status = find_layer(c, original, n, 1, weight_count, diag);
+        if (status == LEGO_OK && lego_recurrent_kinds(&graph->nodes[n]) > 0)
+            status = find_layer(c, original, n, 2, weight_count, diag);
     }
-    return LEGO_OK;
+    return status;
 }
 
 /* What the outputs are before a last Softmax: what sensitivity is measured at. */
@@ -198,8 +221,10 @@ int calibrate_create(const struct lego_package *package, const struct encode_wei
     if (status == LEGO_OK) {
         c->values = calloc(c->graph->value_count + 1, sizeof(*c->values));
         c->layer_of = calloc(c->graph->node_count + 1, sizeof(*c->layer_of));
-        status = c->values && c->layer_of ? lay_out_values(c, diag)
-                                          : lego_fail(diag, LEGO_E_NOMEM, "out of memory");
+        c->recurrent_of = calloc(c->graph->node_count + 1, sizeof(*c->recurrent_of));
+        status = c->values && c->layer_of && c->recurrent_of
+                     ? lay_out_values(c, diag)
+                     : lego_fail(diag, LEGO_E_NOMEM, "out of memory");
     }
     if (status == LEGO_OK)
         status = find_layers(c, package->graph, weight_count, diag);
@@ -236,6 +261,7 @@ void calibrate_destroy(struct calibration *c)
     free(c->layers);
     free(c->public_layers);
     free(c->layer_of);
+    free(c->recurrent_of);
     lego_graph_destroy(c->graph);
     free(c);
 }
@@ -353,9 +379,12 @@ int calibrate_walk(struct calibration *c, calibrate_quantise quantise, void *con
             cal_free(c, (int32_t)v);
     }
     for (uint32_t n = 0; status == LEGO_OK && n < c->graph->node_count; n++) {
-        status = c->layer_of[n] == NO_LAYER
-                     ? walk_node(c, n, diag)
-                     : walk_layer(c, &c->layers[c->layer_of[n]], quantise, context, diag);
+        if (c->recurrent_of[n] != NO_LAYER)
+            status = cal_walk_recurrent(c, n, quantise, context, diag);
+        else if (c->layer_of[n] != NO_LAYER)
+            status = walk_layer(c, &c->layers[c->layer_of[n]], quantise, context, diag);
+        else
+            status = walk_node(c, n, diag);
         if (status == LEGO_OK)
             retire(c, n);
     }

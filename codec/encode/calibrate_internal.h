@@ -1,7 +1,8 @@
 /*
  * What the parts of calibration share: examples and values (calibrate_values.c), running nodes
- * (calibrate_run.c), the walk (calibrate.c), what it samples (calibrate_sample.c), sensitivity
- * (calibrate_sense.c), and what the student answers (calibrate_compare.c).
+ * (calibrate_run.c), the walk (calibrate.c), what it samples (calibrate_sample.c), recurrent nodes
+ * (calibrate_recurrent.c), sensitivity (calibrate_sense.c), and what the student answers
+ * (calibrate_compare.c).
  */
 #ifndef LEGO_ENCODE_CALIBRATE_INTERNAL_H
 #define LEGO_ENCODE_CALIBRATE_INTERNAL_H
@@ -44,16 +45,18 @@ struct calibration {
     struct cal_layer *layers; /* [layer_count], with `layer` first in each */
     struct layer *public_layers;
     uint32_t layer_count;
-    uint32_t *layer_of; /* [graph->node_count], NO_LAYER */
-    uint32_t without;   /* steps that are left out, ENCODE_WITHOUT(..) */
-    bool synthetic;     /* the examples are drawn */
-    bool adapts;        /* BatchNorms are adapted to the examples */
-    bool adapted;       /* ratio and offset are known */
-    bool keeps_targets; /* the first walk keeps what the later ones want of the teacher */
-    bool alone;         /* it has: the student walks alone, in the teacher's buffers */
-    float *answers;     /* [images][logits] the teacher's, from the first walk on */
-    double divergence;  /* calibrate_divergence */
-    int32_t logits;     /* value before a last Softmax, or the first output */
+    uint32_t *layer_of; /* [graph->node_count], NO_LAYER: no product of a matrix and its input */
+    uint32_t *recurrent_of; /* [graph->node_count] the first of an RNN's, GRU's or LSTM's layers,
+                               which follow one another; NO_LAYER: none */
+    uint32_t without;       /* steps that are left out, ENCODE_WITHOUT(..) */
+    bool synthetic;         /* the examples are drawn */
+    bool adapts;            /* BatchNorms are adapted to the examples */
+    bool adapted;           /* ratio and offset are known */
+    bool keeps_targets;     /* the first walk keeps what the later ones want of the teacher */
+    bool alone;             /* it has: the student walks alone, in the teacher's buffers */
+    float *answers;         /* [images][logits] the teacher's, from the first walk on */
+    double divergence;      /* calibrate_divergence */
+    int32_t logits;         /* value before a last Softmax, or the first output */
 };
 
 /* Reads the examples into the graph inputs' teacher buffers. */
@@ -80,6 +83,26 @@ bool cal_node_differs(const struct calibration *c, uint32_t node);
 /* A value of one example, or a constant. */
 struct lego_array cal_value_array(const struct calibration *c, int32_t value, size_t image,
                                   bool student);
+
+#define CAL_MAX_OPERANDS 64
+
+/* Constants of a recurrent node in the student: W, R and B by the input that they are, in the
+ * tensors' own order; NULL: the graph's own. */
+#define CAL_REPLACED 4
+struct cal_operands {
+    float *data[CAL_REPLACED];
+};
+
+/* What the student has of a node in place of the graph's constants; nothing for a teacher, or for
+ * a node that is not recurrent. LEGO_E_NOMEM. */
+int cal_operands_open(const struct calibration *c, uint32_t node, bool student,
+                      struct cal_operands *ret_operands, struct lego_diag *diag);
+void cal_operands_close(struct cal_operands *operands);
+
+/* A node's inputs of one example: [CAL_MAX_OPERANDS] each; absent ones are NULL. */
+void cal_node_inputs(const struct calibration *c, const struct lego_node *node, size_t image,
+                     bool student, const struct cal_operands *operands, struct lego_array *inputs,
+                     const struct lego_array **ret_pointers);
 
 /* Runs a node for all examples on the teacher's or the student's inputs into their own outputs,
  * which are allocated. */
@@ -109,9 +132,35 @@ void cal_adapt(struct calibration *c, struct cal_layer *layer, const float *z);
 bool cal_keeps_targets(const struct calibration *c);
 
 /* Gathers a layer's statistics and has it quantised; `z`: the teacher's output, NULL where the
- * layer has kept its targets. */
+ * layer has kept its targets, or is recurrent. */
 int cal_quantise_layer(struct calibration *c, struct cal_layer *layer, const float *z,
                        calibrate_quantise quantise, void *context, struct lego_diag *diag);
+
+/*
+ * The squared change of a layer's outputs, their means removed, summed over its rows, mean over
+ * samples of the teacher's inputs, where `change` [rows][columns] is added to its weights. Of a
+ * recurrent layer. LEGO_E_NOMEM, what evaluation says.
+ */
+int cal_change_energy(struct calibration *c, const struct cal_layer *layer, const float *change,
+                      double *ret_energy, struct lego_diag *diag);
+
+/* Of a recurrent layer: what it sees at one position, in floats, and where among them is what the
+ * rows of a group see. */
+size_t cal_seen_elems(const struct layer *layer);
+size_t cal_seen_by(const struct layer *layer, uint32_t group);
+
+/* What a recurrent layer sees at places [images][per_image] of its positions: ret_seen [images]
+ * [per_image][cal_seen_elems]. LEGO_E_NOMEM, what evaluation says. */
+int cal_gather(struct calibration *c, const struct layer *layer, const uint32_t *places,
+               uint32_t per_image, bool student, float *ret_seen, struct lego_diag *diag);
+
+/* What the teacher's weights make of that: ret_products [images][per_image][rows]. LEGO_E_NOMEM. */
+int cal_multiply(const struct calibration *c, const struct cal_layer *layer, const float *seen,
+                 uint32_t per_image, float *ret_products);
+
+/* The pass of both networks through a recurrent node, with its weights quantised in between. */
+int cal_walk_recurrent(struct calibration *c, uint32_t n, calibrate_quantise quantise,
+                       void *context, struct lego_diag *diag);
 
 /* At the end of a walk: how far the student's logits are from the teacher's. */
 int cal_compare_answers(struct calibration *c, struct lego_diag *diag);

@@ -10,6 +10,7 @@ struct run {
     struct calibration *c;
     const struct lego_node *node;
     bool student;
+    struct cal_operands operands;  /* cal_run_node */
     const struct cal_layer *layer; /* cal_linear, cal_finish */
     float *z;
     int status;
@@ -40,25 +41,32 @@ struct lego_array cal_value_array(const struct calibration *c, int32_t value, si
     return array;
 }
 
-#define MAX_OPERANDS 64
+void cal_node_inputs(const struct calibration *c, const struct lego_node *node, size_t image,
+                     bool student, const struct cal_operands *operands, struct lego_array *inputs,
+                     const struct lego_array **ret_pointers)
+{
+    for (uint32_t i = 0; i < node->input_count; i++) {
+        ret_pointers[i] = NULL;
+        if (node->inputs[i] < 0)
+            continue;
+        inputs[i] = cal_value_array(c, node->inputs[i], image, student);
+        if (i < CAL_REPLACED && operands->data[i])
+            inputs[i].data = operands->data[i];
+        ret_pointers[i] = &inputs[i];
+    }
+}
 
 static void run_example(void *context, size_t image)
 {
     struct run *run = context;
     const struct lego_node *node = run->node;
-    struct lego_array inputs[MAX_OPERANDS], outputs[MAX_OPERANDS] = {{0}};
-    const struct lego_array *pointers[MAX_OPERANDS];
+    struct lego_array inputs[CAL_MAX_OPERANDS], outputs[CAL_MAX_OPERANDS] = {{0}};
+    const struct lego_array *pointers[CAL_MAX_OPERANDS];
     struct lego_diag diag = LEGO_DIAG_INIT;
     struct lego_arena *scratch = lego_arena_create(0);
     int status = LEGO_E_NOMEM;
 
-    for (uint32_t i = 0; i < node->input_count; i++) {
-        pointers[i] = NULL;
-        if (node->inputs[i] >= 0) {
-            inputs[i] = cal_value_array(run->c, node->inputs[i], image, run->student);
-            pointers[i] = &inputs[i];
-        }
-    }
+    cal_node_inputs(run->c, node, image, run->student, &run->operands, inputs, pointers);
     for (uint32_t i = 0; i < node->output_count; i++) {
         if (node->outputs[i] >= 0)
             outputs[i] = cal_value_array(run->c, node->outputs[i], image, run->student);
@@ -74,10 +82,14 @@ int cal_run_node(struct calibration *c, uint32_t node, bool student, struct lego
 {
     struct run run = {.c = c, .node = &c->graph->nodes[node], .student = student};
 
-    if (run.node->input_count > MAX_OPERANDS || run.node->output_count > MAX_OPERANDS)
+    if (run.node->input_count > CAL_MAX_OPERANDS || run.node->output_count > CAL_MAX_OPERANDS)
         return lego_fail(diag, LEGO_E_LIMIT, "node '%s' has over %d inputs or outputs",
-                         run.node->name, MAX_OPERANDS);
+                         run.node->name, CAL_MAX_OPERANDS);
+    const int status = cal_operands_open(c, node, student, &run.operands, diag);
+    if (status != LEGO_OK)
+        return status;
     encode_workers_run(c->workers, c->images, run_example, &run);
+    cal_operands_close(&run.operands);
     if (run.status != LEGO_OK)
         return lego_fail(diag, run.status, "calibrating: %s",
                          lego_diag_text(&run.diag, run.status));
@@ -264,7 +276,7 @@ void cal_adapt(struct calibration *c, struct cal_layer *layer, const float *z)
 {
     struct adapt a = {.c = c, .layer = layer, .z = z};
 
-    if (layer->layer.bias >= 0)
+    if (layer->layer.bias >= 0 && layer->layer.directions == 0)
         a.bias = c->graph->tensors[c->graph->values[layer->layer.bias].tensor].data;
     if (!cal_statistics(c, layer, &a.scale, &a.shift) || !c->adapts)
         a.scale = NULL;

@@ -44,8 +44,9 @@ struct sampling {
     uint32_t per_image, count;
     uint32_t *places; /* [images][per_image] */
     uint32_t group;
-    float *x; /* [count][columns] of `group` */
-    float *t; /* [count][rows] */
+    float *x;    /* [count][columns] of `group` */
+    float *t;    /* [count][rows] */
+    float *seen; /* [count][cal_seen_elems] of a recurrent layer, for all groups; else NULL */
 };
 
 static void pick_places(struct sampling *s)
@@ -67,7 +68,13 @@ static void sample_inputs(void *context, size_t image)
     struct sampling *s = context;
     const struct layer *l = &s->layer->layer;
     const struct cal_value *v = &s->c->values[s->c->graph->nodes[l->node].inputs[0]];
+    const size_t elems = s->seen ? cal_seen_elems(l) : 0;
 
+    for (size_t i = image * s->per_image; s->seen && i < (image + 1) * s->per_image; i++)
+        memcpy(s->x + i * l->columns, s->seen + i * elems + cal_seen_by(l, s->group),
+               l->columns * sizeof(*s->x));
+    if (s->seen)
+        return;
     layer_samples(l, (const float *)(v->student + image * v->bytes), s->group,
                   s->places + image * s->per_image, s->per_image,
                   s->x + image * s->per_image * l->columns);
@@ -204,6 +211,7 @@ static void sampling_clear(struct sampling *s)
     free(s->places);
     free(s->x);
     free(s->t);
+    free(s->seen);
 }
 
 static bool sampling_create(struct sampling *s)
@@ -215,7 +223,9 @@ static bool sampling_create(struct sampling *s)
     s->places = malloc(s->count * sizeof(*s->places));
     s->x = malloc((size_t)s->count * l->columns * sizeof(float));
     s->t = malloc((size_t)s->count * l->rows * sizeof(float));
-    return s->places && s->x && s->t;
+    if (l->directions > 0)
+        s->seen = malloc(s->count * cal_seen_elems(l) * sizeof(float));
+    return s->places && s->x && s->t && (s->seen || l->directions == 0);
 }
 
 /* Room for what later walks want of the teacher. */
@@ -230,27 +240,102 @@ static bool keep_targets(struct cal_layer *layer, size_t samples)
     return layer->targets && (layer->residuals || !layer->mends);
 }
 
+/* The targets and the student's inputs of a recurrent layer. */
+static int sample_recurrent(struct sampling *s, struct lego_diag *diag)
+{
+    const struct layer *l = &s->layer->layer;
+    const size_t bytes = (size_t)s->count * l->rows * sizeof(float);
+    int status = LEGO_OK;
+
+    if (s->c->alone) {
+        memcpy(s->t, s->layer->targets, bytes);
+    } else {
+        status = cal_gather(s->c, l, s->places, s->per_image, false, s->seen, diag);
+        if (status == LEGO_OK &&
+            cal_multiply(s->c, s->layer, s->seen, s->per_image, s->t) != LEGO_OK)
+            status = lego_fail(diag, LEGO_E_NOMEM, "out of memory for a layer's targets");
+        if (status == LEGO_OK && s->layer->targets)
+            memcpy(s->layer->targets, s->t, bytes);
+    }
+    return status == LEGO_OK ? cal_gather(s->c, l, s->places, s->per_image, true, s->seen, diag)
+                             : status;
+}
+
 /* Samples a layer and takes the moments of the samples. */
 static int measure(struct calibration *c, struct cal_layer *layer, const float *z,
-                   struct statistics *st)
+                   struct statistics *st, struct lego_diag *diag)
 {
     struct sampling s = {.c = c, .layer = layer, .z = z};
     bool enough = sampling_create(&s);
 
-    if (enough && z) {
-        layer->moved = cal_node_differs(c, layer->layer.node);
+    if (enough && !c->alone) {
+        /* The states that R sees have moved with W. */
+        layer->moved = cal_node_differs(c, layer->layer.node) || layer->layer.input == 2;
         layer->mends = layer->layer.residual >= 0 && !(c->without & ENCODE_WITHOUT(RESIDUAL)) &&
                        cal_value_differs(c, layer->layer.residual);
         enough = !c->keeps_targets || keep_targets(layer, s.count);
     }
-    int status = enough ? LEGO_OK : LEGO_E_NOMEM;
-    if (status == LEGO_OK) {
+    int status = LEGO_OK;
+    if (enough) {
         pick_places(&s);
-        encode_workers_run(c->workers, c->images, sample_targets, &s);
-        status = measure_groups(&s, st);
+        if (s.seen)
+            status = sample_recurrent(&s, diag);
+        else
+            encode_workers_run(c->workers, c->images, sample_targets, &s);
+        enough = status != LEGO_OK || measure_groups(&s, st) == LEGO_OK;
     }
     sampling_clear(&s);
+    return enough ? status
+                  : lego_fail(diag, LEGO_E_NOMEM, "out of memory for layer '%s'",
+                              c->graph->nodes[layer->layer.node].name);
+}
+
+/* The moments of what a recurrent layer sees, group by group, and what the change makes of it. */
+static int change_of_groups(struct sampling *s, const float *change, double *ret_energy)
+{
+    const struct layer *l = &s->layer->layer;
+    const size_t n = l->columns;
+    double *h = malloc(n * n * sizeof(*h)), *means = malloc(n * sizeof(*means));
+    double *none = calloc((size_t)l->group_rows * n, sizeof(*none));
+    double *energy = calloc(2 * (size_t)l->group_rows, sizeof(*energy));
+    int status = h && means && none && energy ? LEGO_OK : LEGO_E_NOMEM;
+
+    *ret_energy = 0;
+    for (s->group = 0; status == LEGO_OK && s->group < l->groups; s->group++) {
+        struct centring inputs = {.x = s->x, .samples = s->count, .n = n, .means = means};
+
+        encode_workers_run(s->c->workers, s->c->images, sample_inputs, s);
+        encode_workers_run(s->c->workers, lego_div_up(n, CENTRED), centre_columns, &inputs);
+        status = linear_moment(s->x, s->count, n, s->c->workers, h);
+        if (status == LEGO_OK)
+            status = linear_scales(h, none, change + (size_t)s->group * l->group_rows * n,
+                                   l->group_rows, n, s->c->workers, energy, energy + l->group_rows);
+        for (uint32_t r = 0; status == LEGO_OK && r < l->group_rows; r++)
+            *ret_energy += energy[l->group_rows + r];
+    }
+    free(h);
+    free(means);
+    free(none);
+    free(energy);
     return status;
+}
+
+int cal_change_energy(struct calibration *c, const struct cal_layer *layer, const float *change,
+                      double *ret_energy, struct lego_diag *diag)
+{
+    struct sampling s = {.c = c, .layer = layer};
+    bool enough = sampling_create(&s);
+    int status = LEGO_OK;
+
+    if (enough) {
+        pick_places(&s);
+        status = cal_gather(c, &layer->layer, s.places, s.per_image, false, s.seen, diag);
+        enough = status != LEGO_OK || change_of_groups(&s, change, ret_energy) == LEGO_OK;
+    }
+    sampling_clear(&s);
+    return enough ? status
+                  : lego_fail(diag, LEGO_E_NOMEM, "out of memory for layer '%s'",
+                              c->graph->nodes[layer->layer.node].name);
 }
 
 /* Places of what is pooled, as samples: [count][columns]. */
@@ -349,10 +434,10 @@ int cal_quantise_layer(struct calibration *c, struct cal_layer *layer, const flo
     int status = LEGO_E_NOMEM;
 
     if (statistics_create(&st, l) && quantised && bias && student_t)
-        status = measure(c, layer, z, &st);
-    if (status != LEGO_OK) {
+        status = measure(c, layer, z, &st, diag);
+    else
         lego_fail(diag, status, "out of memory for layer '%s'", c->graph->nodes[l->node].name);
-    } else {
+    if (status == LEGO_OK) {
         const struct calibrate_stats stats = {.layer = l,
                                               .weight = &c->weights[l->weight],
                                               .weights = st.weights,

@@ -152,15 +152,45 @@ static double logit_change(const struct calibration *c)
     return total / c->images;
 }
 
-/* Adds what a changed layer's outputs and the network's change by. */
-static int sense_layer(struct calibration *c, struct cal_layer *layer, struct sense *sense,
-                       struct lego_diag *diag)
+/* Runs the student's node with a recurrent layer changed; adds the energy of the change. */
+static int change_recurrent(struct calibration *c, struct cal_layer *layer, struct sense *sense,
+                            struct lego_diag *diag)
+{
+    const struct layer *l = &layer->layer;
+    const struct lego_node *node = &c->graph->nodes[l->node];
+    const size_t elems = (size_t)l->rows * l->columns;
+    float *perturbed = malloc(3 * elems * sizeof(float));
+    double energy = 0;
+    int status = LEGO_OK;
+
+    if (!perturbed)
+        return lego_fail(diag, LEGO_E_NOMEM, "out of memory for a layer's weights");
+    float *difference = perturbed + elems, *change = difference + elems;
+    perturb(c, layer, perturbed);
+    for (size_t i = 0; i < elems; i++)
+        difference[i] = perturbed[i] - layer->teacher_t[i];
+    cal_transpose_back(l, difference, change);
+    status = cal_change_energy(c, layer, change, &energy, diag);
+    sense->energy += energy;
+    for (uint32_t i = 0; status == LEGO_OK && i < node->output_count; i++)
+        if (node->outputs[i] >= 0)
+            status = cal_allocate(c, node->outputs[i], true, diag);
+    layer->student_t = perturbed;
+    if (status == LEGO_OK)
+        status = cal_run_node(c, l->node, true, diag);
+    layer->student_t = NULL;
+    free(perturbed);
+    return status;
+}
+
+/* The same of a layer that is a product. */
+static int change_product(struct calibration *c, struct cal_layer *layer, struct sense *sense,
+                          struct lego_diag *diag)
 {
     const struct layer *l = &layer->layer;
     const size_t elems = cal_layer_elems(l) * c->images;
     float *teacher_z = malloc(elems * sizeof(float)), *z = malloc(elems * sizeof(float));
     float *perturbed = malloc((size_t)l->rows * l->columns * sizeof(float));
-    const int32_t output = c->graph->nodes[l->node].outputs[0];
     int status = LEGO_E_NOMEM;
 
     if (teacher_z && z && perturbed) {
@@ -173,19 +203,29 @@ static int sense_layer(struct calibration *c, struct cal_layer *layer, struct se
     }
     if (status == LEGO_OK) {
         sense->energy += add_change(c, layer, teacher_z, z);
-        status = cal_allocate(c, output, true, diag);
+        status = cal_allocate(c, c->graph->nodes[l->node].outputs[0], true, diag);
     }
-    if (status == LEGO_OK) {
+    if (status == LEGO_OK)
         cal_finish(c, layer, true, z);
-        status = run_changed(c, l->node + 1, diag);
-    }
+    free(teacher_z);
+    free(z);
+    free(perturbed);
+    return status;
+}
+
+/* Adds what a changed layer's outputs and the network's change by. */
+static int sense_layer(struct calibration *c, struct cal_layer *layer, struct sense *sense,
+                       struct lego_diag *diag)
+{
+    int status = layer->layer.directions > 0 ? change_recurrent(c, layer, sense, diag)
+                                             : change_product(c, layer, sense, diag);
+
+    if (status == LEGO_OK)
+        status = run_changed(c, layer->layer.node + 1, diag);
     if (status == LEGO_OK)
         sense->change += logit_change(c);
     for (uint32_t v = 0; v < c->graph->value_count; v++)
         cal_free_student(c, (int32_t)v);
-    free(teacher_z);
-    free(z);
-    free(perturbed);
     return status;
 }
 

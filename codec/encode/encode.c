@@ -2,6 +2,7 @@
 #include "codec/encode/cluster.h"
 #include "codec/encode/fit.h"
 #include "codec/encode/small.h"
+#include "codec/graph/infer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -308,6 +309,17 @@ int encode_package(struct lego_package *package, const struct encode_options *op
     return status;
 }
 
+/* A recurrent node's B, which calibration may change; NULL: there is none. */
+static const struct lego_tensor *recurrent_bias(const struct lego_graph *graph,
+                                                const struct lego_node *node)
+{
+    const struct lego_tensor *weight = lego_node_constant(graph, node, 1);
+
+    return lego_recurrent_kinds(node) > 0 && weight && weight->dtype == LEGO_DTYPE_FLOAT32
+               ? lego_node_constant(graph, node, 3)
+               : NULL;
+}
+
 /* Layers that calibration may give a bias: their outputs, 0 where the node is none. */
 static int64_t bias_rows(const struct lego_graph *graph, const struct lego_node *node)
 {
@@ -335,7 +347,10 @@ int64_t encode_bias_change(const struct lego_package *package)
         const int64_t rows = bias_rows(graph, node);
         const bool has = node->input_count > 2 && node->inputs[2] >= 0;
         const struct lego_tensor *bias = has ? lego_node_constant(graph, node, 2) : NULL;
+        const struct lego_tensor *recurrent = recurrent_bias(graph, node);
 
+        if (recurrent)
+            change -= (int64_t)(recurrent->bytes / 2);
         if (rows > 0 && !has)
             change += rows * (int64_t)sizeof(uint16_t) + NEW_BIAS_BYTES;
         else if (rows > 0 && bias && bias->dtype == LEGO_DTYPE_FLOAT32 && bias->shape.rank == 1)

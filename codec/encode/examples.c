@@ -51,12 +51,26 @@ static uint64_t count_elems(const struct lego_shape *shape)
     return elems;
 }
 
+/* Those of W and R at all steps; an open number of steps is counted as one. */
+static double recurrent_work(const struct lego_graph *graph, const struct lego_node *node,
+                             const struct lego_tensor *weight)
+{
+    const struct lego_tensor *states = lego_node_constant(graph, node, 2);
+    const double inputs = fmax((double)weight->shape.dim[2], 1);
+    const double steps = (double)count_elems(&graph->values[node->inputs[0]].shape) / inputs;
+
+    return steps *
+           (double)(count_elems(&weight->shape) + (states ? count_elems(&states->shape) : 0));
+}
+
 /* Multiplications of a layer for one example, 0 where the node is none. */
 static double node_work(const struct lego_graph *graph, const struct lego_node *node)
 {
     const struct lego_tensor *weight =
         node->input_count > 1 ? lego_node_constant(graph, node, 1) : NULL;
 
+    if (weight && weight->shape.rank == 3 && lego_recurrent_kinds(node) > 0)
+        return recurrent_work(graph, node, weight);
     if (!weight || weight->shape.rank < 2 || node->outputs[0] < 0)
         return 0;
     const double out = (double)count_elems(&graph->values[node->outputs[0]].shape);

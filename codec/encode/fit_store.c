@@ -1,6 +1,8 @@
 #include "codec/base/half.h"
+#include "codec/encode/biases.h"
 #include "codec/encode/fit.h"
 #include "codec/encode/small.h"
+#include "codec/graph/infer.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -126,14 +128,16 @@ static uint32_t count_uses(const struct lego_graph *graph, int32_t tensor)
     return uses;
 }
 
-/* Gives a node an input 2 of its own with these values. */
-static int set_bias(struct lego_graph *graph, uint32_t n, const float *values, uint32_t count,
-                    const char *weight)
+/* Gives a node an input `input` of its own with these values. */
+static int set_bias(struct lego_graph *graph, uint32_t n, uint32_t input, const float *values,
+                    size_t count, const char *weight)
 {
-    const struct lego_shape shape = {.rank = 1, .dim = {count}};
     const float *data = lego_arena_memdup(graph->arena, values, count * sizeof(float));
     struct lego_node *node = &graph->nodes[n];
-    const int32_t old = node->input_count > 2 ? node->inputs[2] : -1;
+    const int32_t old = node->input_count > input ? node->inputs[input] : -1;
+    const struct lego_shape shape = lego_recurrent_kinds(node) > 0
+                                        ? graph->values[old].shape
+                                        : (struct lego_shape){.rank = 1, .dim = {(int64_t)count}};
 
     if (!data)
         return LEGO_E_NOMEM;
@@ -142,7 +146,8 @@ static int set_bias(struct lego_graph *graph, uint32_t n, const float *values, u
         return LEGO_OK;
     }
     const char *name = lego_arena_printf(graph->arena, "%s.bias.%u", weight, n);
-    int32_t *inputs = lego_arena_calloc(graph->arena, node->input_count + 3, sizeof(*inputs));
+    const uint32_t inputs_now = node->input_count > input ? node->input_count : input + 1;
+    int32_t *inputs = lego_arena_calloc(graph->arena, inputs_now, sizeof(*inputs));
     if (!name || !inputs)
         return LEGO_E_NOMEM;
     const int32_t tensor = lego_graph_add_tensor(graph, name, LEGO_DTYPE_FLOAT32, &shape);
@@ -152,20 +157,21 @@ static int set_bias(struct lego_graph *graph, uint32_t n, const float *values, u
     graph->tensors[tensor].data = data;
     graph->values[value].tensor = tensor;
     memcpy(inputs, node->inputs, node->input_count * sizeof(*inputs));
-    inputs[2] = value;
+    inputs[input] = value;
     node->inputs = inputs;
-    node->input_count = node->input_count > 3 ? node->input_count : 3;
+    node->input_count = inputs_now;
     return LEGO_OK;
 }
 
-/* The n-th node (from 0) that multiplies with a tensor. */
-static uint32_t find_user(const struct lego_graph *graph, int32_t tensor, uint32_t nth)
+/* The n-th node (from 0) that multiplies with a tensor, its input `input`. */
+static uint32_t find_user(const struct lego_graph *graph, int32_t tensor, uint32_t input,
+                          uint32_t nth)
 {
     for (uint32_t n = 0; n < graph->node_count; n++) {
         const struct lego_node *node = &graph->nodes[n];
 
-        if (node->input_count > 1 && node->inputs[1] >= 0 &&
-            graph->values[node->inputs[1]].tensor == tensor && nth-- == 0)
+        if (node->op != LEGO_OP_If && node->input_count > input && node->inputs[input] >= 0 &&
+            graph->values[node->inputs[input]].tensor == tensor && nth-- == 0)
             return n;
     }
     return UINT32_MAX;
@@ -178,8 +184,14 @@ static uint32_t layer_node(const struct lego_graph *graph, const struct layer *l
     uint32_t nth = 0;
 
     for (uint32_t k = 0; k < index; k++)
-        nth += layers[k].weight == layers[index].weight;
-    return find_user(graph, weights[layers[index].weight].tensor, nth);
+        nth += layers[k].weight == layers[index].weight && layers[k].input == layers[index].input;
+    return find_user(graph, weights[layers[index].weight].tensor, layers[index].input, nth);
+}
+
+/* Which input of its node a layer's bias is. */
+static uint32_t bias_input(const struct layer *layer)
+{
+    return layer->directions > 0 ? 3 : 2;
 }
 
 const float *fit_old_bias(const struct lego_package *package, const struct calibration *calibration,
@@ -189,9 +201,41 @@ const float *fit_old_bias(const struct lego_package *package, const struct calib
     const struct layer *layers = calibrate_layers(calibration, &count);
     const uint32_t n = layer_node(package->graph, layers, weights, index);
     const struct lego_tensor *old =
-        n != UINT32_MAX ? lego_node_constant(package->graph, &package->graph->nodes[n], 2) : NULL;
+        n != UINT32_MAX ? lego_node_constant(package->graph, &package->graph->nodes[n],
+                                             bias_input(&layers[index]))
+                        : NULL;
 
     return old ? old->data : NULL;
+}
+
+bool bias_is_own(const struct calibration *calibration, uint32_t index)
+{
+    uint32_t count;
+    const struct layer *layers = calibrate_layers(calibration, &count);
+
+    return layers[index].can_bias && (layers[index].directions == 0 || index == 0 ||
+                                      layers[index - 1].node != layers[index].node);
+}
+
+float *bias_make(const struct lego_package *package, const struct calibration *calibration,
+                 const struct encode_weight *weights, float *const *bias, int levels,
+                 uint32_t index, size_t *ret_count)
+{
+    uint32_t count;
+    const struct layer *layers = calibrate_layers(calibration, &count);
+    const float *old = fit_old_bias(package, calibration, weights, index);
+    const size_t elems = (layers[index].directions > 0 ? 2 : 1) * (size_t)layers[index].rows;
+    float *values = calloc(elems, sizeof(*values));
+
+    for (size_t i = 0; values && old && i < elems; i++)
+        values[i] = old[i];
+    for (uint32_t i = index; values && i < count && layers[i].node == layers[index].node; i++)
+        for (uint32_t r = 0; r < layers[i].rows; r++)
+            values[layer_bias_index(&layers[i], r)] += bias[i][r];
+    if (values)
+        small_round(values, (uint32_t)elems, levels);
+    *ret_count = elems;
+    return values;
 }
 
 int fit_store_biases(struct lego_package *package, const struct calibration *calibration,
@@ -204,22 +248,15 @@ int fit_store_biases(struct lego_package *package, const struct calibration *cal
     int status = LEGO_OK;
 
     for (uint32_t i = 0; status == LEGO_OK && i < count; i++) {
-        const struct encode_weight *weight = &weights[layers[i].weight];
-
-        if (!layers[i].can_bias)
-            continue;
         const uint32_t n = layer_node(graph, layers, weights, i);
-        float *values = calloc(layers[i].rows, sizeof(float));
-        const struct lego_tensor *old =
-            n != UINT32_MAX ? lego_node_constant(graph, &graph->nodes[n], 2) : NULL;
-        status = values && n != UINT32_MAX ? LEGO_OK : LEGO_E_NOMEM;
-        for (uint32_t r = 0; status == LEGO_OK && r < layers[i].rows; r++) {
-            values[r] = (old ? ((const float *)old->data)[r] : 0) + bias[i][r];
-        }
-        if (status == LEGO_OK)
-            small_round(values, layers[i].rows, levels);
-        if (status == LEGO_OK)
-            status = set_bias(graph, n, values, layers[i].rows, weight->name);
+        size_t elems;
+
+        if (!bias_is_own(calibration, i))
+            continue;
+        float *values = bias_make(package, calibration, weights, bias, levels, i, &elems);
+        status = values && n != UINT32_MAX ? set_bias(graph, n, bias_input(&layers[i]), values,
+                                                      elems, weights[layers[i].weight].name)
+                                           : LEGO_E_NOMEM;
         free(values);
     }
     return status == LEGO_OK ? LEGO_OK : lego_fail(diag, status, "out of memory for biases");

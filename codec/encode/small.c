@@ -2,6 +2,7 @@
 #include "codec/encode/small.h"
 
 #include "codec/base/status.h"
+#include "codec/encode/biases.h"
 #include "codec/encode/fit.h"
 #include "codec/encode/portable.h"
 #include "codec/encode/trellis_math.h"
@@ -15,7 +16,9 @@
 #define DRAWS       4   /* walks that meet the size, of which the best is kept */
 #define DRAW_BITS   0.8 /* a weight, below which walks differ by so much that drawing pays */
 #define DRAFT_WALKS 3
+#define MORE_WALKS  3     /* where none has met the size, which then aim lower */
 #define AIM         0.997 /* of the bytes */
+#define LOW_AIM     0.98
 #define ENOUGH      0.992 /* of the bytes: a walk that takes more of them is not improved on */
 #define STEER       1.5   /* by which the price may leave a walk's own on the way */
 #define MUCH        0.15  /* of the bits that are left */
@@ -113,7 +116,9 @@ static int quantise(void *context, const struct calibrate_stats *stats, float *r
     const bool first = !layer->levels;
     int status = LEGO_OK;
 
-    s->settings.old_bias = fit_old_bias(s->package, s->calibration, s->weights, index);
+    s->settings.old_bias = stats->layer->directions > 0
+                               ? NULL
+                               : fit_old_bias(s->package, s->calibration, s->weights, index);
     memset(ret_bias, 0, rows * sizeof(*ret_bias));
     if (first)
         status = quantise_steered(s, stats->layer->weight, stats, ret_bias);
@@ -222,22 +227,22 @@ static int measure(const struct small *s, uint64_t *ret_bytes, struct lego_diag 
     int status = old && tensors ? LEGO_OK : lego_fail(diag, LEGO_E_NOMEM, "out of memory");
 
     for (uint32_t i = 0; status == LEGO_OK && i < s->layer_count; i++)
-        tensors[i] = s->walked[i].can_bias ? bias_tensor(s, i) : NULL;
+        tensors[i] = bias_is_own(s->calibration, i) ? bias_tensor(s, i) : NULL;
     for (uint32_t i = 0; status == LEGO_OK && i < s->layer_count; i++) {
         const uint32_t rows = s->walked[i].rows;
-        float *whole = malloc(rows * sizeof(*whole));
+        size_t elems;
+        float *whole = tensors[i] ? bias_make(s->package, s->calibration, s->weights, s->bias,
+                                              s->settings.bias_levels, i, &elems)
+                                  : NULL;
 
-        if (!tensors[i] || !whole) {
+        if (!whole) {
             /* It will have one, of a byte or two a row. */
-            bytes +=
-                s->walked[i].can_bias ? rows * (s->settings.bias_levels > 0 ? 1u : 2u) + 16 : 0;
-            free(whole);
+            bytes += bias_is_own(s->calibration, i)
+                         ? rows * (s->settings.bias_levels > 0 ? 1u : 2u) + 16
+                         : 0;
             tensors[i] = NULL;
             continue;
         }
-        for (uint32_t r = 0; r < rows; r++)
-            whole[r] = ((const float *)tensors[i]->data)[r] + s->bias[i][r];
-        small_round(whole, rows, s->settings.bias_levels);
         old[i] = tensors[i]->data;
         tensors[i]->data = whole;
     }
@@ -308,7 +313,8 @@ static int search(struct small *s, uint64_t bytes, struct lego_diag *diag)
     double last_price = 0, last_bits = 0;
     uint64_t taken = 0;
 
-    for (uint32_t i = 0, met = 0; i < WALKS + s->draws - 1; i++) {
+    for (uint32_t i = 0, met = 0; i < WALKS + s->draws - 1 + (s->best_bytes == 0 ? MORE_WALKS : 0);
+         i++) {
         s->settings.ridge = met > 0 || s->session->synthetic ? ridges[met] : REAL_RIDGE;
         int status = walk(s, &taken, diag);
         const bool meets = taken <= bytes && (double)taken >= ENOUGH * (double)bytes;
@@ -324,7 +330,8 @@ static int search(struct small *s, uint64_t bytes, struct lego_diag *diag)
         for (uint32_t k = 0; k < s->weight_count; k++)
             bits += s->last_bits[k];
         const double price = trellis_exp2(s->prices / fmax(bits, 1));
-        const double wanted = fmax(bits + 8 * (AIM * (double)bytes - (double)taken), bits / 16);
+        const double aim = i + 1 < WALKS || s->best_bytes > 0 ? AIM : LOW_AIM;
+        const double wanted = fmax(bits + 8 * (aim * (double)bytes - (double)taken), bits / 16);
         if (i > 0 && fabs(trellis_log2(bits / last_bits)) > 0.1)
             s->slope = -trellis_log2(price / last_price) / trellis_log2(bits / last_bits);
         s->slope = fmin(fmax(s->slope, 0.5), s->max_slope);

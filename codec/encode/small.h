@@ -32,7 +32,8 @@ struct small_layer {
 struct small_settings {
     const struct lego_graph *graph;
     struct encode_workers *workers;
-    const float *old_bias; /* of the layer, NULL: none */
+    const float
+        *old_bias; /* of the layer, NULL: none, or a recurrent layer's, which it is a part of */
     double price, gain;
     double ridge;    /* of the mean moment, where the targets pull at the weights */
     int bias_levels; /* of small_round */

@@ -254,7 +254,8 @@ void small_round(float *values, uint32_t count, int levels)
         values[i] = fminf(fmaxf(rintf(values[i] / step), -whole), whole) * step;
 }
 
-/* What the quantised layer's mean output lacks, so that the whole bias can be packed. */
+/* What the quantised layer's mean output lacks, so that the whole bias can be packed. W and R of a
+ * recurrent node have one together, which is rounded when both are known. */
 static int correct_bias(const struct work *w, float *ret_bias)
 {
     const struct calibrate_stats *stats = w->stats;
@@ -275,7 +276,8 @@ static int correct_bias(const struct work *w, float *ret_bias)
             calibrate_takes(stats, ENCODE_STEP_BIAS) ? (float)(stats->mean_t[r] - mean) : 0;
         whole[r] = ret_bias[r] + (old ? old[r] : 0);
     }
-    small_round(whole, w->rows, w->settings->bias_levels);
+    if (stats->layer->directions == 0)
+        small_round(whole, w->rows, w->settings->bias_levels);
     for (uint32_t r = 0; r < w->rows; r++)
         ret_bias[r] = stats->layer->can_bias ? whole[r] - (old ? old[r] : 0) : 0;
     free(whole);

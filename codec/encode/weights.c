@@ -1,4 +1,5 @@
 #include "codec/encode/weights.h"
+#include "codec/graph/infer.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -25,14 +26,15 @@ struct finder {
  * what is smaller may well be a list of positions or of scales. */
 #define PLAIN_MIN_BYTES 4096
 
-/* Convolutions and products with a matrix on the right, which calibration knows as layers. */
+/* Convolutions, products with a matrix on the right and recurrent weights, which calibration knows
+ * as layers. */
 static bool is_layer_weight(const struct lego_node *node, uint32_t index,
                             const struct lego_tensor *tensor, enum lego_matrix_view *ret_view,
                             uint32_t *ret_groups)
 {
     const int64_t groups = lego_node_int(node, "group", 1);
 
-    if (index != 1)
+    if (index != 1 && (index != 2 || lego_recurrent_kinds(node) == 0))
         return false;
     switch (node->op) {
     case LEGO_OP_Conv:
@@ -46,15 +48,20 @@ static bool is_layer_weight(const struct lego_node *node, uint32_t index,
     case LEGO_OP_MatMul:
         *ret_view = LEGO_VIEW_OUT_LAST;
         return tensor->shape.rank == 2;
+    case LEGO_OP_RNN:
+    case LEGO_OP_GRU:
+    case LEGO_OP_LSTM: /* [directions][gates * hidden][inputs]: directions as groups */
+        *ret_view = LEGO_VIEW_TRANSPOSED_CONV;
+        *ret_groups = tensor->shape.rank == 3 ? (uint32_t)tensor->shape.dim[0] : 0;
+        return *ret_groups > 0;
     default:
         return false;
     }
 }
 
 /*
- * The others: recurrent weights [directions][gates * hidden][inputs], where an input is a row;
- * tables of which Gather takes rows; products with a constant left side, or with a stack of
- * matrices.
+ * The others: tables of which Gather takes rows; products with a constant left side, or with a
+ * stack of matrices.
  */
 static bool is_plain_weight(const struct lego_node *node, uint32_t index,
                             const struct lego_tensor *tensor, enum lego_matrix_view *ret_view)
@@ -64,11 +71,6 @@ static bool is_plain_weight(const struct lego_node *node, uint32_t index,
     if (tensor->bytes < PLAIN_MIN_BYTES || rank < 2)
         return false;
     switch (node->op) {
-    case LEGO_OP_RNN:
-    case LEGO_OP_GRU:
-    case LEGO_OP_LSTM:
-        *ret_view = LEGO_VIEW_OUT_LAST;
-        return (index == 1 || index == 2) && rank == 3;
     case LEGO_OP_Gather:
         *ret_view = LEGO_VIEW_OUT_FIRST;
         return index == 0 && lego_node_int(node, "axis", 0) == 0;
@@ -88,6 +90,7 @@ struct reading {
     const struct lego_tensor *tensor;
     enum lego_matrix_view view;
     uint32_t groups;
+    bool recurrent;
     uint32_t seen;
 };
 
@@ -152,12 +155,13 @@ static bool read_by(struct reading *reading, const struct lego_node *node, uint3
         return false;
     reading->view = view;
     reading->groups = groups;
+    reading->recurrent = lego_recurrent_kinds(node) > 0;
     return true;
 }
 
 /* True where input `index` of the node is a weight; how it becomes a matrix. */
 static bool is_weight(const struct lego_graph *graph, const struct lego_node *node, uint32_t index,
-                      enum lego_matrix_view *ret_view, uint32_t *ret_groups)
+                      struct encode_weight *ret_weight)
 {
     struct reading reading = {.tensor = lego_node_constant(graph, node, index)};
     const struct lego_tensor *tensor = reading.tensor;
@@ -165,8 +169,9 @@ static bool is_weight(const struct lego_graph *graph, const struct lego_node *no
     if (!tensor || tensor->dtype != LEGO_DTYPE_FLOAT32 || !tensor->data || tensor->bytes == 0 ||
         !read_by(&reading, node, index, 0) || reading.seen == 0)
         return false;
-    *ret_view = reading.view;
-    *ret_groups = reading.groups;
+    ret_weight->view = reading.view;
+    ret_weight->groups = reading.groups;
+    ret_weight->recurrent = reading.recurrent;
     return true;
 }
 
@@ -178,7 +183,7 @@ static void note_input(struct finder *finder, const struct lego_node *node, uint
 
     if (tensor < 0)
         return;
-    if (!is_weight(finder->graph, node, index, &weight.view, &weight.groups)) {
+    if (!is_weight(finder->graph, node, index, &weight)) {
         finder->uses[tensor] = USE_OTHER;
         return;
     }
@@ -249,6 +254,9 @@ static int describe(const struct lego_graph *graph, struct encode_weight *weight
                          lego_shape_format(&tensor->shape, graph, shape, sizeof(shape)),
                          weight->groups);
     }
+    /* Transposed convolutions of one input channel are what recurrent weights look like. */
+    if (weight->recurrent)
+        weight->taps = 1;
     weight->name = tensor->name;
     weight->data = tensor->data;
     for (size_t i = 0; i < elems; i++) {

@@ -10,7 +10,8 @@ struct encode_weight {
     int32_t tensor; /* in graph->tensors */
     const char *name;
     enum lego_matrix_view view;
-    uint32_t groups;
+    uint32_t groups; /* of a recurrent weight: its directions */
+    bool recurrent;  /* W or R of an RNN, GRU or LSTM: rows are gates' outputs, taps 1 */
     uint32_t rows, columns, taps;
     const float *data; /* borrowed from the tensor, in its own order */
 };
@@ -18,8 +19,8 @@ struct encode_weight {
 /*
  * Lists the dense fp32 weights of Conv, ConvTranspose, Gemm and MatMul (either side), RNN, GRU and
  * LSTM (W and R) and tables of Gather (axis 0), each tensor once, in the order in which nodes first
- * use them; those that calibration knows no layer for (all but Conv's, Gemm's B and a matrix that
- * is MatMul's B) from 4 KiB on; so where the nodes are in branches of an If that gets the weight as
+ * use them; those that calibration knows no layer for (tables, left sides, stacks of matrices)
+ * from 4 KiB on; so where the nodes are in branches of an If that gets the weight as
  * an input. What anything else reads too (a Loop's body, a graph output), or what
  * two nodes see as different matrices, is not listed: it has to stay dense. `ret_weights` is
  * malloc'ed.

@@ -262,7 +262,7 @@ int lego_eval_node(const struct lego_graph *graph, const struct lego_node *node,
                    const struct lego_array *const *inputs, struct lego_array *outputs,
                    struct lego_arena *scratch, struct lego_diag *diag)
 {
-    struct eval_context c = {graph, node, inputs, outputs, scratch, diag, NULL};
+    struct eval_context c = {graph, node, inputs, outputs, scratch, diag, NULL, NULL};
     enum lego_dtype *dtypes = eval_scratch(&c, node->output_count, sizeof(*dtypes));
     struct lego_shape *shapes = eval_scratch(&c, node->output_count, sizeof(*shapes));
     if (!dtypes || !shapes)
@@ -270,6 +270,27 @@ int lego_eval_node(const struct lego_graph *graph, const struct lego_node *node,
     int status = infer_again(&c, dtypes, shapes);
     if (status == LEGO_OK)
         status = check_outputs(&c, dtypes, shapes);
+    return status == LEGO_OK ? evaluate(&c) : status;
+}
+
+int lego_eval_recurrent_states(const struct lego_graph *graph, const struct lego_node *node,
+                               const struct lego_array *const *inputs, float *ret_states,
+                               struct lego_arena *scratch, struct lego_diag *diag)
+{
+    int32_t none[3] = {-1, -1, -1};
+    struct lego_node quiet = *node;
+    enum lego_dtype dtypes[3];
+    struct lego_shape shapes[3];
+    struct eval_context c = {graph, &quiet, inputs, NULL, scratch, diag, NULL, ret_states};
+    if (!lego_recurrent_kinds(node) || node->output_count > 3)
+        return eval_fail(&c, LEGO_E_INVALID, "no recurrent node");
+    quiet.outputs = none;
+    int status = infer_again(&c, dtypes, shapes);
+    for (uint32_t i = 0; i < 3 && status == LEGO_OK; i++) {
+        if (eval_in(&c, i)->dtype != LEGO_DTYPE_FLOAT32)
+            status = eval_fail(&c, LEGO_E_TYPE, "states of %s are not known",
+                               lego_dtype_name(eval_in(&c, i)->dtype));
+    }
     return status == LEGO_OK ? evaluate(&c) : status;
 }
 
@@ -316,7 +337,7 @@ int eval_node_within(const struct lego_graph *graph, const struct lego_node *nod
                      struct lego_arena *arena, struct lego_arena *scratch,
                      struct flow_budget *budget, struct lego_diag *diag)
 {
-    struct eval_context c = {graph, node, inputs, NULL, scratch, diag, budget};
+    struct eval_context c = {graph, node, inputs, NULL, scratch, diag, budget, NULL};
     struct lego_array *outputs = eval_scratch(&c, node->output_count, sizeof(*outputs));
     int status = outputs ? LEGO_OK : LEGO_E_NOMEM;
     c.outputs = outputs;

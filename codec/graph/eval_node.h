@@ -24,6 +24,7 @@ struct eval_context {
     struct lego_arena *scratch;
     struct lego_diag *diag;
     struct flow_budget *budget; /* of the Loop or Scan around; NULL: none */
+    float *states;              /* of lego_eval_recurrent_states; NULL: not wanted */
 };
 
 /* lego_eval_node_alloc and lego_graph_evaluate inside a Loop, Scan or If. */

@@ -104,6 +104,7 @@ struct gate {
 struct rnn {
     enum lego_op op;
     size_t gates, dirs, hidden, batch, steps, width;
+    size_t kinds; /* of what R sees */
     bool batch_first, reset_after, coupled;
     double clip; /* 0: none */
     struct gate gate[6];
@@ -156,6 +157,19 @@ static int read_gates(const struct eval_context *c, struct rnn *r)
     return LEGO_OK;
 }
 
+uint32_t lego_recurrent_kinds(const struct lego_node *node)
+{
+    switch (node->op) {
+    case LEGO_OP_RNN:
+    case LEGO_OP_LSTM:
+        return 1;
+    case LEGO_OP_GRU:
+        return lego_node_int(node, "linear_before_reset", 0) ? 1 : 2;
+    default:
+        return 0;
+    }
+}
+
 static int read_rnn(const struct eval_context *c, struct rnn *r)
 {
     const struct lego_array *x = eval_in(c, 0), *w = eval_in(c, 2);
@@ -168,6 +182,7 @@ static int read_rnn(const struct eval_context *c, struct rnn *r)
     r->batch = (size_t)x->shape.dim[!r->batch_first];
     r->width = (size_t)x->shape.dim[2];
     r->clip = (double)lego_node_float(c->node, "clip", 0);
+    r->kinds = lego_recurrent_kinds(c->node);
     r->reset_after = lego_node_int(c->node, "linear_before_reset", 0) != 0;
     r->coupled = lego_node_int(c->node, "input_forget", 0) != 0;
     return read_gates(c, r);
@@ -252,10 +267,14 @@ static void step_lstm(const struct rnn *r, const struct pass *p, float *h, float
     }
 }
 
-static void step(const struct rnn *r, const struct pass *p, const float *x, size_t batch)
+/* `states`: where what R sees goes to; NULL: nowhere. */
+static void step(const struct rnn *r, const struct pass *p, const float *x, size_t batch,
+                 float *states)
 {
     size_t rows = r->gates * r->hidden;
     float *h = p->h + batch * r->hidden;
+    if (states)
+        memcpy(states, h, r->hidden * sizeof(float));
     affine(p->w, p->bias, x, r->width, 0, rows, p->wx);
     affine(p->r, p->bias ? p->bias + rows : NULL, h, r->hidden, 0, rows, p->rh);
     if (r->op == LEGO_OP_LSTM)
@@ -264,6 +283,8 @@ static void step(const struct rnn *r, const struct pass *p, const float *x, size
         step_gru(r, p, h);
     else
         step_rnn(r, p, h);
+    if (states && r->kinds > 1)
+        memcpy(states + r->hidden, p->reset, r->hidden * sizeof(float));
 }
 
 /* Copies a state [dirs][batch][hidden] (or [batch][dirs][hidden]) from or to one direction. */
@@ -293,7 +314,8 @@ static void run_direction(const struct eval_context *c, const struct rnn *r, siz
         for (size_t t = 0; t < length; t++) {
             size_t at = reverse ? length - 1 - t : t;
             size_t row = r->batch_first ? b * r->steps + at : at * r->batch + b;
-            step(r, p, x + row * r->width, b);
+            step(r, p, x + row * r->width, b,
+                 c->states ? c->states + (row * r->dirs + dir) * r->kinds * r->hidden : NULL);
             if (!y)
                 continue;
             size_t to = r->batch_first ? (b * r->steps + at) * r->dirs + dir

@@ -131,6 +131,22 @@ int lego_graph_evaluate(const struct lego_graph *graph, const struct lego_array 
                         struct lego_array *ret_outputs, struct lego_arena *arena,
                         struct lego_diag *diag);
 
+/*
+ * What the matrix R of an RNN, GRU or LSTM is multiplied by at each step. The kinds of it: 1, the
+ * state h of the step before; 2 for a GRU with linear_before_reset = 0, whose last third of rows
+ * sees the reset gate times h; 0 where the node is none of these.
+ */
+uint32_t lego_recurrent_kinds(const struct lego_node *node);
+
+/*
+ * Evaluates such a node of fp32 for these alone: ret_states [row of X][direction][kind][hidden],
+ * rows of X being its first two axes as they lie (of steps and examples, or the other way round).
+ * What is behind the end of a short sequence is left as it is. Otherwise as lego_eval_node.
+ */
+int lego_eval_recurrent_states(const struct lego_graph *graph, const struct lego_node *node,
+                               const struct lego_array *const *inputs, float *ret_states,
+                               struct lego_arena *scratch, struct lego_diag *diag);
+
 /* True where lego_eval_node has the operator (for the importer's list of what is missing). */
 bool lego_op_evaluates(enum lego_op op);
 

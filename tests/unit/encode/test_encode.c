@@ -458,9 +458,9 @@ START_TEST(other_weights_decode_in_place)
         int64_t dims[4];
         const char *attr;
     } cases[] = {
-        {LEGO_OP_LSTM, 1, 16, 3, {2, 40, 16}, "hidden_size"},
-        {LEGO_OP_LSTM, 2, 10, 3, {2, 80, 10}, "hidden_size"},
-        {LEGO_OP_GRU, 1, 40, 3, {1, 30, 40}, NULL},
+        {LEGO_OP_LSTM, 1, 80, 3, {2, 40, 16}, "hidden_size"},
+        {LEGO_OP_LSTM, 2, 160, 3, {2, 80, 10}, "hidden_size"},
+        {LEGO_OP_GRU, 1, 30, 3, {1, 30, 40}, NULL},
         {LEGO_OP_RNN, 2, 40, 3, {1, 40, 40}, NULL},
         {LEGO_OP_Gather, 0, 100, 2, {100, 16}, NULL},
         {LEGO_OP_Gather, 0, 100, 3, {100, 4, 4}, NULL},

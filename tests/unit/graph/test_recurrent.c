@@ -94,9 +94,9 @@ static void rnn_step(const struct recurrent *c, int d, int t, int batch, double 
 
 /* zt, rt = f(...); ht = g(Xt*(Wh^T) + (rt (.) Ht-1)*(Rh^T) + Rbh + Wbh), or with the reset behind
  * the product; Ht = (1 - zt) (.) ht + zt (.) Ht-1 */
-static void gru_step(const struct recurrent *c, int d, int t, int batch, double *h)
+static void gru_step(const struct recurrent *c, int d, int t, int batch, double *h, double *gated)
 {
-    double reset[8], gated[8], next[8];
+    double reset[8], next[8];
 
     for (int i = 0; i < c->hidden; i++) {
         reset[i] = activation(
@@ -137,7 +137,14 @@ static void lstm_step(const struct recurrent *c, int d, int t, int batch, double
 
 struct answer {
     double y[MAX_ELEMS], h[MAX_ELEMS], c[MAX_ELEMS]; /* as if layout were 0; padding of y is 0 */
+    double states[MAX_ELEMS]; /* [steps][batch][directions][kinds][hidden]; so is theirs */
 };
+
+/* What R sees: the state before a step, and what a GRU's reset gate leaves of it. */
+static int kinds(const struct recurrent *c)
+{
+    return c->op == LEGO_OP_GRU && !c->linear_before_reset ? 2 : 1;
+}
 
 static void specified(const struct recurrent *c, struct answer *answer)
 {
@@ -146,19 +153,24 @@ static void specified(const struct recurrent *c, struct answer *answer)
         for (int batch = 0; batch < c->batch; batch++) {
             int length = c->has_lengths ? c->lengths[batch] : c->steps;
             int at = (d * c->batch + batch) * c->hidden;
-            double h[8] = {0}, cell[8] = {0};
+            double h[8] = {0}, cell[8] = {0}, gated[8];
             for (int i = 0; i < c->hidden; i++) {
                 h[i] = c->has_h0 ? (double)c->h0[at + i] : 0;
                 cell[i] = c->has_c0 ? (double)c->c0[at + i] : 0;
             }
             for (int s = 0; s < length; s++) {
                 int t = c->reverse || d == 1 ? length - 1 - s : s;
+                double *seen = answer->states +
+                               ((t * c->batch + batch) * c->directions + d) * kinds(c) * c->hidden;
+                memcpy(seen, h, (size_t)c->hidden * sizeof(*h));
                 if (c->op == LEGO_OP_RNN)
                     rnn_step(c, d, t, batch, h);
                 else if (c->op == LEGO_OP_GRU)
-                    gru_step(c, d, t, batch, h);
+                    gru_step(c, d, t, batch, h, gated);
                 else
                     lstm_step(c, d, t, batch, h, cell);
+                if (kinds(c) == 2)
+                    memcpy(seen + c->hidden, gated, (size_t)c->hidden * sizeof(*h));
                 memcpy(answer->y + ((t * c->directions + d) * c->batch + batch) * c->hidden, h,
                        (size_t)c->hidden * sizeof(*h));
             }
@@ -265,7 +277,7 @@ static void expect(const struct lego_array *have, const double *want, int count,
 
 /* What the evaluation makes of it, brought to layout 0. */
 static void evaluated(const struct recurrent *c, const struct lego_graph *graph,
-                      struct lego_arena *arena, struct lego_array *ret_outputs)
+                      struct lego_arena *arena, struct lego_array *ret_outputs, float *ret_states)
 {
     static float x[MAX_ELEMS], h0[MAX_ELEMS], c0[MAX_ELEMS];
     int d = c->directions, rows = c->gates * c->hidden;
@@ -308,6 +320,14 @@ static void evaluated(const struct recurrent *c, const struct lego_graph *graph,
     ck_assert_msg(lego_eval_node_alloc(graph, &node, inputs, ret_outputs, arena, arena, &diag) ==
                       LEGO_OK,
                   "%s", diag.text);
+    const int seen = d * kinds(c) * c->hidden;
+    float *states = lego_arena_calloc(arena, MAX_ELEMS, sizeof(*states));
+    ck_assert_uint_eq(lego_recurrent_kinds(&node), (unsigned)kinds(c));
+    ck_assert_int_eq(lego_eval_recurrent_states(graph, &node, inputs, states, arena, &diag),
+                     LEGO_OK);
+    memcpy(ret_states, states, (size_t)(c->steps * c->batch * seen) * sizeof(*states));
+    if (swapped)
+        swap(c->batch, c->steps, seen, states, ret_states);
     for (uint32_t i = 0; swapped && i < node.output_count; i++) {
         float *data = ret_outputs[i].data,
               *plain = lego_arena_calloc(arena, MAX_ELEMS, sizeof(*plain));
@@ -324,14 +344,18 @@ START_TEST(test_recurrent)
     struct lego_graph *graph;
     struct lego_arena *arena = lego_arena_create(0);
     struct lego_array have[3];
+    static float states[MAX_ELEMS];
 
     state = (uint64_t)_i;
     draw(&c);
     ck_assert_int_eq(lego_graph_create(0, &graph), LEGO_OK);
     specified(&c, &want);
-    evaluated(&c, graph, arena, have);
+    evaluated(&c, graph, arena, have, states);
     expect(&have[0], want.y, c.steps * c.directions * c.batch * c.hidden, "Y");
     expect(&have[1], want.h, c.directions * c.batch * c.hidden, "Y_h");
+    const int count = c.steps * c.batch * c.directions * kinds(&c) * c.hidden;
+    const struct lego_array seen = array_of(states, LEGO_DTYPE_FLOAT32, 1, count, 0, 0, 0);
+    expect(&seen, want.states, count, "what R sees");
     if (c.op == LEGO_OP_LSTM)
         expect(&have[2], want.c, c.directions * c.batch * c.hidden, "Y_c");
     lego_graph_destroy(graph);
