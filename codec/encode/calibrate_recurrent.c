@@ -9,8 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BIAS       3 /* input B of the node */
-#define BRICK_ROWS 8 /* at most: none may reach into a gate that sees other inputs */
+#define BIAS 3 /* input B of the node */
 
 /* The bias may be changed where it is a constant, and is not added where there is none. */
 bool layer_describe_recurrent(const struct lego_graph *graph, uint32_t n, uint32_t input,
@@ -41,7 +40,7 @@ bool layer_describe_recurrent(const struct lego_graph *graph, uint32_t n, uint32
     layer.group_rows = layer.rows / layer.groups;
     layer.can_bias = bias && bias->dtype == LEGO_DTYPE_FLOAT32 &&
                      bias->bytes == 2 * (size_t)layer.rows * sizeof(float);
-    if (layer.positions == 0 || (kinds > 1 && input == 2 && layer.group_rows % BRICK_ROWS != 0))
+    if (layer.positions == 0)
         return false;
     *ret_layer = layer;
     return true;

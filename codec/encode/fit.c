@@ -39,7 +39,8 @@ static uint64_t format_bytes(const struct fit_layer *layer, uint32_t index)
         return UINT64_MAX;
     if (layer->edge && f->levels < 16)
         return UINT64_MAX;
-    if ((w->groups > 1 && layer->group_rows % f->rows != 0) || w->columns % f->columns != 0 ||
+    if ((layer->group_rows < w->rows && layer->group_rows % f->rows != 0) ||
+        w->columns % f->columns != 0 ||
         (f->columns > 1 && (w->taps == 1 || w->taps % f->columns != 0)))
         return UINT64_MAX;
     for (uint32_t row = 0; row < w->rows; row += tile_rows) {
@@ -85,12 +86,16 @@ static void describe_layers(struct fit *fit)
         struct fit_layer *layer = &fit->layers[layers[i].weight];
 
         layer->calibrated = true;
+        if (layers[i].group_rows < layer->group_rows)
+            layer->group_rows = layers[i].group_rows;
         /* A classifier of many classes is too much of a network to be spared, and where features
            are pooled more is known of what it sees. */
         const uint64_t own = (uint64_t)layer->weight->rows * layer->weight->columns;
         const bool huge = own > weights / HUGE_PART;
         const bool large = huge || (layers[i].pooled >= 0 && own > weights / LARGE_PART);
-        layer->edge = layer->edge || (i == 0 && !huge) || (i + 1 == count && !large);
+        /* What a recurrent layer sees is known well, wherever it stands. */
+        layer->edge = layer->edge || (layers[i].directions == 0 &&
+                                      ((i == 0 && !huge) || (i + 1 == count && !large)));
     }
     for (uint32_t i = 0; i < fit->weight_count; i++) {
         for (uint32_t f = 0; f < FIT_FORMATS; f++)

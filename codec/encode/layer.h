@@ -48,8 +48,8 @@ bool layer_describe(const struct lego_graph *graph, uint32_t node,
                     const struct encode_weight *weight, uint32_t index, struct layer *ret_layer);
 
 /*
- * The same for an RNN, GRU or LSTM whose input `input`, 1 or 2, is the weight. False for R of a GRU
- * whose gates see different things and are no multiple of 8 rows.
+ * The same for an RNN, GRU or LSTM whose input `input`, 1 or 2, is the weight. False where X is no
+ * fp32 of a known shape.
  */
 bool layer_describe_recurrent(const struct lego_graph *graph, uint32_t node, uint32_t input,
                               const struct encode_weight *weight, uint32_t index,

@@ -20,7 +20,7 @@
     (ENCODE_WITHOUT(SENSITIVITY) | ENCODE_WITHOUT(SEQUENCE) | ENCODE_WITHOUT(TARGETS) | \
      ENCODE_WITHOUT(FEEDBACK) | ENCODE_WITHOUT(SCALES) | ENCODE_WITHOUT(BIAS))
 
-enum { STEPS = 14, INPUTS = 24, HIDDEN = 32 };
+enum { STEPS = 14, INPUTS = 24 };
 
 /* A network of one node and a head. */
 struct network {
@@ -28,23 +28,25 @@ struct network {
     enum lego_op op;
     int64_t directions;
     bool reset_after, batch_first, lengths, bias;
+    int64_t hidden;
     enum encode_codec codec;
     uint64_t bytes; /* of its weights */
 };
 
 static const struct network NETWORKS[] = {
-    {"LSTM", LEGO_OP_LSTM, 1, false, false, false, true, ENCODE_CODEC_BRICKS, 3800},
-    {"LSTM of two directions", LEGO_OP_LSTM, 2, false, false, false, true, ENCODE_CODEC_SMALL,
+    {"LSTM", LEGO_OP_LSTM, 1, false, false, false, true, 32, ENCODE_CODEC_BRICKS, 3800},
+    {"LSTM of two directions", LEGO_OP_LSTM, 2, false, false, false, true, 32, ENCODE_CODEC_SMALL,
      4200},
-    {"GRU", LEGO_OP_GRU, 1, false, true, false, true, ENCODE_CODEC_SMALL, 1700},
-    {"GRU of two directions", LEGO_OP_GRU, 2, false, false, false, true, ENCODE_CODEC_BRICKS, 5600},
-    {"GRU with the reset behind", LEGO_OP_GRU, 2, true, false, true, false, ENCODE_CODEC_BRICKS,
+    {"GRU", LEGO_OP_GRU, 1, false, true, false, true, 32, ENCODE_CODEC_SMALL, 1700},
+    {"GRU of two directions", LEGO_OP_GRU, 2, false, false, false, true, 20, ENCODE_CODEC_BRICKS,
+     2750},
+    {"GRU with the reset behind", LEGO_OP_GRU, 2, true, false, true, false, 32, ENCODE_CODEC_BRICKS,
      5600},
-    {"RNN", LEGO_OP_RNN, 1, false, false, false, true, ENCODE_CODEC_BRICKS, 1300},
-    {"3-D convolution", LEGO_OP_Conv, 0, false, false, false, true, ENCODE_CODEC_BRICKS, 4200},
-    {"3-D convolution, small", LEGO_OP_Conv, 0, false, false, false, true, ENCODE_CODEC_SMALL,
+    {"RNN", LEGO_OP_RNN, 1, false, false, false, true, 32, ENCODE_CODEC_BRICKS, 1300},
+    {"3-D convolution", LEGO_OP_Conv, 0, false, false, false, true, 32, ENCODE_CODEC_BRICKS, 4200},
+    {"3-D convolution, small", LEGO_OP_Conv, 0, false, false, false, true, 32, ENCODE_CODEC_SMALL,
      2500},
-    {"transposed 3-D convolution", LEGO_OP_ConvTranspose, 0, false, false, false, true,
+    {"transposed 3-D convolution", LEGO_OP_ConvTranspose, 0, false, false, false, true, 32,
      ENCODE_CODEC_SMALL, 4800},
 };
 
@@ -97,16 +99,17 @@ static void add_recurrent(struct lego_package *package, const struct network *n)
 {
     static const char both[] = "bidirectional";
     const int64_t gates = n->op == LEGO_OP_LSTM ? 4 : n->op == LEGO_OP_GRU ? 3 : 1;
-    const int64_t w[] = {n->directions, gates * HIDDEN, INPUTS};
-    const int64_t r[] = {n->directions, gates * HIDDEN, HIDDEN};
-    const int64_t b[] = {n->directions, 2 * gates * HIDDEN};
+    const int64_t w[] = {n->directions, gates * n->hidden, INPUTS};
+    const int64_t r[] = {n->directions, gates * n->hidden, n->hidden};
+    const int64_t b[] = {n->directions, 2 * gates * n->hidden};
 
     model_node(package, "rnn", n->op, model_constant(package, "w", 0.35, 3, w), NULL, 0);
     struct lego_node *node = widen(package, 5, 4);
     node->inputs[2] = model_constant(package, "r", 0.25, 3, r);
     node->inputs[3] = n->bias ? model_constant(package, "b", 0.2, 2, b) : -1;
     node->inputs[4] = n->lengths ? int32_constant(package, "lengths", STEPS, STEPS / 2) : -1;
-    add_attr(node, (struct lego_attr){.name = "hidden_size", .type = LEGO_ATTR_INT, .i = HIDDEN});
+    add_attr(node,
+             (struct lego_attr){.name = "hidden_size", .type = LEGO_ATTR_INT, .i = n->hidden});
     if (n->batch_first)
         add_attr(node, (struct lego_attr){.name = "layout", .type = LEGO_ATTR_INT, .i = 1});
     if (n->reset_after)
