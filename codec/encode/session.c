@@ -5,7 +5,8 @@
 #include <stdlib.h>
 
 #define FEW_BITS    0.8 /* a weight, below which what is left is fragile */
-#define MATCH_BITS  1.3 /* a weight, below which examples are worth the time of matching them */
+#define MATCH_BITS  1.3 /* a weight, below which examples are worth the time of matching them, */
+#define BRICK_BITS  1.2 /* in bricks: above it they are no better by it */
 #define MATCH_STEPS 20
 #define MATCH_WORK  1e12 /* multiplications of all steps: some 20 seconds */
 #define MUCH_WORK   4e12 /* the same where so little is left that the time is worth it */
@@ -22,6 +23,15 @@ static double bits_of(const struct encode_session *s, const struct encode_option
         weights += (uint64_t)s->weights[i].rows * s->weights[i].columns;
     return options->weight_bytes > 0 ? 8.0 * (double)options->weight_bytes / (double)weights
                                      : INFINITY;
+}
+
+/* Whether examples are matched to what BatchNormalizations learnt. */
+static bool matches(const struct encode_session *s, const struct encode_options *options)
+{
+    const double most = options->codec == ENCODE_CODEC_SMALL ? MATCH_BITS : BRICK_BITS;
+
+    return s->synthetic && bits_of(s, options) < most &&
+           !(options->without & ENCODE_WITHOUT(MATCHING));
 }
 
 static uint32_t most_examples(const struct encode_session *s, const struct encode_options *options)
@@ -59,8 +69,7 @@ static int create(struct encode_session *s, const struct lego_package *package,
     }
     status = calibrate_create(package, s->weights, s->weight_count, options, examples, s->workers,
                               &s->calibration, diag);
-    if (status == LEGO_OK && s->synthetic && bits_of(s, options) < MATCH_BITS &&
-        !(options->without & ENCODE_WITHOUT(MATCHING)))
+    if (status == LEGO_OK && matches(s, options))
         status = calibrate_match(s->calibration, MATCH_STEPS,
                                  bits_of(s, options) > FEW_BITS ? MATCH_WORK : MUCH_WORK,
                                  &s->matched, diag);
