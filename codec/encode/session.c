@@ -38,7 +38,8 @@ static uint32_t most_examples(const struct encode_session *s, const struct encod
 {
     const double bits = bits_of(s, options);
 
-    if (options->codec != ENCODE_CODEC_SMALL || bits > 1.2)
+    if (options->codec != ENCODE_CODEC_SMALL || bits > 1.2 ||
+        options->without & ENCODE_WITHOUT(EXAMPLES))
         return ENCODE_EXAMPLES;
     return bits > FEW_BITS ? 2 * ENCODE_EXAMPLES : 4 * ENCODE_EXAMPLES;
 }

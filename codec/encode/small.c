@@ -455,7 +455,10 @@ static int run(struct small *s, struct encode_report *report, struct lego_diag *
     if (bits < ROTATE_BITS && !(s->options->without & ENCODE_WITHOUT(ROTATION)) &&
         small_rotate(s->package, s->weights, s->weight_count, s->layers) != LEGO_OK)
         return lego_fail(diag, LEGO_E_NOMEM, "out of memory for a rotation");
-    s->draws = bits < DRAW_BITS && !s->options->draft ? DRAWS : 1;
+    s->draws =
+        bits < DRAW_BITS && !s->options->draft && !(s->options->without & ENCODE_WITHOUT(DRAWS))
+            ? DRAWS
+            : 1;
     s->settings.gain = ratio <= 12 ? 0.85 : ratio <= 20 ? 0.8 : 0.9;
     s->settings.price = FIRST_PRICE * trellis_exp2(2.2 * trellis_log2(ratio / 28));
     s->settings.bias_levels = bits > WHOLE_BITS ? 0 : bits > 1.2 ? 127 : bits > 0.8 ? 63 : 31;

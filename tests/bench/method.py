@@ -19,8 +19,10 @@ import tempfile
 
 import pool
 
-STEPS = ['leaves', 'matching', 'adaptation', 'sensitivity', 'sequence', 'residual', 'targets', 'feedback', 'scales', 'bias', 'rotation',
+STEPS = ['leaves', 'matching', 'examples', 'adaptation', 'sensitivity', 'sequence', 'residual', 'targets', 'feedback', 'scales', 'bias', 'rotation',
          'sequence,feedback']
+
+SMALL_STEPS = ['examples', 'rotation']  # that bricks have not
 
 
 def ablations(args):
@@ -36,7 +38,7 @@ def ablations(args):
     print('|---|' + '---|' * len(cases))
 
     def cell(steps, codec, ratio):
-        if codec == 'bricks' and steps == 'rotation':
+        if codec == 'bricks' and steps in SMALL_STEPS:
             return ''
         out = os.path.join(args.work, f'{steps}.{codec}.{ratio}.lego')
         command = [args.legonet, 'compress', model, '-o', out, '-q', '--json', '-c', codec, '-r', ratio] + pool.threads(args.jobs)
