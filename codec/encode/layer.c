@@ -301,7 +301,8 @@ static void window_shifted(const struct layer *l, const float *plane, uint32_t t
     const int64_t end = left < begin ? begin : left < count ? left : count;
 
     memset(to, 0, (size_t)begin * sizeof(*to));
-    memcpy(to + begin, plane + (from + begin), (size_t)(end - begin) * sizeof(*to));
+    if (end > begin)
+        memcpy(to + begin, plane + (from + begin), (size_t)(end - begin) * sizeof(*to));
     memset(to + end, 0, (size_t)(count - end) * sizeof(*to));
     /* Beside a line's ends lie those of its neighbours. */
     const int64_t last = right < 0 ? (-right < width ? -right : width) : width;
