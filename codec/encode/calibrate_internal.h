@@ -68,6 +68,8 @@ void cal_take(struct calibration *c, uint32_t first, uint32_t count);
 
 /* Allocates a value for all examples; `student`: the student's own. LEGO_E_NOMEM with a diag. */
 int cal_allocate(struct calibration *c, int32_t value, bool student, struct lego_diag *diag);
+/* The same for all outputs of a node. */
+int cal_allocate_outputs(struct calibration *c, uint32_t n, bool student, struct lego_diag *diag);
 void cal_free(struct calibration *c, int32_t value);
 /* Drops the student's own copy. */
 void cal_free_student(struct calibration *c, int32_t value);
@@ -79,6 +81,10 @@ static inline bool cal_value_differs(const struct calibration *c, int32_t value)
 
 /* True where any input of the node differs between teacher and student. */
 bool cal_node_differs(const struct calibration *c, uint32_t node);
+
+/* Keeps the first failure of many threads in `held` (LEGO_OK: none yet) and its diag. */
+void cal_fail_once(int *held, struct lego_diag *held_diag, int status,
+                   const struct lego_diag *diag);
 
 /* A value of one example, or a constant. */
 struct lego_array cal_value_array(const struct calibration *c, int32_t value, size_t image,

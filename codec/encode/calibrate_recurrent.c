@@ -144,15 +144,6 @@ static uint32_t seen_place(const struct gathering *g, size_t image, uint32_t pla
                        : outer_at % (uint32_t)length * inner + inner_at;
 }
 
-static void fail_once(struct gathering *g, int status, const struct lego_diag *diag)
-{
-    int expected = LEGO_OK;
-
-    if (__atomic_compare_exchange_n(&g->status, &expected, status, false, __ATOMIC_SEQ_CST,
-                                    __ATOMIC_SEQ_CST))
-        g->diag = *diag;
-}
-
 /* All states of one example, in the arena; NULL: the failure is noted. */
 static const float *run_states(struct gathering *g, size_t image, struct lego_arena *scratch)
 {
@@ -171,7 +162,7 @@ static const float *run_states(struct gathering *g, size_t image, struct lego_ar
     }
     if (status == LEGO_OK)
         return states;
-    fail_once(g, status, &diag);
+    cal_fail_once(&g->status, &g->diag, status, &diag);
     return NULL;
 }
 
@@ -269,8 +260,7 @@ int cal_multiply(const struct calibration *c, const struct cal_layer *layer, con
     return p.failed ? LEGO_E_NOMEM : LEGO_OK;
 }
 
-/* Room for the node's outputs, the teacher's or the student's own. */
-static int allocate_outputs(struct calibration *c, uint32_t n, bool student, struct lego_diag *diag)
+int cal_allocate_outputs(struct calibration *c, uint32_t n, bool student, struct lego_diag *diag)
 {
     const struct lego_node *node = &c->graph->nodes[n];
     int status = LEGO_OK;
@@ -286,7 +276,7 @@ int cal_walk_recurrent(struct calibration *c, uint32_t n, calibrate_quantise qua
 {
     const uint32_t first = c->recurrent_of[n];
     uint32_t end = first;
-    int status = allocate_outputs(c, n, false, diag);
+    int status = cal_allocate_outputs(c, n, false, diag);
 
     if (status == LEGO_OK && !c->alone)
         status = cal_run_node(c, n, false, diag);
@@ -298,6 +288,6 @@ int cal_walk_recurrent(struct calibration *c, uint32_t n, calibrate_quantise qua
     for (uint32_t i = first; status == LEGO_OK && i < end; i++)
         status = cal_quantise_layer(c, &c->layers[i], NULL, quantise, context, diag);
     if (status == LEGO_OK && !c->alone)
-        status = allocate_outputs(c, n, true, diag);
+        status = cal_allocate_outputs(c, n, true, diag);
     return status == LEGO_OK ? cal_run_node(c, n, true, diag) : status;
 }

@@ -17,13 +17,13 @@ struct run {
     struct lego_diag diag;
 };
 
-static void fail_once(struct run *run, int status, const struct lego_diag *diag)
+void cal_fail_once(int *held, struct lego_diag *held_diag, int status, const struct lego_diag *diag)
 {
     int expected = LEGO_OK;
 
-    if (__atomic_compare_exchange_n(&run->status, &expected, status, false, __ATOMIC_SEQ_CST,
+    if (__atomic_compare_exchange_n(held, &expected, status, false, __ATOMIC_SEQ_CST,
                                     __ATOMIC_SEQ_CST))
-        run->diag = *diag;
+        *held_diag = *diag;
 }
 
 struct lego_array cal_value_array(const struct calibration *c, int32_t value, size_t image,
@@ -74,7 +74,7 @@ static void run_example(void *context, size_t image)
     if (scratch)
         status = lego_eval_node(run->c->graph, node, pointers, outputs, scratch, &diag);
     if (status != LEGO_OK)
-        fail_once(run, status, &diag);
+        cal_fail_once(&run->status, &run->diag, status, &diag);
     lego_arena_destroy(scratch);
 }
 
@@ -107,7 +107,7 @@ static void linear_example(void *context, size_t image)
     float *scratch = malloc(layer_scratch(layer) * sizeof(float));
 
     if (!scratch) {
-        fail_once(run, LEGO_E_NOMEM, &(struct lego_diag)LEGO_DIAG_INIT);
+        cal_fail_once(&run->status, &run->diag, LEGO_E_NOMEM, &(struct lego_diag)LEGO_DIAG_INIT);
         return;
     }
     layer_forward(layer, encode_workers_kernels(run->c->workers), weights, input.data, scratch,

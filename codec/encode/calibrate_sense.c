@@ -157,7 +157,6 @@ static int change_recurrent(struct calibration *c, struct cal_layer *layer, stru
                             struct lego_diag *diag)
 {
     const struct layer *l = &layer->layer;
-    const struct lego_node *node = &c->graph->nodes[l->node];
     const size_t elems = (size_t)l->rows * l->columns;
     float *perturbed = malloc(3 * elems * sizeof(float));
     double energy = 0;
@@ -172,9 +171,8 @@ static int change_recurrent(struct calibration *c, struct cal_layer *layer, stru
     cal_transpose_back(l, difference, change);
     status = cal_change_energy(c, layer, change, &energy, diag);
     sense->energy += energy;
-    for (uint32_t i = 0; status == LEGO_OK && i < node->output_count; i++)
-        if (node->outputs[i] >= 0)
-            status = cal_allocate(c, node->outputs[i], true, diag);
+    if (status == LEGO_OK)
+        status = cal_allocate_outputs(c, l->node, true, diag);
     layer->student_t = perturbed;
     if (status == LEGO_OK)
         status = cal_run_node(c, l->node, true, diag);
