@@ -1,18 +1,9 @@
-/*
- * What all integer GEMMs of the family share: loops that must be unrolled, so that sums stay in
- * registers, and how rows of sums become floats.
- */
+/* How rows of integer sums become floats: the same for all integer GEMMs of the family. */
 #ifndef LEGO_KERNELS_ARM_NEON_END_S8_H
 #define LEGO_KERNELS_ARM_NEON_END_S8_H
 
+#include "codec/kernels/simd/unroll.h"
 #include "kernels-arm/neon/vec.h"
-
-#define GEMM_INLINE static inline __attribute__((always_inline))
-#ifdef __clang__
-#define GEMM_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define GEMM_UNROLL _Pragma("GCC unroll 16")
-#endif
 
 VEC_INLINE float32x4_t end_s8_clamp(const struct kern_gemm_s8 *g, float32x4_t x)
 {

@@ -3,16 +3,10 @@
  * registers: 14 sums, 14 registers of a and 4 of the panel fill the 32, and 112 FMLA need 11 loads.
  * Pictures' sides are multiples of 7 more often than not.
  */
+#include "codec/kernels/simd/unroll.h"
 #include "kernels-arm/neon/vec.h"
 
 #include <math.h>
-
-#define GEMM_INLINE static inline __attribute__((always_inline))
-#ifdef __clang__
-#define GEMM_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define GEMM_UNROLL _Pragma("GCC unroll 16")
-#endif
 
 enum { MR = 7, NR = 8, STEP = 4, LONG_STEP = 8 };
 

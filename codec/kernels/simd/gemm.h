@@ -10,12 +10,7 @@
 #ifndef LEGO_KERNELS_SIMD_GEMM_H
 #define LEGO_KERNELS_SIMD_GEMM_H
 
-#define GEMM_INLINE static inline __attribute__((always_inline))
-#ifdef __clang__
-#define GEMM_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define GEMM_UNROLL _Pragma("GCC unroll 16")
-#endif
+#include "codec/kernels/simd/unroll.h"
 
 /* Vector v of nv at x; `last` masks the last one. */
 GEMM_INLINE vec gemm_load(const float *x, uint32_t v, const uint32_t nv, vec_mask last)
