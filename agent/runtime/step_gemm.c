@@ -10,6 +10,11 @@
 #define GEMM_NARROW_COST 1.3
 #define GEMM_ROW_COST    3.0
 
+/* Threads that have this many pixels each share them, and not the rows: what all of them decode is
+ * little beside what they multiply, and a thread's outputs lie in its cache when it takes the same
+ * pixels of the next step. */
+#define GEMM_SHARED_PIXELS 64
+
 /* Panels of weights for each of which inputs may be multiplied by gates again. */
 #define GEMM_GATED_PANELS 2
 
@@ -21,7 +26,9 @@ struct gemm_call {
     const float *gate; /* NULL: the inputs are as they are */
     float *out;
     size_t out_pixel; /* whose outputs `out` (and `add`) begin with */
-    uint32_t unit_tiles, chunks;
+    uint32_t unit_tiles, units, chunks;
+    bool pixels_first; /* items that follow one another: units of one chunk, else chunks of one unit
+                        */
     size_t chunk_pixels; /* a multiple of mr: blocks are the same for any number of threads */
     /* The unit whose panel each slot holds. */
     uint32_t held[WORKERS_MAX];
@@ -238,7 +245,10 @@ static void gemm_task(void *context, uint32_t slot, size_t item)
     struct gemm_call *call = context;
     const struct gemm_detail *detail = call->detail;
     const struct weights *weights = detail->weights;
-    uint32_t unit = (uint32_t)(item / call->chunks), chunk = (uint32_t)(item % call->chunks);
+    uint32_t inner = call->pixels_first ? call->units : call->chunks;
+    uint32_t outer_at = (uint32_t)(item / inner), inner_at = (uint32_t)(item % inner);
+    uint32_t unit = call->pixels_first ? inner_at : outer_at;
+    uint32_t chunk = call->pixels_first ? outer_at : inner_at;
     char *scratch = run_slot(call->run, slot);
     float *panel = (float *)(scratch + detail->panel_at);
     struct gemm_part part = {
@@ -272,20 +282,24 @@ static void gemm_task(void *context, uint32_t slot, size_t item)
 }
 
 /* Cuts the work in units of tiles and chunks of pixels: enough items for the threads, decoding
- * nothing twice where the tiles alone suffice. */
+ * nothing twice where there are few pixels. */
 static void gemm_cut(struct gemm_call *call, uint32_t slots)
 {
     const struct gemm_detail *detail = call->detail;
     const struct weights *weights = detail->weights;
     uint32_t mr = detail->variant->mr, wanted = slots > 1 ? 3 * slots : 1;
-    size_t blocks = lego_div_up(detail->pixels, mr), units, chunks;
+    size_t blocks = lego_div_up(detail->pixels, mr), chunks;
 
+    /* Entropy-coded weights take longer to decode. */
+    call->pixels_first = slots > 1 && (weights->panels || !weights->table) &&
+                         detail->pixels >= (size_t)slots * GEMM_SHARED_PIXELS;
     call->unit_tiles = detail->unit_tiles;
-    if (slots > 1 && !weights->panels)
+    if (slots > 1 && !weights->panels && !call->pixels_first)
         call->unit_tiles = (uint32_t)lego_max_size(
             1, lego_min_size(call->unit_tiles, weights->tile_count / wanted));
-    units = lego_div_up(weights->tile_count, call->unit_tiles);
-    chunks = lego_min_size(lego_div_up(wanted, units), blocks);
+    call->units = (uint32_t)lego_div_up(weights->tile_count, call->unit_tiles);
+    chunks = call->pixels_first && call->units > 1 ? slots : lego_div_up(wanted, call->units);
+    chunks = lego_min_size(chunks, blocks);
     call->chunk_pixels = lego_div_up(blocks, chunks) * mr;
     call->chunks = (uint32_t)lego_div_up(detail->pixels, call->chunk_pixels);
 }
@@ -307,9 +321,7 @@ static int gemm_run(const struct plan_step *step, struct plan_run *run, struct l
     (void)diag;
     memset(call.held, -1, sizeof(call.held));
     gemm_cut(&call, slots);
-    workers_run(run->workers, slots,
-                lego_div_up(detail->weights->tile_count, call.unit_tiles) * call.chunks, gemm_task,
-                &call);
+    workers_run(run->workers, slots, (size_t)call.units * call.chunks, gemm_task, &call);
     return LEGO_OK;
 }
 

@@ -154,11 +154,13 @@ static void move_box_run(const struct plan_run *run, const struct move_box *box,
 static int move_run(const struct plan_step *step, struct plan_run *run, struct lego_diag *diag)
 {
     const struct move_detail *detail = step->detail;
+    const size_t filled = detail->filled ? detail->out_elems : 0;
+    const float fill = detail->fill; /* which no store of what follows may change */
     float *out = run_floats(run, step->outputs[0]);
 
     (void)diag;
-    for (size_t i = 0; detail->filled && i < detail->out_elems; i++)
-        out[i] = detail->fill;
+    for (size_t i = 0; i < filled; i++)
+        out[i] = fill;
     for (uint32_t i = 0; i < detail->count; i++)
         move_box_run(run, &detail->boxes[i], run_floats(run, step->inputs[i]), out);
     return LEGO_OK;

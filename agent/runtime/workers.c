@@ -41,8 +41,9 @@ struct workers {
     bool quit;
     _Alignas(64) _Atomic uint64_t gate;
     atomic_bool awake; /* a body is running: helpers look for loops */
-    /* The loop: written while the gate is closed and nobody is inside. */
-    workers_task task;
+    /* The loop: written while the gate is closed and nobody is inside. Not in the line that helpers
+     * look at: they would take it away between one store and the next. */
+    _Alignas(64) workers_task task;
     void *context;
     uint32_t slots;
     struct workers_range ranges[WORKERS_MAX];
