@@ -244,10 +244,10 @@ static bool model_keeps_panels(const struct lego_model *model, const struct lego
 static bool weights_key_equal(const struct weights_key *a, const struct weights_key *b)
 {
     return a->source == b->source && a->view == b->view && a->groups == b->groups &&
-           a->nr == b->nr && a->whole == b->whole && a->kernel_height == b->kernel_height &&
-           a->kernel_width == b->kernel_width && a->stride_y == b->stride_y &&
-           a->stride_x == b->stride_x && a->dilation_y == b->dilation_y &&
-           a->dilation_x == b->dilation_x;
+           a->nr == b->nr && a->whole == b->whole && a->part_channels == b->part_channels &&
+           a->kernel_height == b->kernel_height && a->kernel_width == b->kernel_width &&
+           a->stride_y == b->stride_y && a->stride_x == b->stride_x &&
+           a->dilation_y == b->dilation_y && a->dilation_x == b->dilation_x;
 }
 
 int model_weights(struct lego_model *model, const struct lego_tensor *tensor,

@@ -1,4 +1,5 @@
 #include "agent/runtime/step_winograd.h"
+#include "agent/runtime/cache.h"
 
 #include "codec/base/arith.h"
 
@@ -7,15 +8,25 @@
 
 /* What the transformed inputs of a chunk of tiles may take; a larger image goes chunk by chunk. */
 #define WINOGRAD_INPUT_BYTES (2u << 20)
-/* A pass: channels whose transformed weights and tiles whose products lie in L2 together. */
-#define WINOGRAD_PASS_CHANNELS 64
-#define WINOGRAD_PASS_TILES    48
+/* A pass: channels whose transformed weights and tiles whose products lie in L2 together, of which
+ * the weights take so many sixteenths; steps of channels. */
+#define WINOGRAD_PASS_SIXTEENTHS 9
+#define WINOGRAD_PASS_CHANNELS   16
+#define WINOGRAD_PASS_TILES      48
 /* Floats behind each position: keeps the 36 of them off the same sets of a cache. */
 #define WINOGRAD_PAD 16
 /* What it costs to transform one element of one position, in multiply-accumulates of a GEMM: the
  * weights come from far and go through a cache. */
 #define WINOGRAD_PIXEL_COST   4.0
 #define WINOGRAD_WEIGHTS_COST 8.0
+/* The same for so few tiles that their weights are transformed where they are used: for each of
+ * KERN_WINOGRAD_FEW, transform included. */
+#define WINOGRAD_FEW_COST 2.0
+/* Their weights go by parts of so many channels: with all in one panel, panel and inputs would push
+ * one another out of L2. */
+#define WINOGRAD_FEW_CHANNELS 128
+/* A thread that takes all pixels of some rows finds them in other threads' caches. */
+#define WINOGRAD_APART_COST 1.1
 /* A GEMM of few k's runs slower than the direct one. */
 #define WINOGRAD_GEMM_COST 1.25
 
@@ -30,6 +41,7 @@ struct winograd_detail {
     struct gemm_detail conv;
     uint32_t tiles_x, tiles_y; /* of an image */
     size_t tiles;              /* of the batch */
+    bool few;                  /* all in one part, weights transformed where they are used */
     size_t chunk_tiles;
     uint32_t pass_tiles, pass_channels;
     /* Floats from one position to the next: */
@@ -45,8 +57,10 @@ struct winograd_call {
     const float *a, *add;
     float *out, *input; /* input: [position][tile of the chunk][channel] */
     size_t first, count;
-    size_t part_tiles, parts;
-    uint32_t held[WORKERS_MAX]; /* the tile of weights whose panel each slot holds */
+    uint32_t units; /* tiles of weights; items that follow one another are those of one part */
+    size_t part_tiles;
+    /* The tile of weights whose panel each slot holds. */
+    uint32_t held[WORKERS_MAX];
 };
 
 /* Where a tile of outputs lies. */
@@ -64,10 +78,12 @@ static size_t winograd_tiles(const struct window *w)
 static double winograd_work(const struct window *w, uint32_t rows)
 {
     double tiles = (double)winograd_tiles(w), channels = w->channels;
+    double product = tiles <= KERN_WINOGRAD_FEW
+                         ? WINOGRAD_FEW_COST * KERN_WINOGRAD_FEW
+                         : WINOGRAD_GEMM_COST * tiles + WINOGRAD_WEIGHTS_COST;
 
-    return POSITIONS * (WINOGRAD_GEMM_COST * tiles * channels * rows +
-                        WINOGRAD_PIXEL_COST * tiles * (channels + rows) +
-                        WINOGRAD_WEIGHTS_COST * channels * rows);
+    return POSITIONS *
+           (product * channels * rows + WINOGRAD_PIXEL_COST * tiles * (channels + rows));
 }
 
 bool winograd_wins(const struct kern_table *kernels, const struct window *w, uint32_t groups,
@@ -78,6 +94,11 @@ bool winograd_wins(const struct kern_table *kernels, const struct window *w, uin
     return kernels->cpu && groups == 1 && w->kernel_height == 3 && w->kernel_width == 3 &&
            w->stride_y == 1 && w->stride_x == 1 && w->dilation_y == 1 && w->dilation_x == 1 &&
            winograd_work(w, rows) < direct;
+}
+
+uint32_t winograd_part_channels(const struct window *w)
+{
+    return winograd_tiles(w) <= KERN_WINOGRAD_FEW ? WINOGRAD_FEW_CHANNELS : 0;
 }
 
 const struct kern_gemm_variant *winograd_variant(const struct kern_table *kernels,
@@ -201,6 +222,58 @@ static void winograd_give(const struct winograd_call *call, const float *product
             d->conv.activation(n, out[p], out[p], d->conv.act_lo, d->conv.act_hi);
 }
 
+/* The products of all tiles, which are few, with a block's panel of a part of the channels. */
+static void winograd_multiply_few(const struct winograd_call *call,
+                                  const struct weights_split *split, const float *panel,
+                                  float *products)
+{
+    const struct winograd_detail *d = call->detail;
+    const uint32_t nr = d->conv.variant->nr;
+    const struct kern_winograd_few_f32 args = {.tiles = (uint32_t)d->tiles,
+                                               .channels = split->channels,
+                                               .elems = nr,
+                                               .accumulate = split->first_channel > 0,
+                                               .input = call->input + split->first_channel,
+                                               .input_stride = d->input_stride,
+                                               .tile_stride = d->conv.window.channels,
+                                               .taps = panel,
+                                               .tap_stride = (size_t)split->channels * nr,
+                                               .products = products,
+                                               .product_stride = d->product_stride};
+
+    call->run->kernels->winograd_few_f32(&args);
+}
+
+/* Gives all tiles, which are few, of one tile of weights. */
+static void winograd_few_task(void *context, uint32_t slot, size_t item)
+{
+    const struct winograd_call *call = context;
+    const struct winograd_detail *d = call->detail;
+    const struct weights *weights = d->conv.weights;
+    const uint32_t tile = (uint32_t)item, nr = d->conv.variant->nr;
+    const size_t block_products = POSITIONS * d->product_stride;
+    char *scratch = run_slot(call->run, slot);
+    float *panel = (float *)(scratch + d->panel_at);
+    float *products = (float *)(scratch + d->products_at);
+
+    for (uint32_t s = 0; s < weights->split_count; s++) {
+        const struct weights_split *split = &weights->splits[s];
+        const size_t elems = (size_t)split->taps * split->channels * nr;
+        const float *from = panel;
+        if (weights->panels)
+            from = weights->panels + tile * weights_tile_elems(weights);
+        else
+            weights_decode(call->run->kernels, weights, tile, 1, split, panel);
+        for (uint32_t b = 0; b < weights->tile_blocks; b++)
+            winograd_multiply_few(call, split, from + b * elems, products + b * block_products);
+    }
+    for (uint32_t b = 0; b < weights->tile_blocks; b++) {
+        uint32_t row, n = weights_block_rows(weights, tile * weights->tile_blocks + b, &row);
+        for (uint32_t t = 0; n && t < d->tiles; t++)
+            winograd_give(call, products + b * block_products + (size_t)t * nr, t, row, n);
+    }
+}
+
 /* One block of rows, whose panel holds [tap][channel][nr], for tiles [tile, end) of the chunk. */
 static void winograd_block(const struct winograd_call *call, const float *panel, char *scratch,
                            uint32_t row, uint32_t n, size_t tile, size_t end)
@@ -234,8 +307,8 @@ static void winograd_block_task(void *context, uint32_t slot, size_t item)
     struct winograd_call *call = context;
     const struct winograd_detail *d = call->detail;
     const struct weights *weights = d->conv.weights;
-    uint32_t tile = (uint32_t)(item / call->parts), row;
-    size_t first = item % call->parts * call->part_tiles;
+    uint32_t tile = (uint32_t)(item % call->units), row;
+    size_t first = item / call->units * call->part_tiles;
     size_t end = lego_min_size(first + call->part_tiles, call->count);
     char *scratch = run_slot(call->run, slot);
     const float *panel = (const float *)(scratch + d->panel_at);
@@ -254,6 +327,32 @@ static void winograd_block_task(void *context, uint32_t slot, size_t item)
     }
 }
 
+/*
+ * Cuts the chunk in parts of tiles. Each part transforms all weights anew, but without parts there
+ * may be too few units for the threads: as many as take the least time, by winograd_work's costs.
+ * Returns how many items there are.
+ */
+static size_t winograd_cut(struct winograd_call *call, uint32_t slots)
+{
+    const uint32_t mr = call->detail->conv.variant->mr;
+    double least = INFINITY;
+    size_t best = 1;
+
+    for (size_t parts = 1; parts <= slots; parts++) {
+        double tiles = (double)lego_div_up(lego_div_up(call->count, parts), mr) * mr;
+        double rounds = (double)lego_div_up(call->units * parts, slots);
+        double time = rounds * (WINOGRAD_WEIGHTS_COST + WINOGRAD_GEMM_COST * tiles);
+        if (parts < slots)
+            time *= WINOGRAD_APART_COST;
+        if (time < least) {
+            least = time;
+            best = parts;
+        }
+    }
+    call->part_tiles = lego_div_up(lego_div_up(call->count, best), mr) * mr;
+    return call->units * lego_div_up(call->count, call->part_tiles);
+}
+
 static int winograd_run(const struct plan_step *step, struct plan_run *run, struct lego_diag *diag)
 {
     const struct winograd_detail *d = step->detail;
@@ -264,22 +363,33 @@ static int winograd_run(const struct plan_step *step, struct plan_run *run, stru
         .add = step->input_count > 1 ? run_floats(run, step->inputs[1]) : NULL,
         .out = run_floats(run, step->outputs[0]),
         .input = (float *)run->shared,
+        .units = d->conv.weights->tile_count,
     };
     uint32_t slots = workers_worth(run->workers, SIZE_MAX, step->work);
-    size_t wanted = slots > 1 ? 3 * (size_t)slots : 1, units = d->conv.weights->tile_count;
 
     (void)diag;
     memset(call.held, -1, sizeof(call.held));
     for (; call.first < d->tiles; call.first += call.count) {
         call.count = lego_min_size(d->tiles - call.first, d->chunk_tiles);
-        call.part_tiles = lego_div_up(call.count, lego_div_up(wanted, units));
-        call.part_tiles = lego_div_up(call.part_tiles, d->conv.variant->mr) * d->conv.variant->mr;
-        call.parts = lego_div_up(call.count, call.part_tiles);
         workers_run(run->workers, slots, lego_div_up(call.count, d->tiles_x), winograd_input_task,
                     &call);
-        workers_run(run->workers, slots, units * call.parts, winograd_block_task, &call);
+        if (d->few)
+            workers_run(run->workers, slots, call.units, winograd_few_task, &call);
+        else
+            workers_run(run->workers, slots, winograd_cut(&call, slots), winograd_block_task,
+                        &call);
     }
     return LEGO_OK;
+}
+
+/* Every pass but the first loads and stores all products again. */
+static uint32_t winograd_pass_channels(uint32_t channels, size_t nr)
+{
+    size_t most =
+        cache_l2_share() / 16 * WINOGRAD_PASS_SIXTEENTHS / (POSITIONS * nr * sizeof(float));
+
+    most = lego_max_size(most / WINOGRAD_PASS_CHANNELS, 1) * WINOGRAD_PASS_CHANNELS;
+    return (uint32_t)lego_min_size(most, channels);
 }
 
 /* Sizes of chunks and passes, and what they need of memory. */
@@ -293,14 +403,14 @@ static void winograd_scratch(struct plan_builder *b, struct winograd_detail *d)
     chunks = lego_div_up(d->tiles, lego_max_size(most, mr));
     d->chunk_tiles = lego_div_up(lego_div_up(d->tiles, chunks), mr) * mr;
     d->pass_tiles = (uint32_t)lego_min_size(WINOGRAD_PASS_TILES / mr * mr, d->chunk_tiles);
-    d->pass_channels = (uint32_t)lego_min_size(WINOGRAD_PASS_CHANNELS, channels);
+    d->pass_channels = winograd_pass_channels(channels, nr);
     d->input_stride = d->chunk_tiles * channels + WINOGRAD_PAD;
     d->weights_stride = d->pass_channels * nr + WINOGRAD_PAD;
     d->product_stride = d->pass_tiles * nr + WINOGRAD_PAD;
     d->weights_at = at;
-    at += POSITIONS * d->weights_stride * sizeof(float);
+    at += d->few ? 0 : POSITIONS * d->weights_stride * sizeof(float);
     d->products_at = at;
-    at += POSITIONS * d->product_stride * sizeof(float);
+    at += (d->few ? weights->tile_blocks : 1) * POSITIONS * d->product_stride * sizeof(float);
     d->panel_at = at;
     if (!weights->panels)
         at += weights_tile_elems(weights) * sizeof(float);
@@ -322,6 +432,7 @@ int winograd_step(struct plan_builder *b, const struct lego_node *node,
     };
     struct plan_step *step;
 
+    d.few = d.tiles <= KERN_WINOGRAD_FEW;
     winograd_scratch(b, &d);
     gemm_finish(b, node, &d.conv);
     step = plan_step_add(b, node, winograd_run, sizeof(d), inputs, add >= 0 ? 2 : 1, &out, 1);

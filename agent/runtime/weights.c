@@ -1,4 +1,5 @@
 #include "agent/runtime/weights.h"
+#include "agent/runtime/weights_split.h"
 #include "agent/runtime/weights_trellis.h"
 #include "agent/runtime/window.h"
 
@@ -11,6 +12,8 @@
 #define WEIGHTS_ALIGN        64
 #define WEIGHTS_DEPTHWISE_NR 32
 #define CATALOGUE_TAIL_ELEMS 16
+/* What a copy of catalogues may take: of the weights, one in so many. */
+#define CATALOGUE_SHARE 32
 
 /* 64-byte aligned and zeroed, NULL where it does not fit. */
 static float *weights_alloc(size_t elems)
@@ -90,130 +93,34 @@ static int weights_scales(struct weights *weights)
     return LEGO_OK;
 }
 
-/* k of stored column `column`: depthwise taps go down the kernel's columns. */
-static uint32_t weights_k(const struct weights *weights, uint32_t column)
+/*
+ * Where all rows have one scale and the matrix is large beside its catalogues: these times that
+ * scale, so that decoding copies and does not multiply. The same products, made once.
+ */
+static int weights_scale_catalogues(struct weights *weights)
 {
     const struct lego_coded *coded = weights->coded;
-    uint32_t at = coded->permutation ? coded->permutation[column] : column;
-    uint32_t tap = at / weights->channels, channel = at % weights->channels;
+    const size_t area = (size_t)coded->brick_rows * coded->brick_columns;
+    size_t elems = 0, at = 0;
+    float *scaled;
 
-    if (coded->column_order == LEGO_COLUMNS_CHANNEL_MAJOR) {
-        tap = at % weights->taps;
-        channel = at / weights->taps;
-    }
-    if (weights->tap_at)
-        tap = weights->tap_at[tap];
-    else if (!weights->key.nr)
-        tap = tap % weights->key.kernel_width * weights->key.kernel_height +
-              tap / weights->key.kernel_width;
-    return tap * weights->channels + channel;
-}
-
-static bool weights_in_order(const struct weights *weights)
-{
-    uint32_t column = 0, columns = weights->channels * weights->taps;
-
-    while (weights->coded && column < columns && weights_k(weights, column) == column)
-        column++;
-    return !weights->coded || column == columns;
-}
-
-/* The whole matrix as one split. */
-static int weights_split_none(struct weights *weights)
-{
-    uint32_t columns = weights->channels * weights->taps;
-    struct weights_split *split = lego_arena_calloc(weights->memory, 1, sizeof(*split));
-    uint32_t *column_k = NULL;
-
-    if (!split)
+    for (uint32_t s = 0; s < coded->stage_count; s++)
+        elems += area * coded->stages[s].catalogue->entries + CATALOGUE_TAIL_ELEMS;
+    if (coded->scale_kind != LEGO_SCALE_LAYER || coded->trellis ||
+        elems * CATALOGUE_SHARE > (size_t)weights->rows * weights->channels * weights->taps)
+        return LEGO_OK;
+    scaled = lego_arena_calloc(weights->memory, elems, sizeof(*scaled));
+    if (!scaled)
         return LEGO_E_NOMEM;
-    if (!weights_in_order(weights)) {
-        column_k = lego_arena_calloc(weights->memory, columns, sizeof(*column_k));
-        if (!column_k)
-            return LEGO_E_NOMEM;
-        for (uint32_t column = 0; column < columns; column++)
-            column_k[column] = weights_k(weights, column);
+    for (uint32_t s = 0; s < coded->stage_count; s++) {
+        const size_t count = area * coded->stages[s].catalogue->entries;
+        for (size_t i = 0; i < count; i++)
+            scaled[at + i] = weights->catalogues[s][i] * weights->row_scale[0];
+        weights->catalogues[s] = scaled + at;
+        at += count + CATALOGUE_TAIL_ELEMS;
     }
-    *split = (struct weights_split){.columns = columns,
-                                    .taps = weights->taps,
-                                    .channels = weights->channels,
-                                    .column_k = column_k};
-    weights->splits = split;
-    weights->split_count = 1;
+    weights->row_scale = NULL;
     return LEGO_OK;
-}
-
-/* The map of a split of `channels` channels that are stored channel by channel. */
-static const uint32_t *split_map(struct weights *weights, uint32_t channels)
-{
-    uint32_t taps = weights->taps, columns = channels * taps;
-    uint32_t *column_k = lego_arena_calloc(weights->memory, columns, sizeof(*column_k));
-
-    for (uint32_t column = 0; column_k && column < columns; column++)
-        column_k[column] = column % taps * channels + column / taps;
-    return column_k;
-}
-
-/* Parts of `step` units (channels, or whole taps where they are stored tap by tap). */
-static int weights_split_by(struct weights *weights, uint32_t units, uint32_t step, bool by_taps)
-{
-    uint32_t count = (units + step - 1) / step;
-    struct weights_split *splits = lego_arena_calloc(weights->memory, count, sizeof(*splits));
-    const uint32_t *map = NULL;
-
-    if (!splits)
-        return LEGO_E_NOMEM;
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t first = i * step, size = units - first < step ? units - first : step;
-        uint32_t per_unit = by_taps ? weights->channels : weights->taps;
-        splits[i] = (struct weights_split){.first_column = first * per_unit,
-                                           .columns = size * per_unit,
-                                           .taps = weights->taps,
-                                           .channels = weights->channels};
-        if (by_taps) {
-            splits[i].first_tap = first;
-            splits[i].taps = size;
-            continue;
-        }
-        splits[i].first_channel = first;
-        splits[i].channels = size;
-        if (weights->taps == 1)
-            continue;
-        if (i == 0 || size != step)
-            map = split_map(weights, size);
-        if (!map)
-            return LEGO_E_NOMEM;
-        splits[i].column_k = map;
-    }
-    weights->splits = splits;
-    weights->split_count = count;
-    return LEGO_OK;
-}
-
-static int weights_split_columns(struct weights *weights)
-{
-    const struct lego_coded *coded = weights->coded;
-    size_t k_bytes = (size_t)weights->nr * weights->tile_blocks * sizeof(float);
-    uint32_t columns = weights->channels * weights->taps, width = coded->brick_columns, step;
-    bool by_taps = coded->column_order == LEGO_COLUMNS_TAP_MAJOR && weights->taps > 1;
-
-    if (!weights->key.nr || weights->key.whole || weights->groups > 1 || coded->permutation ||
-        coded->trellis || columns * k_bytes <= 2 * WEIGHTS_PANEL_BYTES)
-        return weights_split_none(weights);
-    if (by_taps) {
-        step = (uint32_t)(WEIGHTS_PANEL_BYTES / (k_bytes * weights->channels));
-        step = step ? step : 1;
-        while (step < weights->taps && (size_t)step * weights->channels % width)
-            step++;
-        if (step >= weights->taps)
-            return weights_split_none(weights);
-        return weights_split_by(weights, weights->taps, step, true);
-    }
-    step = (uint32_t)(WEIGHTS_PANEL_BYTES / (k_bytes * weights->taps)) / width * width;
-    step = step ? step : width;
-    if (step >= weights->channels)
-        return weights_split_none(weights);
-    return weights_split_by(weights, weights->channels, step, false);
 }
 
 /* What a kernel needs to know of stage `s` of a tile: `columns` columns from `first_column` on. */
@@ -251,13 +158,15 @@ static void weights_decode_tile(const struct kern_table *kernels, const struct w
         return;
     }
     for (uint32_t s = 0; s < weights->coded->stage_count; s++) {
-        struct kern_brick_decode decode =
-            weights_bricks(weights, tile, s, split->first_column, split->columns);
-        decode.column_k = split->column_k;
-        decode.panel = panel;
-        decode.panel_nr = weights->nr;
-        decode.panel_k = split->taps * split->channels;
-        kernels->brick_decode(&decode);
+        for (uint32_t tap = 0; tap < (split->tap_columns ? split->taps : 1); tap++) {
+            struct kern_brick_decode decode = weights_bricks(
+                weights, tile, s, split->first_column + tap * split->tap_columns, split->columns);
+            decode.column_k = split->column_k;
+            decode.panel = panel + (size_t)tap * split->channels * weights->nr;
+            decode.panel_nr = weights->nr;
+            decode.panel_k = split->taps * split->channels;
+            kernels->brick_decode(&decode);
+        }
     }
 }
 
@@ -502,7 +411,7 @@ static int weights_make_coded(const struct kern_table *kernels, struct weights *
         if (!weights->catalogues[s])
             return LEGO_E_FORMAT;
     }
-    if (weights_scales(weights))
+    if (weights_scales(weights) || weights_scale_catalogues(weights))
         return LEGO_E_NOMEM;
     if (coded->trellis && weights_trellis_make(weights, catalogues))
         return LEGO_E_NOMEM;

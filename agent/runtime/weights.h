@@ -24,8 +24,10 @@ struct weights_key {
     const void *source; /* the tensor's data or coded */
     enum lego_matrix_view view;
     uint32_t groups;
-    uint32_t nr;                          /* rows of a block; 0: depthwise, [tap][rows] */
-    bool whole;                           /* columns are not split: all k's in one panel */
+    uint32_t nr; /* rows of a block; 0: depthwise, [tap][rows] */
+    bool whole;  /* columns are not split: all k's in one panel */
+    uint32_t
+        part_channels; /* with `whole`: all taps of so many channels, where that can be; 0: not */
     uint32_t kernel_height, kernel_width; /* depthwise: taps go down the columns; else 1 x taps */
     /* LEGO_VIEW_TRANSPOSED_CONV: with the kernel, the phases by which taps lie (window.h). */
     uint32_t stride_y, stride_x, dilation_y, dilation_x;
@@ -36,6 +38,7 @@ struct weights_split {
     uint32_t first_column, columns; /* as stored */
     uint32_t first_tap, taps;
     uint32_t first_channel, channels;
+    uint32_t tap_columns;     /* from one tap's to the next's, as stored; 0: columns lie together */
     const uint32_t *column_k; /* NULL: as stored */
 };
 

@@ -334,6 +334,27 @@ struct kern_winograd_weights_f32 {
 };
 
 /*
+ * The products of at most KERN_WINOGRAD_FEW tiles with the transform of weights in panels, whose
+ * transform is not stored: so few tiles use it too seldom. For position p, tile t, element i:
+ *   products[p * product_stride + t * elems + i] = sum over channel c < channels of
+ *       input[p * input_stride + t * tile_stride + c] * the transform at p of the nine
+ *       taps[tap * tap_stride + c * elems + i]
+ * or, where `accumulate`, that is added to what is there.
+ */
+#define KERN_WINOGRAD_FEW 4
+
+struct kern_winograd_few_f32 {
+    uint32_t tiles, channels, elems;
+    bool accumulate;
+    const float *input;
+    size_t input_stride, tile_stride; /* >= channels */
+    const float *taps;
+    size_t tap_stride;
+    float *products;
+    size_t product_stride; /* >= tiles * elems */
+};
+
+/*
  * One tile: sum(p, c) = the transform of products[position * product_stride + c] + bias[c];
  * out[p][c] = min(max(sum + add[p][c], lo), hi), p = y * 4 + x. NaN passes the clamp.
  */
@@ -406,6 +427,7 @@ typedef void (*kern_trellis_decode_fn)(const struct kern_trellis_decode *args);
 typedef void (*kern_panel_pack_fn)(const struct kern_panel_pack *args);
 typedef void (*kern_winograd_input_f32_fn)(const struct kern_winograd_input_f32 *args);
 typedef void (*kern_winograd_weights_f32_fn)(const struct kern_winograd_weights_f32 *args);
+typedef void (*kern_winograd_few_f32_fn)(const struct kern_winograd_few_f32 *args);
 typedef void (*kern_winograd_output_f32_fn)(const struct kern_winograd_output_f32 *args);
 typedef void (*kern_dwconv_f32_fn)(const struct kern_dwconv_f32 *args);
 typedef void (*kern_pool_f32_fn)(const struct kern_pool_f32 *args);

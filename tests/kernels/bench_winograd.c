@@ -47,6 +47,36 @@ void bench_winograd_weights(const struct check_entry *entry)
     free(out);
 }
 
+static void run_few(const void *entry, void *context)
+{
+    (*(const kern_winograd_few_f32_fn *)entry)(context);
+}
+
+/* Its rate is that of the multiplications of the products: a GEMM's of stored weights. */
+void bench_winograd_few(const struct check_entry *entry)
+{
+    enum { MANY = 256, NR = 32, TILES = KERN_WINOGRAD_FEW, PAD = 16 }; /* as above */
+    float *input = bench_floats(POSITIONS * (TILES * MANY + PAD)),
+          *taps = bench_floats(TAPS * (MANY * NR + PAD));
+    float *products = bench_floats(POSITIONS * TILES * NR);
+    struct kern_winograd_few_f32 w = {.tiles = TILES,
+                                      .channels = MANY,
+                                      .elems = NR,
+                                      .input = input,
+                                      .input_stride = TILES * MANY + PAD,
+                                      .tile_stride = MANY,
+                                      .taps = taps,
+                                      .tap_stride = MANY * NR + PAD,
+                                      .products = products,
+                                      .product_stride = TILES * NR};
+
+    bench_report(entry, "4 tiles, 256 channels, nr 32", "GFLOP/s",
+                 2.0 * POSITIONS * TILES * MANY * NR, run_few, &w);
+    free(input);
+    free(taps);
+    free(products);
+}
+
 static void run_output(const void *entry, void *context)
 {
     (*(const kern_winograd_output_f32_fn *)entry)(context);

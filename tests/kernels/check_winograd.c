@@ -155,6 +155,75 @@ static void weights_case(const struct check_entry *entry, uint32_t elems, enum f
     guard_free(&gout);
 }
 
+/* Sums over channels of products with transformed weights; a product's magnitude is that of all
+ * terms of its transform. */
+static void few_compare(const struct check_entry *entry, const struct transform *t,
+                        const struct kern_winograd_few_f32 *w, const float *before, uint32_t tile,
+                        uint32_t i)
+{
+    double sum[IN * IN], all[IN * IN];
+
+    for (int p = 0; p < IN * IN; p++) {
+        sum[p] = w->accumulate ? before[(size_t)p * w->product_stride + (size_t)tile * w->elems + i]
+                               : 0.0;
+        all[p] = fabs(sum[p]);
+    }
+    for (uint32_t c = 0; c < w->channels; c++) {
+        double square[KERNEL * KERNEL], magnitude;
+        for (int k = 0; k < KERNEL * KERNEL; k++)
+            square[k] = w->taps[(size_t)k * w->tap_stride + (size_t)c * w->elems + i];
+        for (int p = 0; p < IN * IN; p++) {
+            double x = w->input[(size_t)p * w->input_stride + tile * w->tile_stride + c];
+            sum[p] += x * transformed(t, square, p / IN, p % IN, &magnitude);
+            all[p] += fabs(x) * magnitude;
+        }
+    }
+    for (int p = 0; p < IN * IN; p++)
+        compare(entry, w->products[(size_t)p * w->product_stride + (size_t)tile * w->elems + i],
+                sum[p], all[p]);
+}
+
+static void few_case(const struct check_entry *entry, uint32_t channels, uint32_t elems,
+                     enum fill fill)
+{
+    struct transform t = weights_transform();
+    enum guard_side side = rng_below(2);
+    struct guard gin, gtaps, gout, gbefore;
+    struct kern_winograd_few_f32 w = {.tiles = 1 + rng_below(KERN_WINOGRAD_FEW),
+                                      .channels = channels,
+                                      .elems = elems,
+                                      .accumulate = rng_below(2),
+                                      .tile_stride = channels + rng_below(5)};
+
+    w.input_stride = w.tiles * w.tile_stride + rng_below(5);
+    w.tap_stride = (size_t)channels * elems + rng_below(5);
+    w.product_stride = (size_t)w.tiles * elems + rng_below(5);
+    size_t in_elems = (IN * IN - 1) * w.input_stride + (w.tiles - 1) * w.tile_stride + channels;
+    size_t taps_elems = (KERNEL * KERNEL - 1) * w.tap_stride + (size_t)channels * elems;
+    size_t out_elems = (IN * IN - 1) * w.product_stride + (size_t)w.tiles * elems;
+    float *input = guard_alloc(&gin, in_elems * sizeof(float), sizeof(float), side);
+    float *taps = guard_alloc(&gtaps, taps_elems * sizeof(float), sizeof(float), side);
+
+    w.products = guard_alloc(&gout, out_elems * sizeof(float), sizeof(float), side);
+    fill_floats(input, in_elems, fill);
+    fill_floats(taps, taps_elems, FILL_PLAIN);
+    fill_floats(w.products, out_elems, FILL_PLAIN);
+    float *before = guard_alloc(&gbefore, out_elems * sizeof(float), sizeof(float), side);
+    memcpy(before, w.products, out_elems * sizeof(float));
+    w.input = input;
+    w.taps = taps;
+    check_case("%u tiles, %u channels, %u elements, fill %d, side %d", w.tiles, channels, elems,
+               fill, side);
+    (*(const kern_winograd_few_f32_fn *)entry->tested)(&w);
+    for (uint32_t tile = 0; tile < w.tiles; tile++)
+        for (uint32_t i = 0; i < elems; i++)
+            few_compare(entry, &t, &w, before, tile, i);
+    guard_free(&gbefore);
+    guard_free(&gin);
+    guard_free(&gtaps);
+    guard_free(&gout);
+}
+
 /* The arguments of one output case, in buffers of their own. */
 struct output_case {
     struct kern_winograd_output_f32 args;
@@ -241,6 +310,16 @@ void check_winograd_weights(const struct check_entry *entry)
     for (size_t i = 0; i < check_size_count; i++)
         for (enum fill fill = 0; fill < FILL_KINDS; fill++)
             weights_case(entry, check_sizes[i], fill);
+}
+
+void check_winograd_few(const struct check_entry *entry)
+{
+    static const uint32_t channels[] = {1, 3, 24, 25, 70}, elems[] = {1, 7, 8, 13, 16, 32, 37};
+
+    for (size_t i = 0; i < sizeof(channels) / sizeof(channels[0]); i++)
+        for (size_t j = 0; j < sizeof(elems) / sizeof(elems[0]); j++)
+            for (enum fill fill = 0; fill < FILL_KINDS; fill++)
+                few_case(entry, channels[i], elems[j], fill);
 }
 
 void check_winograd_output(const struct check_entry *entry)

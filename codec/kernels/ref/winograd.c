@@ -74,6 +74,28 @@ static void winograd_weights(const struct kern_winograd_weights_f32 *w)
     }
 }
 
+static void winograd_few(const struct kern_winograd_few_f32 *w)
+{
+    for (uint32_t i = 0; i < w->elems; i++) {
+        float sums[IN * IN][KERN_WINOGRAD_FEW] = {{0}};
+        for (uint32_t c = 0; c < w->channels; c++) {
+            float x[KERNEL * KERNEL], out[IN * IN];
+            for (int t = 0; t < KERNEL * KERNEL; t++)
+                x[t] = w->taps[(size_t)t * w->tap_stride + (size_t)c * w->elems + i];
+            square(&weights_matrix[0][0], IN, KERNEL, x, out);
+            for (int p = 0; p < IN * IN; p++)
+                for (uint32_t t = 0; t < w->tiles; t++)
+                    sums[p][t] +=
+                        w->input[(size_t)p * w->input_stride + t * w->tile_stride + c] * out[p];
+        }
+        for (int p = 0; p < IN * IN; p++)
+            for (uint32_t t = 0; t < w->tiles; t++) {
+                float *to = w->products + (size_t)p * w->product_stride + (size_t)t * w->elems + i;
+                *to = sums[p][t] + (w->accumulate ? *to : 0.0f);
+            }
+    }
+}
+
 static void winograd_output(const struct kern_winograd_output_f32 *w)
 {
     for (uint32_t c = 0; c < w->channels; c++) {
@@ -93,4 +115,5 @@ static void winograd_output(const struct kern_winograd_output_f32 *w)
 
 const kern_winograd_input_f32_fn kern_ref_winograd_input_f32 = winograd_input;
 const kern_winograd_weights_f32_fn kern_ref_winograd_weights_f32 = winograd_weights;
+const kern_winograd_few_f32_fn kern_ref_winograd_few_f32 = winograd_few;
 const kern_winograd_output_f32_fn kern_ref_winograd_output_f32 = winograd_output;
