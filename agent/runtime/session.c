@@ -5,9 +5,13 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #define SESSION_ALIGN 64
+/* From this size on memory asks for huge pages: activations are walked from end to end in each
+ * step, and there are more pages of 4 KiB than a TLB holds. */
+#define SESSION_HUGE (2u << 20)
 /* What a self-test allows in numbers that are not those the file was written for. */
 #define SELFTEST_OTHER_COMPUTE 0.25f
 
@@ -197,12 +201,15 @@ static int session_grow(struct lego_session *session, const struct plan *plan, s
     if (bytes > session->memory_bytes) {
         /* Zeros of many pages come as they are first touched: making ready takes no time for them.
          */
-        void *allocation = calloc(1, bytes + SESSION_ALIGN);
+        const size_t align = bytes >= SESSION_HUGE ? SESSION_HUGE : SESSION_ALIGN;
+        void *allocation = calloc(1, bytes + align);
         if (!allocation)
             return LEGO_E_NOMEM;
         free(session->allocation);
         session->allocation = allocation;
-        session->memory = (char *)allocation + (-(uintptr_t)allocation & (SESSION_ALIGN - 1));
+        session->memory = (char *)allocation + (-(uintptr_t)allocation & (align - 1));
+        if (align == SESSION_HUGE)
+            madvise(session->memory, bytes, MADV_HUGEPAGE); /* where the kernel has them */
         session->memory_bytes = bytes;
     }
     return LEGO_OK;

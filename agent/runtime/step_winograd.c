@@ -9,8 +9,9 @@
 /* What the transformed inputs of a chunk of tiles may take; a larger image goes chunk by chunk. */
 #define WINOGRAD_INPUT_BYTES (2u << 20)
 /* A pass: channels whose transformed weights and tiles whose products lie in L2 together, of which
- * the weights take so many sixteenths; steps of channels. */
+ * the weights take so many sixteenths, and no more bytes; steps of channels. */
 #define WINOGRAD_PASS_SIXTEENTHS 9
+#define WINOGRAD_PASS_BYTES      (640u << 10)
 #define WINOGRAD_PASS_CHANNELS   16
 #define WINOGRAD_PASS_TILES      48
 /* Floats behind each position: keeps the 36 of them off the same sets of a cache. */
@@ -385,9 +386,9 @@ static int winograd_run(const struct plan_step *step, struct plan_run *run, stru
 /* Every pass but the first loads and stores all products again. */
 static uint32_t winograd_pass_channels(uint32_t channels, size_t nr)
 {
-    size_t most =
-        cache_l2_share() / 16 * WINOGRAD_PASS_SIXTEENTHS / (POSITIONS * nr * sizeof(float));
+    size_t bytes = cache_l2_share() / 16 * WINOGRAD_PASS_SIXTEENTHS, most;
 
+    most = lego_min_size(bytes, WINOGRAD_PASS_BYTES) / (POSITIONS * nr * sizeof(float));
     most = lego_max_size(most / WINOGRAD_PASS_CHANNELS, 1) * WINOGRAD_PASS_CHANNELS;
     return (uint32_t)lego_min_size(most, channels);
 }
