@@ -37,8 +37,9 @@ struct gemm_call {
 /* What a thread works on: blocks [first, first + count) for pixels [pixel, end). */
 struct gemm_part {
     const float *panel;
-    size_t block_elems; /* of the panel */
-    uint32_t first_block, block_count;
+    size_t block_elems;                /* of the panel */
+    uint32_t first_block, block_count; /* whole tiles */
+    uint32_t first_row;
     size_t pixel, end;
     const struct weights_split *split;
     bool first_split, last_split;
@@ -185,16 +186,72 @@ static void gemm_activate(const struct gemm_call *call, const struct gemm_part *
     gemm_activate_rows(detail, call->out, pixel - call->out_pixel, m, first, rows);
 }
 
-/* All blocks of the part for up to mr pixels. */
-static void gemm_pixels(const struct gemm_call *call, const struct gemm_part *part, size_t pixel,
-                        uint32_t m)
+/* Where a walk through a part's blocks is: as weights_block_rows, without its divisions, of which
+ * small layers would have one for a few multiplications. */
+struct part_block {
+    uint32_t row, in_tile; /* of the tile; blocks of it */
+};
+
+static inline uint32_t part_block_rows(const struct weights *weights, struct part_block *at,
+                                       uint32_t *ret_row)
+{
+    uint32_t rows = (uint32_t)lego_min_size(weights->rows - at->row, weights->tile_rows);
+    uint32_t lane = at->in_tile * weights->nr;
+
+    *ret_row = at->row + lane;
+    if (++at->in_tile == weights->tile_blocks) {
+        at->in_tile = 0;
+        at->row += weights->tile_rows;
+    }
+    return lane >= rows ? 0 : (uint32_t)lego_min_size(rows - lane, weights->nr);
+}
+
+/* All blocks of the part for up to mr pixels; `args` says already what is the same for all. */
+static void gemm_pixels(const struct gemm_call *call, const struct gemm_part *part,
+                        struct kern_gemm_f32 *args, size_t pixel, uint32_t m)
 {
     const struct gemm_detail *detail = call->detail;
     const struct weights *weights = detail->weights;
     uint32_t group_rows = weights->rows / weights->groups, pointed = UINT32_MAX;
     ptrdiff_t to = (ptrdiff_t)(pixel - call->out_pixel) * detail->out_stride;
+    struct part_block at = {.row = part->first_row};
+
+    args->m = m;
+    for (uint32_t b = 0; b < part->block_count; b++) {
+        uint32_t row, n = part_block_rows(weights, &at, &row), group = 0;
+        if (!n)
+            continue;
+        if (weights->groups > 1)
+            group = row / group_rows;
+        args->panel = part->panel + b * part->block_elems;
+        if (weights->groups > 1 && group != (row + n - 1) / group_rows) {
+            gemm_straddling(call, part, *args, row, n, pixel);
+            pointed = UINT32_MAX;
+            continue;
+        }
+        if (group != pointed)
+            gemm_pointers(call, part, pixel, m,
+                          group * weights->channels + part->split->first_channel);
+        pointed = group;
+        args->n = n;
+        args->bias = detail->bias ? detail->bias + row : NULL;
+        args->c = call->out + to + row;
+        args->add = call->add && part->last_split ? call->add + to + row : NULL;
+        detail->variant->run(args);
+    }
+    if (detail->activation && part->last_split)
+        gemm_activate(call, part, pixel, m);
+}
+
+/* Equal groups of at most mr pixels: a short last one would cost what a whole one does. */
+static void gemm_part_run(const struct gemm_call *call, const struct gemm_part *part)
+{
+    const struct gemm_detail *detail = call->detail;
+    const size_t count = part->end - part->pixel;
+    const size_t groups = lego_div_up(count, detail->variant->mr);
+    const size_t each = groups ? count / groups : 0, more = count - each * groups;
+    size_t pixel = part->pixel;
     struct kern_gemm_f32 args = {
-        .m = m,
         .a = part->pointers + (size_t)part->split->first_tap * detail->variant->mr,
         .c_stride = detail->out_stride,
         .add_stride = detail->out_stride,
@@ -204,39 +261,10 @@ static void gemm_pixels(const struct gemm_call *call, const struct gemm_part *pa
     };
 
     gemm_taps(detail, part->split, &args);
-    for (uint32_t b = 0; b < part->block_count; b++) {
-        uint32_t row, n = weights_block_rows(weights, part->first_block + b, &row);
-        uint32_t group = row / group_rows;
-        if (!n)
-            continue;
-        args.panel = part->panel + b * part->block_elems;
-        if (group != (row + n - 1) / group_rows) {
-            gemm_straddling(call, part, args, row, n, pixel);
-            pointed = UINT32_MAX;
-            continue;
-        }
-        if (group != pointed)
-            gemm_pointers(call, part, pixel, m,
-                          group * weights->channels + part->split->first_channel);
-        pointed = group;
-        args.n = n;
-        args.bias = detail->bias ? detail->bias + row : NULL;
-        args.c = call->out + to + row;
-        args.add = call->add && part->last_split ? call->add + to + row : NULL;
-        detail->variant->run(&args);
-    }
-    if (detail->activation && part->last_split)
-        gemm_activate(call, part, pixel, m);
-}
-
-/* Equal groups of at most mr pixels: a short last one would cost what a whole one does. */
-static void gemm_part_run(const struct gemm_call *call, const struct gemm_part *part)
-{
-    size_t count = part->end - part->pixel, groups = lego_div_up(count, call->detail->variant->mr);
-
     for (size_t i = 0; i < groups; i++) {
-        size_t first = count * i / groups, end = count * (i + 1) / groups;
-        gemm_pixels(call, part, part->pixel + first, (uint32_t)(end - first));
+        const size_t m = each + (i < more);
+        gemm_pixels(call, part, &args, pixel, (uint32_t)m);
+        pixel += m;
     }
 }
 
@@ -253,6 +281,7 @@ static void gemm_task(void *context, uint32_t slot, size_t item)
     float *panel = (float *)(scratch + detail->panel_at);
     struct gemm_part part = {
         .first_block = unit * call->unit_tiles * weights->tile_blocks,
+        .first_row = unit * call->unit_tiles * weights->tile_rows,
         .pixel = chunk * call->chunk_pixels,
         .pointers = (const float **)(scratch + detail->pointers_at),
         .edge = (float *)(scratch + detail->edge_at),

@@ -164,8 +164,8 @@ static void winograd_multiply(const struct winograd_call *call, const float *wei
 {
     const struct winograd_detail *d = call->detail;
     const struct kern_gemm_variant *variant = d->conv.variant;
-    uint32_t mr = variant->mr, nr = variant->nr, pitch = d->conv.window.channels;
-    uint32_t groups = (uint32_t)lego_div_up(count, mr);
+    uint32_t nr = variant->nr, pitch = d->conv.window.channels;
+    uint32_t groups = (uint32_t)lego_div_up(count, variant->mr), firsts[WINOGRAD_PASS_TILES + 1];
     const float *pointers[WINOGRAD_PASS_TILES + 1];
     struct kern_gemm_f32 args = {.n = n,
                                  .taps = 1,
@@ -176,16 +176,18 @@ static void winograd_multiply(const struct winograd_call *call, const float *wei
                                  .lo = -INFINITY,
                                  .hi = INFINITY};
 
+    for (uint32_t i = 0; i <= groups; i++)
+        firsts[i] = count * i / groups;
     for (uint32_t p = 0; p < POSITIONS; p++) {
         const float *input = call->input + p * d->input_stride + tile * pitch + channel;
         args.panel = weights + p * d->weights_stride;
-        for (uint32_t i = 0, end = 0; i < groups; i++) {
-            uint32_t first = end;
-            end = count * (i + 1) / groups;
-            args.m = end - first;
-            for (uint32_t j = 0; j < mr; j++)
-                pointers[j] = input + (size_t)(j < args.m ? first + j : end - 1) * pitch;
-            args.c = products + p * d->product_stride + (size_t)first * nr;
+        args.c = products + p * d->product_stride;
+        for (uint32_t i = 0; i < groups; i++, args.c += (size_t)args.m * nr) {
+            args.m = firsts[i + 1] - firsts[i];
+            for (uint32_t j = 0; j < args.m; j++, input += pitch)
+                pointers[j] = input;
+            for (uint32_t j = args.m; j < variant->mr; j++)
+                pointers[j] = pointers[j - 1];
             variant->run(&args);
         }
     }

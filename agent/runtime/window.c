@@ -326,6 +326,7 @@ void window_row_pointers(const struct window *w, const float *x, const float *ze
                          size_t first, uint32_t m, uint32_t mr, const float **ret_pointers)
 {
     size_t edge_elems = (size_t)w->kernel_width * w->channels;
+    size_t step = (size_t)w->stride_x * w->channels;
 
     for (uint32_t done = 0; done < m;) {
         struct run run = window_run(w, first + done, m - done);
@@ -333,6 +334,13 @@ void window_row_pointers(const struct window *w, const float *x, const float *ze
             const float *row = window_input_row(w, x, run.image, run.y, ky);
             const float **pointers = ret_pointers + ky * mr + done;
             int32_t at = (int32_t)(run.x * w->stride_x) - w->pad_left;
+            int32_t last = at + (int32_t)((run.count - 1) * w->stride_x);
+            if (row && at >= 0 && last + (int32_t)w->kernel_width <= (int32_t)w->in_width) {
+                const float *from = row + (size_t)at * w->channels;
+                for (uint32_t i = 0; i < run.count; i++, from += step)
+                    pointers[i] = from;
+                continue;
+            }
             for (uint32_t i = 0; i < run.count; i++, at += (int32_t)w->stride_x) {
                 if (!row) {
                     pointers[i] = zeros;
