@@ -154,7 +154,7 @@ int plan_conv(struct plan_builder *b, const struct lego_node *node)
                        detail.window.channels))
         return conv_low(b, node, true, &detail);
     key.whole = winograd_wins(&b->model->kernels, &detail.window, key.groups, rows);
-    key.part_channels = key.whole ? winograd_part_channels(&detail.window) : 0;
+    key.part_channels = key.whole ? winograd_part_channels(&b->model->kernels, &detail.window) : 0;
     detail.variant = key.whole ? winograd_variant(&b->model->kernels, &detail.window, rows)
                                : gemm_choose(&b->model->kernels, rows / key.groups, detail.pixels);
     key.nr = detail.variant->nr;

@@ -75,11 +75,18 @@ static size_t winograd_tiles(const struct window *w)
     return (size_t)w->batch * lego_div_up(w->out_height, OUT) * lego_div_up(w->out_width, OUT);
 }
 
+/* Whether its tiles are few and there is a kernel for that, not only its reference. */
+static bool winograd_is_few(const struct kern_table *kernels, const struct window *w)
+{
+    return winograd_tiles(w) <= KERN_WINOGRAD_FEW &&
+           strcmp(kernels->isa.winograd_few_f32, KERN_REFERENCE) != 0;
+}
+
 /* All work in multiply-accumulates; that of the direct method is 9 a pixel and pair of channels. */
-static double winograd_work(const struct window *w, uint32_t rows)
+static double winograd_work(const struct kern_table *kernels, const struct window *w, uint32_t rows)
 {
     double tiles = (double)winograd_tiles(w), channels = w->channels;
-    double product = tiles <= KERN_WINOGRAD_FEW
+    double product = winograd_is_few(kernels, w)
                          ? WINOGRAD_FEW_COST * KERN_WINOGRAD_FEW
                          : WINOGRAD_GEMM_COST * tiles + WINOGRAD_WEIGHTS_COST;
 
@@ -94,12 +101,12 @@ bool winograd_wins(const struct kern_table *kernels, const struct window *w, uin
 
     return kernels->cpu && groups == 1 && w->kernel_height == 3 && w->kernel_width == 3 &&
            w->stride_y == 1 && w->stride_x == 1 && w->dilation_y == 1 && w->dilation_x == 1 &&
-           winograd_work(w, rows) < direct;
+           winograd_work(kernels, w, rows) < direct;
 }
 
-uint32_t winograd_part_channels(const struct window *w)
+uint32_t winograd_part_channels(const struct kern_table *kernels, const struct window *w)
 {
-    return winograd_tiles(w) <= KERN_WINOGRAD_FEW ? WINOGRAD_FEW_CHANNELS : 0;
+    return winograd_is_few(kernels, w) ? WINOGRAD_FEW_CHANNELS : 0;
 }
 
 const struct kern_gemm_variant *winograd_variant(const struct kern_table *kernels,
@@ -435,7 +442,7 @@ int winograd_step(struct plan_builder *b, const struct lego_node *node,
     };
     struct plan_step *step;
 
-    d.few = d.tiles <= KERN_WINOGRAD_FEW;
+    d.few = winograd_is_few(&b->model->kernels, w);
     winograd_scratch(b, &d);
     gemm_finish(b, node, &d.conv);
     step = plan_step_add(b, node, winograd_run, sizeof(d), inputs, add >= 0 ? 2 : 1, &out, 1);
@@ -443,7 +450,7 @@ int winograd_step(struct plan_builder *b, const struct lego_node *node,
         return LEGO_E_NOMEM;
     memcpy(step->detail, &d, sizeof(d));
     step->macs = (uint64_t)conv->pixels * conv->weights->rows * w->channels * 9;
-    step->work = (uint64_t)winograd_work(w, conv->weights->rows);
+    step->work = (uint64_t)winograd_work(&b->model->kernels, w, conv->weights->rows);
     if (add >= 0)
         b->plan->values[out].reuse = add;
     return LEGO_OK;

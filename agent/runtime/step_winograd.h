@@ -19,7 +19,7 @@ bool winograd_wins(const struct kern_table *kernels, const struct window *w, uin
                    uint32_t rows);
 
 /* The channels of which its weights want to be decoded together (weights_key); 0: all. */
-uint32_t winograd_part_channels(const struct window *w);
+uint32_t winograd_part_channels(const struct kern_table *kernels, const struct window *w);
 
 /* The kernel of its GEMM, which decides the weights' nr. */
 const struct kern_gemm_variant *winograd_variant(const struct kern_table *kernels,

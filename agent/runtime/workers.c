@@ -26,6 +26,10 @@ struct workers_range {
 /* Helpers look for the next loop this often before they offer their core to others. */
 #define WORKERS_SPINS 256
 
+/* And for the next body this often before they sleep, some tens of microseconds: to wake one costs
+ * as much. */
+#define WORKERS_LINGER 2048
+
 struct helper {
     struct workers *workers;
     uint32_t slot;
@@ -38,9 +42,9 @@ struct workers {
     bool entered;         /* helpers may come */
     pthread_mutex_t lock; /* of what follows, for those who sleep */
     pthread_cond_t wake;
-    bool quit;
     _Alignas(64) _Atomic uint64_t gate;
     atomic_bool awake; /* a body is running: helpers look for loops */
+    atomic_bool quit;  /* helpers end; set under the lock, for those who sleep */
     /* The loop: written while the gate is closed and nobody is inside. Not in the line that helpers
      * look at: they would take it away between one store and the next. */
     _Alignas(64) workers_task task;
@@ -102,6 +106,17 @@ static void workers_help(struct workers *workers, uint32_t slot)
     }
 }
 
+/* Waits a little for the next body; those who find none sleep. */
+static void workers_linger(struct workers *workers)
+{
+    for (uint32_t spins = 0; spins < WORKERS_LINGER;) {
+        if (atomic_load_explicit(&workers->awake, memory_order_relaxed) ||
+            atomic_load_explicit(&workers->quit, memory_order_relaxed))
+            return;
+        workers_pause(&spins);
+    }
+}
+
 static void *helper_main(void *argument)
 {
     struct helper *helper = argument;
@@ -110,10 +125,11 @@ static void *helper_main(void *argument)
 
     while (!quit) {
         workers_help(workers, helper->slot);
+        workers_linger(workers);
         pthread_mutex_lock(&workers->lock);
-        while (!workers->quit && !atomic_load(&workers->awake))
+        while (!atomic_load(&workers->quit) && !atomic_load(&workers->awake))
             pthread_cond_wait(&workers->wake, &workers->lock);
-        quit = workers->quit;
+        quit = atomic_load(&workers->quit);
         pthread_mutex_unlock(&workers->lock);
     }
     return NULL;
@@ -172,7 +188,7 @@ void workers_destroy(struct workers *workers)
     if (!workers)
         return;
     pthread_mutex_lock(&workers->lock);
-    workers->quit = true;
+    atomic_store(&workers->quit, true);
     pthread_cond_broadcast(&workers->wake);
     pthread_mutex_unlock(&workers->lock);
     for (uint32_t i = 0; i < workers->started; i++)

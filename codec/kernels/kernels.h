@@ -524,8 +524,11 @@ struct kern_colour_f32 {
 typedef void (*kern_colour_f32_fn)(const struct kern_colour_f32 *colour);
 
 /*
- * The table. `isa` of each entry ("c", "avx2", "neon", ...) is kept beside it for benches and logs.
+ * The table. `isa` of each entry (KERN_REFERENCE, "avx2", "neon", ...) is kept beside it for
+ * benches and logs, and for those who want a kernel only where it is fast.
  */
+#define KERN_REFERENCE "c"
+
 struct kern_table {
     uint32_t cpu; /* the features that were used */
 #define KERN_ENTRY(name, type, ...) type name;

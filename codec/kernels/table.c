@@ -20,7 +20,7 @@ void kern_init_reference(struct kern_table *table)
     table->cpu = 0;
 #define KERN_ENTRY(name, type, ...) \
     table->name = kern_ref_##name;  \
-    table->isa.name = "c";
+    table->isa.name = KERN_REFERENCE;
 #include "codec/kernels/kernels.def"
 #undef KERN_ENTRY
 }

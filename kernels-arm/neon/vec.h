@@ -16,7 +16,7 @@
 #include "codec/kernels/kernels.def"
 #undef KERN_ENTRY
 
-enum { VEC_LANES = 8, VEC_REGISTERS = 32 };
+enum { VEC_LANES = 8 };
 
 typedef float32x4x2_t vec;
 typedef uint32_t vec_mask; /* the number of lanes */

@@ -11,7 +11,7 @@
 #include "codec/kernels/kernels.def"
 #undef KERN_ENTRY
 
-enum { VEC_LANES = 8, VEC_REGISTERS = 16 };
+enum { VEC_LANES = 8 };
 
 typedef __m256 vec;
 typedef __m256i vec_mask;

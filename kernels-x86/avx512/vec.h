@@ -11,7 +11,7 @@
 #include "codec/kernels/kernels.def"
 #undef KERN_ENTRY
 
-enum { VEC_LANES = 16, VEC_REGISTERS = 32 };
+enum { VEC_LANES = 16 };
 
 typedef __m512 vec;
 typedef __mmask16 vec_mask;

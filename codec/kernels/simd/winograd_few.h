@@ -16,8 +16,6 @@ enum {
     FEW_TILES = KERN_WINOGRAD_FEW,
     FEW_LANES = 2 * VEC_LANES,
     FEW_CHANNELS = 256 / VEC_LANES, /* of a block: 12 KiB, made of 18 KiB of taps */
-    /* Positions whose sums are registers at once. */
-    FEW_TOGETHER = VEC_REGISTERS >= 32 ? 2 : 1,
 };
 
 static const float few_factor[WINOGRAD_IN] = {1, 1 / -1.5f, 1 / -1.5f, 1 / 6.0f, 1 / 6.0f, 1};
@@ -109,18 +107,34 @@ static void few_row(const struct kern_winograd_few_f32 *w, uint32_t lane, uint32
 #undef FEW_ROW
 }
 
-/* The sums of one position from the block, times its factor. */
-GEMM_INLINE void few_give(const struct kern_winograd_few_f32 *w, uint32_t lane, bool add,
-                          size_t position, const vec acc[FEW_TILES][2])
+/* Products of one position with the block: lanes from `lane` on. */
+GEMM_INLINE void few_multiply(const struct kern_winograd_few_f32 *w, uint32_t lane, uint32_t first,
+                              uint32_t count, size_t position, const float *points)
 {
-    const bool whole = w->elems - lane >= FEW_LANES;
+    const bool whole = w->elems - lane >= FEW_LANES, add = w->accumulate || first;
     const uint32_t left = w->elems - lane;
     const vec_mask mask[2] = {vec_mask_first(left),
                               vec_mask_first(left > VEC_LANES ? left - VEC_LANES : 0)};
     const vec factor =
         vec_set1(few_factor[position / WINOGRAD_IN] * few_factor[position % WINOGRAD_IN]);
     float *products = w->products + position * w->product_stride + lane;
+    const float *x[FEW_TILES];
+    vec acc[FEW_TILES][2];
 
+    for (uint32_t t = 0; t < FEW_TILES; t++) {
+        const uint32_t tile = t < w->tiles ? t : w->tiles - 1;
+        x[t] = w->input + position * w->input_stride + tile * w->tile_stride + first;
+        acc[t][0] = acc[t][1] = vec_set1(0.0f);
+    }
+    for (size_t c = 0; c < count; c++, points += WINOGRAD_IN * FEW_LANES) {
+        vec b0 = vec_load(points), b1 = vec_load(points + VEC_LANES);
+        GEMM_UNROLL
+        for (uint32_t t = 0; t < FEW_TILES; t++) {
+            vec a = vec_set1(x[t][c]);
+            acc[t][0] = vec_fma(a, b0, acc[t][0]);
+            acc[t][1] = vec_fma(a, b1, acc[t][1]);
+        }
+    }
     for (uint32_t t = 0; t < FEW_TILES && t < w->tiles; t++, products += w->elems) {
         for (uint32_t v = 0; v < 2; v++) {
             float *to = products + v * VEC_LANES;
@@ -128,40 +142,6 @@ GEMM_INLINE void few_give(const struct kern_winograd_few_f32 *w, uint32_t lane, 
             winograd_store(to, vec_fma(factor, acc[t][v], before), mask[v], whole);
         }
     }
-}
-
-/* Products of FEW_TOGETHER positions of a row with the block: lanes from `lane` on. */
-GEMM_INLINE void few_multiply(const struct kern_winograd_few_f32 *w, uint32_t lane, uint32_t first,
-                              uint32_t count, size_t position, const float *points)
-{
-    const float *x[FEW_TOGETHER][FEW_TILES];
-    vec acc[FEW_TOGETHER][FEW_TILES][2];
-
-    GEMM_UNROLL
-    for (uint32_t p = 0; p < FEW_TOGETHER; p++) {
-        const float *input = w->input + (position + p) * w->input_stride + first;
-        GEMM_UNROLL
-        for (uint32_t t = 0; t < FEW_TILES; t++) {
-            x[p][t] = input + (t < w->tiles ? t : w->tiles - 1) * w->tile_stride;
-            acc[p][t][0] = acc[p][t][1] = vec_set1(0.0f);
-        }
-    }
-    for (size_t c = 0; c < count; c++, points += WINOGRAD_IN * FEW_LANES) {
-        GEMM_UNROLL
-        for (uint32_t p = 0; p < FEW_TOGETHER; p++) {
-            vec b0 = vec_load(points + p * FEW_LANES);
-            vec b1 = vec_load(points + p * FEW_LANES + VEC_LANES);
-            GEMM_UNROLL
-            for (uint32_t t = 0; t < FEW_TILES; t++) {
-                vec a = vec_set1(x[p][t][c]);
-                acc[p][t][0] = vec_fma(a, b0, acc[p][t][0]);
-                acc[p][t][1] = vec_fma(a, b1, acc[p][t][1]);
-            }
-        }
-    }
-    GEMM_UNROLL
-    for (uint32_t p = 0; p < FEW_TOGETHER; p++)
-        few_give(w, lane, w->accumulate || first, position + p, acc[p]);
 }
 
 static void simd_winograd_few(const struct kern_winograd_few_f32 *w)
@@ -174,7 +154,7 @@ static void simd_winograd_few(const struct kern_winograd_few_f32 *w)
             const uint32_t count = left < FEW_CHANNELS ? left : FEW_CHANNELS;
             for (int row = 0; row < WINOGRAD_IN; row++) {
                 few_row(w, lane, first, count, row, &points);
-                for (int column = 0; column < WINOGRAD_IN; column += FEW_TOGETHER)
+                for (int column = 0; column < WINOGRAD_IN; column++)
                     few_multiply(w, lane, first, count, (size_t)row * WINOGRAD_IN + (size_t)column,
                                  points.at[0][column]);
             }
