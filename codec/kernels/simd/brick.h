@@ -182,10 +182,31 @@ VEC_INLINE void brick_patch_how(const struct brick_patch *p, const uint32_t rows
     }
 }
 
+/* Bricks of one column in order, `count` (a constant, too) below each other, by indices in place:
+ * what panels of convolutions are, where all that is not a copy would take as long as the copies.
+ */
+VEC_INLINE void brick_columns(const struct brick_patch *p, const uint32_t rows,
+                              const uint32_t count)
+{
+    const size_t nr = p->d->panel_nr, step = p->index_step;
+    const float *catalogue = p->d->catalogue;
+    const uint8_t *byte = p->bytes, *end = byte + p->columns * step;
+    float *out = p->out + p->column * nr;
+
+    for (; byte != end; byte += step, out += nr)
+        GEMM_UNROLL
+    for (uint32_t n = 0; n < count; n++)
+        brick_copy(out + n * rows, catalogue + (size_t)byte[n] * rows, rows);
+}
+
 VEC_INLINE void brick_patch(const struct brick_patch *p, const uint32_t rows,
                             const uint32_t columns)
 {
-    if (p->plain && p->bytes)
+    if (columns == 1 && p->plain && p->bytes && !p->d->column_k && p->count == 16 / rows)
+        brick_columns(p, rows, 16 / rows);
+    else if (columns == 1 && p->plain && p->bytes && !p->d->column_k && p->count == 32 / rows)
+        brick_columns(p, rows, 32 / rows);
+    else if (p->plain && p->bytes)
         brick_patch_how(p, rows, columns, true, true, false);
     else if (p->plain)
         brick_patch_how(p, rows, columns, false, true, false);
