@@ -19,12 +19,17 @@ struct coded_case {
     int in, out, groups, kernel; /* channels */
     struct coding coding;
     int batch; /* of NODE_GEMM and NODE_MATMUL; 0: 5 */
+    int side;  /* of the picture of a convolution, which is one then; 0: two of 9 x 11 */
 };
 
 static int32_t coded_conv(struct lego_package *package, const struct coded_case *test,
                           struct random *random)
 {
-    int32_t x = build_input(package, "x", shape_of(4, 2, test->in, 9, 11)), w, y;
+    int side = test->side;
+    int32_t w, y,
+        x = build_input(package, "x",
+                        side ? shape_of(4, 1, test->in, side, side)
+                             : shape_of(4, 2, test->in, 9, 11));
 
     w = build_random(package,
                      shape_of(4, test->out, test->in / test->groups, test->kernel, test->kernel),
@@ -35,7 +40,8 @@ static int32_t coded_conv(struct lego_package *package, const struct coded_case 
     build_int(package, "group", test->groups);
     if (test->kernel > 1)
         build_ints(package, "pads", 4, 1, 1, 1, 1);
-    if (test->in > 500) /* a stride keeps Winograd's method away, which never splits columns */
+    if (test->in > 500 &&
+        !side) /* a stride keeps Winograd's method away, which never splits columns */
         build_ints(package, "strides", 2, 2, 2);
     build_act(package, LEGO_ACT_CLAMP, -4.0f, 30.0f);
     return y;
@@ -224,19 +230,20 @@ END_TEST
 START_TEST(test_split_columns)
 {
     const struct coded_case cases[] = {
-        {NODE_POINTWISE, 5003, 40, 1, 1, {0, 1, 4, 4, 16, 1, 32, 0, 0, false}, 0},
-        {NODE_GEMM, 9001, 33, 1, 1, {0, 1, 4, 8, 16, 2, 32, 0, LEGO_SCALE_ROW, false}, 0},
-        {NODE_MATMUL, 6007, 70, 1, 1, {LEGO_VIEW_OUT_LAST, 1, 2, 3, 9, 1, 32, 1, 0, false}, 0},
-        {NODE_CONV, 520, 36, 1, 3, {0, 1, 4, 4, 64, 1, 32, LEGO_COLUMNS_TAP_MAJOR, 0, false}, 0},
+        {NODE_POINTWISE, 5003, 40, 1, 1, {0, 1, 4, 4, 16, 1, 32, 0, 0, false}, 0, 0},
+        {NODE_GEMM, 9001, 33, 1, 1, {0, 1, 4, 8, 16, 2, 32, 0, LEGO_SCALE_ROW, false}, 0, 0},
+        {NODE_MATMUL, 6007, 70, 1, 1, {LEGO_VIEW_OUT_LAST, 1, 2, 3, 9, 1, 32, 1, 0, false}, 0, 0},
+        {NODE_CONV, 520, 36, 1, 3, {0, 1, 4, 4, 64, 1, 32, LEGO_COLUMNS_TAP_MAJOR, 0, false}, 0, 0},
         {NODE_CONV,
          513,
          36,
          1,
          3,
          {0, 1, 4, 4, 64, 1, 32, LEGO_COLUMNS_CHANNEL_MAJOR, 0, false},
+         0,
          0},
-        {NODE_CONV, 513, 36, 1, 3, {0, 1, 4, 4, 64, 1, 32, LEGO_COLUMNS_TAP_MAJOR, 0, false}, 0},
-        {NODE_CONV, 520, 36, 1, 3, {0, 1, 4, 4, 64, 1, 32, LEGO_COLUMNS_TAP_MAJOR, 0, true}, 0},
+        {NODE_CONV, 513, 36, 1, 3, {0, 1, 4, 4, 64, 1, 32, LEGO_COLUMNS_TAP_MAJOR, 0, false}, 0, 0},
+        {NODE_CONV, 520, 36, 1, 3, {0, 1, 4, 4, 64, 1, 32, LEGO_COLUMNS_TAP_MAJOR, 0, true}, 0, 0},
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
@@ -247,11 +254,41 @@ START_TEST(test_split_columns)
 }
 END_TEST
 
+/* Pictures of at most four tiles of Winograd's method, whose weights are decoded by parts of the
+ * channels: with a whole part and a short one, in both orders, or not to be cut. */
+START_TEST(test_few_tiles)
+{
+    static const int sides[] = {8, 7, 6, 4};
+    static const enum lego_column_order orders[] = {LEGO_COLUMNS_TAP_MAJOR,
+                                                    LEGO_COLUMNS_CHANNEL_MAJOR};
+
+    for (uint64_t seed = 1; seed <= 32; seed++) {
+        struct random random = {seed};
+        struct coded_case test = random_case(&random, NODE_CONV);
+        struct coding *coding = &test.coding;
+        char what[64];
+        test.side = sides[seed % 4];
+        test.in = (int)between(&random, 1, 300);
+        test.out = (int)between(&random, 1, 140);
+        coding->order = orders[seed / 4 % 2];
+        if (seed % 3) {
+            test.in = (int)between(&random, 33, 75) * 4;
+            coding->brick_rows = 4;
+            coding->brick_columns = seed % 3 == 1 ? 1 : 4;
+            coding->tile_rows = 32;
+            coding->permute = false;
+        }
+        snprintf(what, sizeof(what), "few tiles, seed %d: %d to %d", (int)seed, test.in, test.out);
+        check_build(build_case, &test, NULL, seed, 2e-5, what);
+    }
+}
+END_TEST
+
 /* Rows of a panel that no brick covers are zero, whatever lay there before. */
 START_TEST(test_padding_rows_are_zero)
 {
     const struct coded_case test = {NODE_CONV, 8, 24, 1, 3, {0, 1, 4, 4, 16, 1, 32, 0, 0, false},
-                                    0};
+                                    0,         0};
     struct random random = {3};
     struct lego_package *package = build_case(&random, &test);
     const struct lego_tensor *tensor = package->graph->tensors;
@@ -374,6 +411,7 @@ int main(void)
     tcase_add_test(tests, test_gemv);
     tcase_add_test(tests, test_partial_products);
     tcase_add_test(tests, test_split_columns);
+    tcase_add_test(tests, test_few_tiles);
     tcase_add_test(tests, test_padding_rows_are_zero);
     tcase_add_test(tests, test_kernel_masks);
     tcase_add_test(tests, test_resident_bytes);
