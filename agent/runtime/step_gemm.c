@@ -27,8 +27,8 @@ struct gemm_call {
     float *out;
     size_t out_pixel; /* whose outputs `out` (and `add`) begin with */
     uint32_t unit_tiles, units, chunks;
-    bool pixels_first; /* items that follow one another: units of one chunk, else chunks of one unit
-                        */
+    /* Items that follow one another are units of one chunk; else chunks of one unit. */
+    bool pixels_first;
     size_t chunk_pixels; /* a multiple of mr: blocks are the same for any number of threads */
     /* The unit whose panel each slot holds. */
     uint32_t held[WORKERS_MAX];

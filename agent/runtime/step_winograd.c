@@ -422,8 +422,9 @@ static void winograd_scratch(struct plan_builder *b, struct winograd_detail *d)
     d->products_at = at;
     at += (d->few ? weights->tile_blocks : 1) * POSITIONS * d->product_stride * sizeof(float);
     d->panel_at = at;
-    if (!weights->panels)
-        at += weights_tile_elems(weights) * sizeof(float);
+    if (!weights->panels) /* of the first part, which is the largest */
+        at += (size_t)weights->tile_blocks * nr * weights->taps * weights->splits[0].channels *
+              sizeof(float);
     plan_need_slot(b, at);
     plan_need_shared(b, POSITIONS * d->input_stride * sizeof(float));
     plan_need_zeros(b, channels);
