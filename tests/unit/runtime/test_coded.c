@@ -372,6 +372,7 @@ START_TEST(test_resident_bytes)
                   1,
                   3,
                   {0, 1, 4, 4, 16, 1, 32, LEGO_COLUMNS_TAP_MAJOR, 0, false},
+                  0,
                   0},
         .trellis = {.groups = 1, .lanes = 32, .tile_rows = 32, .scale_kind = LEGO_SCALE_LAYER}};
     const size_t weight_bytes = (size_t)64 * 128 * 9 * sizeof(float);
