@@ -34,12 +34,11 @@ struct gemm_call {
     uint32_t held[WORKERS_MAX];
 };
 
-/* What a thread works on: blocks [first, first + count) for pixels [pixel, end). */
+/* What a thread works on: `block_count` blocks from `first_row` on for pixels [pixel, end). */
 struct gemm_part {
     const float *panel;
-    size_t block_elems;                /* of the panel */
-    uint32_t first_block, block_count; /* whole tiles */
-    uint32_t first_row;
+    size_t block_elems;              /* of the panel */
+    uint32_t first_row, block_count; /* whole tiles */
     size_t pixel, end;
     const struct weights_split *split;
     bool first_split, last_split;
@@ -176,34 +175,11 @@ static void gemm_activate(const struct gemm_call *call, const struct gemm_part *
 {
     const struct gemm_detail *detail = call->detail;
     const struct weights *weights = detail->weights;
-    uint32_t first, last, rows = 0;
+    uint32_t tiles = part->block_count / weights->tile_blocks;
+    uint32_t rows = (uint32_t)lego_min_size((size_t)tiles * weights->tile_rows,
+                                            weights->rows - part->first_row);
 
-    weights_block_rows(weights, part->first_block, &first);
-    for (uint32_t b = part->block_count; b > 0 && !rows; b--) {
-        rows = weights_block_rows(weights, part->first_block + b - 1, &last);
-        rows = rows ? last + rows - first : 0;
-    }
-    gemm_activate_rows(detail, call->out, pixel - call->out_pixel, m, first, rows);
-}
-
-/* Where a walk through a part's blocks is: as weights_block_rows, without its divisions, of which
- * small layers would have one for a few multiplications. */
-struct part_block {
-    uint32_t row, in_tile; /* of the tile; blocks of it */
-};
-
-static inline uint32_t part_block_rows(const struct weights *weights, struct part_block *at,
-                                       uint32_t *ret_row)
-{
-    uint32_t rows = (uint32_t)lego_min_size(weights->rows - at->row, weights->tile_rows);
-    uint32_t lane = at->in_tile * weights->nr;
-
-    *ret_row = at->row + lane;
-    if (++at->in_tile == weights->tile_blocks) {
-        at->in_tile = 0;
-        at->row += weights->tile_rows;
-    }
-    return lane >= rows ? 0 : (uint32_t)lego_min_size(rows - lane, weights->nr);
+    gemm_activate_rows(detail, call->out, pixel - call->out_pixel, m, part->first_row, rows);
 }
 
 /* All blocks of the part for up to mr pixels; `args` says already what is the same for all. */
@@ -214,11 +190,15 @@ static void gemm_pixels(const struct gemm_call *call, const struct gemm_part *pa
     const struct weights *weights = detail->weights;
     uint32_t group_rows = weights->rows / weights->groups, pointed = UINT32_MAX;
     ptrdiff_t to = (ptrdiff_t)(pixel - call->out_pixel) * detail->out_stride;
-    struct part_block at = {.row = part->first_row};
+    uint32_t tile_row = part->first_row, in_tile = 0;
 
     args->m = m;
     for (uint32_t b = 0; b < part->block_count; b++) {
-        uint32_t row, n = part_block_rows(weights, &at, &row), group = 0;
+        uint32_t row, n = weights_tile_block_rows(weights, tile_row, in_tile, &row), group = 0;
+        if (++in_tile == weights->tile_blocks) {
+            in_tile = 0;
+            tile_row += weights->tile_rows;
+        }
         if (!n)
             continue;
         if (weights->groups > 1)
@@ -277,10 +257,10 @@ static void gemm_task(void *context, uint32_t slot, size_t item)
     uint32_t outer_at = (uint32_t)(item / inner), inner_at = (uint32_t)(item % inner);
     uint32_t unit = call->pixels_first ? inner_at : outer_at;
     uint32_t chunk = call->pixels_first ? outer_at : inner_at;
+    uint32_t first_block = unit * call->unit_tiles * weights->tile_blocks;
     char *scratch = run_slot(call->run, slot);
     float *panel = (float *)(scratch + detail->panel_at);
     struct gemm_part part = {
-        .first_block = unit * call->unit_tiles * weights->tile_blocks,
         .first_row = unit * call->unit_tiles * weights->tile_rows,
         .pixel = chunk * call->chunk_pixels,
         .pointers = (const float **)(scratch + detail->pointers_at),
@@ -291,14 +271,14 @@ static void gemm_task(void *context, uint32_t slot, size_t item)
 
     part.end = lego_min_size(part.pixel + call->chunk_pixels, detail->pixels);
     part.block_count = (uint32_t)lego_min_size((size_t)call->unit_tiles * weights->tile_blocks,
-                                               weights_blocks(weights) - part.first_block);
+                                               weights_blocks(weights) - first_block);
     for (uint32_t s = 0; s < weights->split_count; s++) {
         part.split = &weights->splits[s];
         part.first_split = s == 0;
         part.last_split = s == weights->split_count - 1;
         part.block_elems = (size_t)part.split->taps * part.split->channels * weights->nr;
         if (weights->panels) {
-            part.panel = weights->panels + part.first_block * weights->block_elems;
+            part.panel = weights->panels + first_block * weights->block_elems;
         } else {
             if (weights->split_count > 1 || call->held[slot] != unit)
                 weights_decode(call->run->kernels, weights, unit * call->unit_tiles,

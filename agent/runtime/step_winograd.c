@@ -278,7 +278,7 @@ static void winograd_few_task(void *context, uint32_t slot, size_t item)
             winograd_multiply_few(call, split, from + b * elems, products + b * block_products);
     }
     for (uint32_t b = 0; b < weights->tile_blocks; b++) {
-        uint32_t row, n = weights_block_rows(weights, tile * weights->tile_blocks + b, &row);
+        uint32_t row, n = weights_tile_block_rows(weights, tile * weights->tile_rows, b, &row);
         for (uint32_t t = 0; n && t < d->tiles; t++)
             winograd_give(call, products + b * block_products + (size_t)t * nr, t, row, n);
     }
@@ -331,7 +331,7 @@ static void winograd_block_task(void *context, uint32_t slot, size_t item)
         call->held[slot] = tile;
     }
     for (uint32_t b = 0; b < weights->tile_blocks; b++, panel += weights->block_elems) {
-        uint32_t n = weights_block_rows(weights, tile * weights->tile_blocks + b, &row);
+        uint32_t n = weights_tile_block_rows(weights, tile * weights->tile_rows, b, &row);
         if (n)
             winograd_block(call, panel, scratch, row, n, first, end);
     }

@@ -277,13 +277,8 @@ uint32_t weights_blocks(const struct weights *weights)
 
 uint32_t weights_block_rows(const struct weights *weights, uint32_t block, uint32_t *ret_row)
 {
-    uint32_t tile = block / weights->tile_blocks;
-    uint32_t in_tile = block % weights->tile_blocks * weights->nr;
-    uint32_t row = tile * weights->tile_rows;
-    uint32_t rows = lego_min_size(weights->rows - row, weights->tile_rows);
-
-    *ret_row = row + in_tile;
-    return in_tile >= rows ? 0 : lego_min_size(rows - in_tile, weights->nr);
+    return weights_tile_block_rows(weights, block / weights->tile_blocks * weights->tile_rows,
+                                   block % weights->tile_blocks, ret_row);
 }
 
 /* Packs a tile of a transposed convolution's [channel][row][tap] into `pack`'s panel. */

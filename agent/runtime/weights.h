@@ -94,6 +94,20 @@ void weights_destroy(struct weights *weights);
 uint32_t weights_blocks(const struct weights *weights);
 uint32_t weights_block_rows(const struct weights *weights, uint32_t block, uint32_t *ret_row);
 
+/* The same for block `in_tile` of the tile whose first row is `tile_row`: without divisions, of
+ * which small layers would have one for a few multiplications. */
+static inline uint32_t weights_tile_block_rows(const struct weights *weights, uint32_t tile_row,
+                                               uint32_t in_tile, uint32_t *ret_row)
+{
+    uint32_t lane = in_tile * weights->nr, left = weights->rows - tile_row;
+    uint32_t rows = left < weights->tile_rows ? left : weights->tile_rows;
+
+    *ret_row = tile_row + lane;
+    if (lane >= rows)
+        return 0;
+    return rows - lane < weights->nr ? rows - lane : weights->nr;
+}
+
 /*
  * Decodes `tile_count` tiles (those that exist) from `first_tile` on, columns of `split`, into
  * `panel`: [tile][block][split->taps * split->channels][nr].

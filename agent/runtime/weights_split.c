@@ -124,6 +124,12 @@ static int weights_split_taps(struct weights *weights, uint32_t step)
     return LEGO_OK;
 }
 
+/* Whether parts of its columns can be decoded by themselves. */
+static bool weights_can_split(const struct weights *weights)
+{
+    return weights->groups == 1 && !weights->coded->permutation && !weights->coded->trellis;
+}
+
 /* The parts that the key asks for. */
 static int weights_split_parts(struct weights *weights)
 {
@@ -131,7 +137,7 @@ static int weights_split_parts(struct weights *weights)
     const uint32_t step = weights->key.part_channels, width = coded->brick_columns;
     const bool by_taps = coded->column_order == LEGO_COLUMNS_TAP_MAJOR && weights->taps > 1;
 
-    if (step >= weights->channels || weights->groups > 1 || coded->permutation || coded->trellis ||
+    if (step >= weights->channels || !weights_can_split(weights) ||
         step * (by_taps ? 1 : weights->taps) % width || (by_taps && weights->channels % width))
         return weights_split_none(weights);
     return by_taps ? weights_split_taps(weights, step)
@@ -147,8 +153,8 @@ int weights_split_columns(struct weights *weights)
 
     if (weights->key.part_channels)
         return weights_split_parts(weights);
-    if (!weights->key.nr || weights->key.whole || weights->groups > 1 || coded->permutation ||
-        coded->trellis || columns * k_bytes <= 2 * WEIGHTS_PANEL_BYTES)
+    if (!weights->key.nr || weights->key.whole || !weights_can_split(weights) ||
+        columns * k_bytes <= 2 * WEIGHTS_PANEL_BYTES)
         return weights_split_none(weights);
     if (by_taps) {
         step = (uint32_t)(WEIGHTS_PANEL_BYTES / (k_bytes * weights->channels));

@@ -271,6 +271,13 @@ static const float *window_input_row(const struct window *w, const float *x, uin
     return x + ((size_t)image * w->in_height + (uint32_t)row) * w->in_width * w->channels;
 }
 
+/* Neighbours that are all inside, or with a step of 0 all outside. */
+static void run_step(const float *from, ptrdiff_t step, uint32_t count, const float **ret_pointers)
+{
+    for (uint32_t i = 0; i < count; i++, from += step)
+        ret_pointers[i] = from;
+}
+
 static void run_pointers(const struct window *w, const float *row, const float *zeros,
                          const struct run *run, uint32_t kx, const float **ret_pointers)
 {
@@ -279,9 +286,7 @@ static void run_pointers(const struct window *w, const float *row, const float *
     ptrdiff_t step = (ptrdiff_t)w->stride_x * w->channels;
 
     if (row && x >= 0 && last < (int32_t)w->in_width) {
-        const float *at = row + (ptrdiff_t)x * w->channels;
-        for (uint32_t i = 0; i < run->count; i++)
-            ret_pointers[i] = at + (ptrdiff_t)i * step;
+        run_step(row + (ptrdiff_t)x * w->channels, step, run->count, ret_pointers);
         return;
     }
     for (uint32_t i = 0; i < run->count; i++, x += (int32_t)w->stride_x)
@@ -326,7 +331,7 @@ void window_row_pointers(const struct window *w, const float *x, const float *ze
                          size_t first, uint32_t m, uint32_t mr, const float **ret_pointers)
 {
     size_t edge_elems = (size_t)w->kernel_width * w->channels;
-    size_t step = (size_t)w->stride_x * w->channels;
+    ptrdiff_t step = (ptrdiff_t)w->stride_x * w->channels;
 
     for (uint32_t done = 0; done < m;) {
         struct run run = window_run(w, first + done, m - done);
@@ -335,16 +340,13 @@ void window_row_pointers(const struct window *w, const float *x, const float *ze
             const float **pointers = ret_pointers + ky * mr + done;
             int32_t at = (int32_t)(run.x * w->stride_x) - w->pad_left;
             int32_t last = at + (int32_t)((run.count - 1) * w->stride_x);
-            if (row && at >= 0 && last + (int32_t)w->kernel_width <= (int32_t)w->in_width) {
-                const float *from = row + (size_t)at * w->channels;
-                for (uint32_t i = 0; i < run.count; i++, from += step)
-                    pointers[i] = from;
+            if (!row || (at >= 0 && last + (int32_t)w->kernel_width <= (int32_t)w->in_width)) {
+                run_step(row ? row + (ptrdiff_t)at * w->channels : zeros, row ? step : 0, run.count,
+                         pointers);
                 continue;
             }
             for (uint32_t i = 0; i < run.count; i++, at += (int32_t)w->stride_x) {
-                if (!row) {
-                    pointers[i] = zeros;
-                } else if (at >= 0 && at + (int32_t)w->kernel_width <= (int32_t)w->in_width) {
+                if (at >= 0 && at + (int32_t)w->kernel_width <= (int32_t)w->in_width) {
                     pointers[i] = row + (ptrdiff_t)at * w->channels;
                 } else {
                     float *copy = edge + (ky * mr + done + i) * edge_elems;

@@ -202,11 +202,14 @@ VEC_INLINE void brick_columns(const struct brick_patch *p, const uint32_t rows,
 VEC_INLINE void brick_patch(const struct brick_patch *p, const uint32_t rows,
                             const uint32_t columns)
 {
-    if (columns == 1 && p->plain && p->bytes && !p->d->column_k && p->count == 16 / rows)
+    const bool in_place = columns <= 1 && p->plain && p->bytes;
+    const bool in_order = columns == 1 && in_place && !p->d->column_k;
+
+    if (in_order && p->count == 16 / rows)
         brick_columns(p, rows, 16 / rows);
-    else if (columns == 1 && p->plain && p->bytes && !p->d->column_k && p->count == 32 / rows)
+    else if (in_order && p->count == 32 / rows)
         brick_columns(p, rows, 32 / rows);
-    else if (columns <= 1 && p->plain && p->bytes)
+    else if (in_place)
         brick_patch_how(p, rows, columns, true, true, false);
     else if (p->plain)
         brick_patch_how(p, rows, columns, false, true, false);

@@ -10,7 +10,7 @@
 #ifndef LEGO_KERNELS_SIMD_GEMM_H
 #define LEGO_KERNELS_SIMD_GEMM_H
 
-#include "codec/kernels/simd/unroll.h"
+#include "codec/kernels/simd/gemm_step.h"
 
 /* Vector v of nv at x; `last` masks the last one. */
 GEMM_INLINE vec gemm_load(const float *x, uint32_t v, const uint32_t nv, vec_mask last)
@@ -103,15 +103,8 @@ GEMM_INLINE void gemm_block_wide(const struct kern_gemm_f32 *g, const uint32_t m
         GEMM_UNROLL
         for (uint32_t i = 0; i < m; i++)
             a[i] = rows[i] + g->channels;
-        for (ptrdiff_t k = -(ptrdiff_t)g->channels; k != 0; k++, b += nr) {
-            vec b0 = vec_load(b), b1 = vec_load(b + VEC_LANES);
-            GEMM_UNROLL
-            for (uint32_t i = 0; i < m; i++) {
-                vec x = vec_set1(a[i][k]);
-                acc[i][0] = vec_fma(x, b0, acc[i][0]);
-                acc[i][1] = vec_fma(x, b1, acc[i][1]);
-            }
-        }
+        for (ptrdiff_t k = -(ptrdiff_t)g->channels; k != 0; k++, b += nr)
+            gemm_step(a, k, m, b, acc);
     }
     gemm_end(g, m, 2, last, acc);
 }

@@ -9,7 +9,7 @@
 #ifndef LEGO_KERNELS_SIMD_WINOGRAD_FEW_H
 #define LEGO_KERNELS_SIMD_WINOGRAD_FEW_H
 
-#include "codec/kernels/simd/unroll.h"
+#include "codec/kernels/simd/gemm_step.h"
 #include "codec/kernels/simd/winograd.h"
 
 enum {
@@ -20,7 +20,7 @@ enum {
 
 static const float few_factor[WINOGRAD_IN] = {1, 1 / -1.5f, 1 / -1.5f, 1 / 6.0f, 1 / 6.0f, 1};
 
-/* Positions of a row for `channels` channels of up to FEW_LANES elements, 0 behind them. */
+/* Positions of a row for a block of channels, FEW_LANES elements of each. */
 struct few_points {
     _Alignas(64) float at[FEW_CHANNELS][WINOGRAD_IN][FEW_LANES];
 };
@@ -126,15 +126,8 @@ GEMM_INLINE void few_multiply(const struct kern_winograd_few_f32 *w, uint32_t la
         x[t] = w->input + position * w->input_stride + tile * w->tile_stride + first;
         acc[t][0] = acc[t][1] = vec_set1(0.0f);
     }
-    for (size_t c = 0; c < count; c++, points += WINOGRAD_IN * FEW_LANES) {
-        vec b0 = vec_load(points), b1 = vec_load(points + VEC_LANES);
-        GEMM_UNROLL
-        for (uint32_t t = 0; t < FEW_TILES; t++) {
-            vec a = vec_set1(x[t][c]);
-            acc[t][0] = vec_fma(a, b0, acc[t][0]);
-            acc[t][1] = vec_fma(a, b1, acc[t][1]);
-        }
-    }
+    for (ptrdiff_t c = 0; c < (ptrdiff_t)count; c++, points += WINOGRAD_IN * FEW_LANES)
+        gemm_step(x, c, FEW_TILES, points, acc);
     for (uint32_t t = 0; t < FEW_TILES && t < w->tiles; t++, products += w->elems) {
         for (uint32_t v = 0; v < 2; v++) {
             float *to = products + v * VEC_LANES;
