@@ -122,6 +122,12 @@ VEC_INLINE vec vec_keep(vec x, vec_mask mask)
                     vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(x.val[1]), high)));
 }
 
+/* Of two quads that `index` numbers: x[4 * index[0]] and the three behind it, and so on. */
+VEC_INLINE vec vec_load_quads(const float *x, const uint8_t *index)
+{
+    return VEC_PAIR(vld1q_f32(x + (size_t)4 * index[0]), vld1q_f32(x + (size_t)4 * index[1]));
+}
+
 VEC_INLINE vec vec_set1(float x)
 {
     return VEC_PAIR(vdupq_n_f32(x), vdupq_n_f32(x));

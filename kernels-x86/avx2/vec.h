@@ -70,6 +70,13 @@ VEC_INLINE vec vec_keep(vec x, vec_mask mask)
     return _mm256_and_ps(x, _mm256_castsi256_ps(mask));
 }
 
+/* Of two quads that `index` numbers: x[4 * index[0]] and the three behind it, and so on. */
+VEC_INLINE vec vec_load_quads(const float *x, const uint8_t *index)
+{
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(x + 4 * index[0])),
+                                _mm_loadu_ps(x + 4 * index[1]), 1);
+}
+
 VEC_INLINE vec vec_set1(float x)
 {
     return _mm256_set1_ps(x);

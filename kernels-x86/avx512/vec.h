@@ -69,6 +69,19 @@ VEC_INLINE vec vec_keep(vec x, vec_mask mask)
     return _mm512_maskz_mov_ps(mask, x);
 }
 
+/* Of four quads each that `index` numbers: x[4 * index[0]] and the three behind it, and so on. */
+VEC_INLINE vec vec_load_quads(const float *x, const uint8_t *index)
+{
+    uint32_t four;
+    __m512 v;
+
+    __builtin_memcpy(&four, index, sizeof(four));
+    v = _mm512_castps128_ps512(_mm_loadu_ps(x + 4 * (four & 0xff)));
+    v = _mm512_mask_broadcast_f32x4(v, 0x00f0, _mm_loadu_ps(x + 4 * (four >> 8 & 0xff)));
+    v = _mm512_mask_broadcast_f32x4(v, 0x0f00, _mm_loadu_ps(x + 4 * (four >> 16 & 0xff)));
+    return _mm512_mask_broadcast_f32x4(v, 0xf000, _mm_loadu_ps(x + 4 * (four >> 24)));
+}
+
 VEC_INLINE vec vec_set1(float x)
 {
     return _mm512_set1_ps(x);

@@ -184,19 +184,28 @@ VEC_INLINE void brick_patch_how(const struct brick_patch *p, const uint32_t rows
 
 /* Bricks of one column in order, `count` (a constant, too) below each other, by indices in place:
  * what panels of convolutions are, where all that is not a copy would take as long as the copies.
+ * Bricks of four rows are put together in registers where these hold several: stores are fewer.
  */
 VEC_INLINE void brick_columns(const struct brick_patch *p, const uint32_t rows,
                               const uint32_t count)
 {
+    enum { QUADS = VEC_LANES / 4 };
     const size_t nr = p->d->panel_nr, step = p->index_step;
     const float *catalogue = p->d->catalogue;
     const uint8_t *byte = p->bytes, *end = byte + p->columns * step;
     float *out = p->out + p->column * nr;
 
-    for (; byte != end; byte += step, out += nr)
+    for (; byte != end; byte += step, out += nr) {
+        if (rows == 4) {
+            GEMM_UNROLL
+            for (uint32_t n = 0; n < count; n += QUADS)
+                vec_store(out + 4 * n, vec_load_quads(catalogue, byte + n));
+            continue;
+        }
         GEMM_UNROLL
-    for (uint32_t n = 0; n < count; n++)
-        brick_copy(out + n * rows, catalogue + (size_t)byte[n] * rows, rows);
+        for (uint32_t n = 0; n < count; n++)
+            brick_copy(out + n * rows, catalogue + (size_t)byte[n] * rows, rows);
+    }
 }
 
 VEC_INLINE void brick_patch(const struct brick_patch *p, const uint32_t rows,
