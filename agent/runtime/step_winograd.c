@@ -26,6 +26,8 @@
 /* Their weights go by parts of so many channels: with all in one panel, panel and inputs would push
  * one another out of L2. */
 #define WINOGRAD_FEW_CHANNELS 128
+/* Their inputs are transformed by blocks of so many, which L1 holds. */
+#define WINOGRAD_FEW_BLOCK 64
 /* A thread that takes all pixels of some rows finds them in other threads' caches. */
 #define WINOGRAD_APART_COST 1.1
 /* A GEMM of few k's runs slower than the direct one. */
@@ -124,13 +126,13 @@ static struct winograd_place winograd_place(const struct winograd_detail *d, siz
                                    .x = (uint32_t)(in_image % d->tiles_x) * OUT};
 }
 
-/* The 36 pixels that a tile of outputs sees. */
-static void winograd_pixels(const struct winograd_call *call, size_t tile,
+/* The 36 pixels that a tile of outputs sees, from `channel` on. */
+static void winograd_pixels(const struct winograd_call *call, size_t tile, uint32_t channel,
                             const float *ret_pointers[POSITIONS])
 {
     const struct window *w = &call->detail->conv.window;
     struct winograd_place at = winograd_place(call->detail, tile);
-    const float *image = call->a + at.image * w->in_height * w->in_width * w->channels;
+    const float *image = call->a + at.image * w->in_height * w->in_width * w->channels + channel;
 
     for (int row = 0; row < IN; row++) {
         int64_t y = (int64_t)at.y + row - w->pad_top;
@@ -142,6 +144,36 @@ static void winograd_pixels(const struct winograd_call *call, size_t tile,
                        : call->run->zeros;
         }
     }
+}
+
+/* A block of channels of all tiles, which are few: transformed as all are, then with positions and
+ * tiles side by side, as their kernel takes them. */
+static void winograd_few_input_task(void *context, uint32_t slot, size_t item)
+{
+    const struct winograd_call *call = context;
+    const struct winograd_detail *d = call->detail;
+    const struct kern_table *kernels = call->run->kernels;
+    const uint32_t channel = (uint32_t)item * WINOGRAD_FEW_BLOCK;
+    const uint32_t channels =
+        (uint32_t)lego_min_size(d->conv.window.channels - channel, WINOGRAD_FEW_BLOCK);
+    float *block = (float *)((char *)run_slot(call->run, slot) + d->panel_at);
+    const float *pointers[POSITIONS];
+
+    for (size_t tile = 0; tile < KERN_WINOGRAD_FEW; tile++) {
+        const struct kern_winograd_input_f32 args = {
+            .a = pointers,
+            .channels = channels,
+            .out = block + tile * WINOGRAD_FEW_BLOCK,
+            .out_stride = (size_t)KERN_WINOGRAD_FEW * WINOGRAD_FEW_BLOCK,
+        };
+        /* Tiles that are not there: the last again. */
+        winograd_pixels(call, lego_min_size(tile, d->tiles - 1), channel, pointers);
+        kernels->winograd_input_f32(&args);
+    }
+    kernels->transpose_f32((size_t)POSITIONS * KERN_WINOGRAD_FEW, channels, block,
+                           WINOGRAD_FEW_BLOCK,
+                           call->input + (size_t)channel * POSITIONS * KERN_WINOGRAD_FEW,
+                           (size_t)POSITIONS * KERN_WINOGRAD_FEW);
 }
 
 static void winograd_input_task(void *context, uint32_t slot, size_t item)
@@ -159,7 +191,7 @@ static void winograd_input_task(void *context, uint32_t slot, size_t item)
             .out = call->input + tile * d->conv.window.channels,
             .out_stride = d->input_stride,
         };
-        winograd_pixels(call, call->first + tile, pointers);
+        winograd_pixels(call, call->first + tile, 0, pointers);
         call->run->kernels->winograd_input_f32(&args);
     }
 }
@@ -239,17 +271,16 @@ static void winograd_multiply_few(const struct winograd_call *call,
 {
     const struct winograd_detail *d = call->detail;
     const uint32_t nr = d->conv.variant->nr;
-    const struct kern_winograd_few_f32 args = {.tiles = (uint32_t)d->tiles,
-                                               .channels = split->channels,
-                                               .elems = nr,
-                                               .accumulate = split->first_channel > 0,
-                                               .input = call->input + split->first_channel,
-                                               .input_stride = d->input_stride,
-                                               .tile_stride = d->conv.window.channels,
-                                               .taps = panel,
-                                               .tap_stride = (size_t)split->channels * nr,
-                                               .products = products,
-                                               .product_stride = d->product_stride};
+    const struct kern_winograd_few_f32 args = {
+        .tiles = (uint32_t)d->tiles,
+        .channels = split->channels,
+        .elems = nr,
+        .accumulate = split->first_channel > 0,
+        .input = call->input + (size_t)split->first_channel * POSITIONS * KERN_WINOGRAD_FEW,
+        .taps = panel,
+        .tap_stride = (size_t)split->channels * nr,
+        .products = products,
+        .product_stride = d->product_stride};
 
     call->run->kernels->winograd_few_f32(&args);
 }
@@ -378,16 +409,18 @@ static int winograd_run(const struct plan_step *step, struct plan_run *run, stru
     uint32_t slots = workers_worth(run->workers, SIZE_MAX, step->work);
 
     (void)diag;
+    if (d->few) {
+        workers_run(run->workers, slots, lego_div_up(d->conv.window.channels, WINOGRAD_FEW_BLOCK),
+                    winograd_few_input_task, &call);
+        workers_run(run->workers, slots, call.units, winograd_few_task, &call);
+        return LEGO_OK;
+    }
     memset(call.held, -1, sizeof(call.held));
     for (; call.first < d->tiles; call.first += call.count) {
         call.count = lego_min_size(d->tiles - call.first, d->chunk_tiles);
         workers_run(run->workers, slots, lego_div_up(call.count, d->tiles_x), winograd_input_task,
                     &call);
-        if (d->few)
-            workers_run(run->workers, slots, call.units, winograd_few_task, &call);
-        else
-            workers_run(run->workers, slots, winograd_cut(&call, slots), winograd_block_task,
-                        &call);
+        workers_run(run->workers, slots, winograd_cut(&call, slots), winograd_block_task, &call);
     }
     return LEGO_OK;
 }
@@ -402,10 +435,32 @@ static uint32_t winograd_pass_channels(uint32_t channels, size_t nr)
     return (uint32_t)lego_min_size(most, channels);
 }
 
+/* Floats of a tile of weights, decoded part by part; the first part is the largest. */
+static size_t winograd_panel_elems(const struct weights *weights)
+{
+    return weights->panels ? 0
+                           : (size_t)weights->tile_blocks * weights->nr * weights->taps *
+                                 weights->splits[0].channels;
+}
+
+/* What few tiles need of memory. */
+static void winograd_few_scratch(struct plan_builder *b, struct winograd_detail *d)
+{
+    const struct weights *weights = d->conv.weights;
+    const uint32_t channels = d->conv.window.channels;
+    const size_t input = (size_t)POSITIONS * KERN_WINOGRAD_FEW;
+
+    d->product_stride = (size_t)KERN_WINOGRAD_FEW * weights->nr + WINOGRAD_PAD;
+    d->panel_at = weights->tile_blocks * POSITIONS * d->product_stride * sizeof(float);
+    plan_need_slot(b, d->panel_at + sizeof(float) * lego_max_size(winograd_panel_elems(weights),
+                                                                  input * WINOGRAD_FEW_BLOCK));
+    plan_need_shared(b, input * channels * sizeof(float));
+    plan_need_zeros(b, channels);
+}
+
 /* Sizes of chunks and passes, and what they need of memory. */
 static void winograd_scratch(struct plan_builder *b, struct winograd_detail *d)
 {
-    const struct weights *weights = d->conv.weights;
     uint32_t channels = d->conv.window.channels, mr = d->conv.variant->mr;
     size_t at = 0, nr = d->conv.variant->nr, most, chunks;
 
@@ -418,14 +473,11 @@ static void winograd_scratch(struct plan_builder *b, struct winograd_detail *d)
     d->weights_stride = d->pass_channels * nr + WINOGRAD_PAD;
     d->product_stride = d->pass_tiles * nr + WINOGRAD_PAD;
     d->weights_at = at;
-    at += d->few ? 0 : POSITIONS * d->weights_stride * sizeof(float);
+    at += POSITIONS * d->weights_stride * sizeof(float);
     d->products_at = at;
-    at += (d->few ? weights->tile_blocks : 1) * POSITIONS * d->product_stride * sizeof(float);
+    at += POSITIONS * d->product_stride * sizeof(float);
     d->panel_at = at;
-    if (!weights->panels) /* of the first part, which is the largest */
-        at += (size_t)weights->tile_blocks * nr * weights->taps * weights->splits[0].channels *
-              sizeof(float);
-    plan_need_slot(b, at);
+    plan_need_slot(b, at + winograd_panel_elems(d->conv.weights) * sizeof(float));
     plan_need_shared(b, POSITIONS * d->input_stride * sizeof(float));
     plan_need_zeros(b, channels);
 }
@@ -444,7 +496,10 @@ int winograd_step(struct plan_builder *b, const struct lego_node *node,
     struct plan_step *step;
 
     d.few = winograd_is_few(&b->model->kernels, w);
-    winograd_scratch(b, &d);
+    if (d.few)
+        winograd_few_scratch(b, &d);
+    else
+        winograd_scratch(b, &d);
     gemm_finish(b, node, &d.conv);
     step = plan_step_add(b, node, winograd_run, sizeof(d), inputs, add >= 0 ? 2 : 1, &out, 1);
     if (!step)

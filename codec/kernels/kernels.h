@@ -337,9 +337,10 @@ struct kern_winograd_weights_f32 {
  * The products of at most KERN_WINOGRAD_FEW tiles with the transform of weights in panels, whose
  * transform is not stored: so few tiles use it too seldom. For position p, tile t, element i:
  *   products[p * product_stride + t * elems + i] = sum over channel c < channels of
- *       input[p * input_stride + t * tile_stride + c] * the transform at p of the nine
+ *       input[(c * 36 + p) * KERN_WINOGRAD_FEW + t] * the transform at p of the nine
  *       taps[tap * tap_stride + c * elems + i]
- * or, where `accumulate`, that is added to what is there.
+ * or, where `accumulate`, that is added to what is there. The input holds KERN_WINOGRAD_FEW tiles;
+ * what those from `tiles` on hold makes no difference.
  */
 #define KERN_WINOGRAD_FEW 4
 
@@ -347,7 +348,6 @@ struct kern_winograd_few_f32 {
     uint32_t tiles, channels, elems;
     bool accumulate;
     const float *input;
-    size_t input_stride, tile_stride; /* >= channels */
     const float *taps;
     size_t tap_stride;
     float *products;

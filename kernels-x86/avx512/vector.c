@@ -8,4 +8,4 @@
 #include "codec/kernels/simd/quantize.h"
 #include "codec/kernels/simd/reduce.h"
 #include "codec/kernels/simd/window.h"
-#include "codec/kernels/simd/winograd_few.h"
+#include "codec/kernels/simd/winograd_few_registers.h"

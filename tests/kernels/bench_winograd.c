@@ -56,15 +56,13 @@ static void run_few(const void *entry, void *context)
 void bench_winograd_few(const struct check_entry *entry)
 {
     enum { MANY = 256, NR = 32, TILES = KERN_WINOGRAD_FEW, PAD = 16 }; /* as above */
-    float *input = bench_floats(POSITIONS * (TILES * MANY + PAD)),
+    float *input = bench_floats(POSITIONS * TILES * MANY),
           *taps = bench_floats(TAPS * (MANY * NR + PAD));
     float *products = bench_floats(POSITIONS * TILES * NR);
     struct kern_winograd_few_f32 w = {.tiles = TILES,
                                       .channels = MANY,
                                       .elems = NR,
                                       .input = input,
-                                      .input_stride = TILES * MANY + PAD,
-                                      .tile_stride = MANY,
                                       .taps = taps,
                                       .tap_stride = MANY * NR + PAD,
                                       .products = products,

@@ -83,10 +83,10 @@ static void winograd_few(const struct kern_winograd_few_f32 *w)
             for (int t = 0; t < KERNEL * KERNEL; t++)
                 x[t] = w->taps[(size_t)t * w->tap_stride + (size_t)c * w->elems + i];
             square(&weights_matrix[0][0], IN, KERNEL, x, out);
-            for (int p = 0; p < IN * IN; p++)
+            for (size_t p = 0; p < IN * IN; p++)
                 for (uint32_t t = 0; t < w->tiles; t++)
                     sums[p][t] +=
-                        w->input[(size_t)p * w->input_stride + t * w->tile_stride + c] * out[p];
+                        w->input[((size_t)c * IN * IN + p) * KERN_WINOGRAD_FEW + t] * out[p];
         }
         for (int p = 0; p < IN * IN; p++)
             for (uint32_t t = 0; t < w->tiles; t++) {
