@@ -28,8 +28,11 @@
 #define WINOGRAD_FEW_CHANNELS 128
 /* Their inputs are transformed by blocks of so many, which L1 holds. */
 #define WINOGRAD_FEW_BLOCK 64
-/* A thread that takes all pixels of some rows finds them in other threads' caches. */
-#define WINOGRAD_APART_COST 1.1
+/* Parts of a chunk, at most, and pieces of a part that its threads transform. */
+#define WINOGRAD_PARTS  8
+#define WINOGRAD_PIECES 8
+/* What it costs that tiles are in other threads' caches. */
+#define WINOGRAD_APART_COST 1.2
 /* A GEMM of few k's runs slower than the direct one. */
 #define WINOGRAD_GEMM_COST 1.25
 
@@ -48,7 +51,7 @@ struct winograd_detail {
     size_t chunk_tiles;
     uint32_t pass_tiles, pass_channels;
     /* Floats from one position to the next: */
-    size_t input_stride, weights_stride, product_stride;
+    size_t weights_stride, product_stride;
     /* Where in a slot's scratch: */
     size_t panel_at, weights_at, products_at;
 };
@@ -58,10 +61,13 @@ struct winograd_call {
     const struct plan_run *run;
     const struct winograd_detail *detail;
     const float *a, *add;
-    float *out, *input; /* input: [position][tile of the chunk][channel] */
+    float *out, *input;
     size_t first, count;
     uint32_t units; /* tiles of weights; items that follow one another are those of one part */
+    /* Parts of the chunk, whose inputs lie apart, so that a thread that transforms and multiplies
+     * a part has them to itself: [position][tile of the part][channel]. */
     size_t part_tiles;
+    size_t input_stride, part_stride; /* floats from one position, one part to the next */
     /* The tile of weights whose panel each slot holds. */
     uint32_t held[WORKERS_MAX];
 };
@@ -176,20 +182,30 @@ static void winograd_few_input_task(void *context, uint32_t slot, size_t item)
                            (size_t)POSITIONS * KERN_WINOGRAD_FEW);
 }
 
+/* Where the transformed inputs of a tile of the chunk begin. */
+static float *winograd_input(const struct winograd_call *call, size_t tile)
+{
+    return call->input + tile / call->part_tiles * call->part_stride +
+           tile % call->part_tiles * call->detail->conv.window.channels;
+}
+
+/* A piece of a part. */
 static void winograd_input_task(void *context, uint32_t slot, size_t item)
 {
     const struct winograd_call *call = context;
     const struct winograd_detail *d = call->detail;
     const float *pointers[POSITIONS];
-    size_t end = lego_min_size((item + 1) * d->tiles_x, call->count);
+    const size_t part = item / WINOGRAD_PIECES * call->part_tiles, piece = item % WINOGRAD_PIECES;
+    const size_t tiles = lego_min_size(call->count - part, call->part_tiles);
+    const size_t end = part + tiles * (piece + 1) / WINOGRAD_PIECES;
 
     (void)slot;
-    for (size_t tile = item * d->tiles_x; tile < end; tile++) {
+    for (size_t tile = part + tiles * piece / WINOGRAD_PIECES; tile < end; tile++) {
         struct kern_winograd_input_f32 args = {
             .a = pointers,
             .channels = d->conv.window.channels,
-            .out = call->input + tile * d->conv.window.channels,
-            .out_stride = d->input_stride,
+            .out = winograd_input(call, tile),
+            .out_stride = call->input_stride,
         };
         winograd_pixels(call, call->first + tile, 0, pointers);
         call->run->kernels->winograd_input_f32(&args);
@@ -218,7 +234,7 @@ static void winograd_multiply(const struct winograd_call *call, const float *wei
     for (uint32_t i = 0; i <= groups; i++)
         firsts[i] = count * i / groups;
     for (uint32_t p = 0; p < POSITIONS; p++) {
-        const float *input = call->input + p * d->input_stride + tile * pitch + channel;
+        const float *input = winograd_input(call, tile) + p * call->input_stride + channel;
         args.panel = weights + p * d->weights_stride;
         args.c = products + p * d->product_stride;
         for (uint32_t i = 0; i < groups; i++, args.c += (size_t)args.m * nr) {
@@ -369,29 +385,31 @@ static void winograd_block_task(void *context, uint32_t slot, size_t item)
 }
 
 /*
- * Cuts the chunk in parts of tiles. Each part transforms all weights anew, but without parts there
- * may be too few units for the threads: as many as take the least time, by winograd_work's costs.
- * Returns how many items there are.
+ * Cuts the chunk in parts of tiles. Each part transforms all weights anew, but a thread that takes
+ * all tiles of some rows finds them in other threads' caches, and there may be too few units for
+ * the threads: as many parts as take the least time, by winograd_work's costs. Returns how many
+ * there are.
  */
 static size_t winograd_cut(struct winograd_call *call, uint32_t slots)
 {
-    const uint32_t mr = call->detail->conv.variant->mr;
+    const uint32_t channels = call->detail->conv.window.channels;
+    const size_t most = lego_min_size(lego_min_size(slots, WINOGRAD_PARTS), call->count);
     double least = INFINITY;
-    size_t best = 1;
 
-    for (size_t parts = 1; parts <= slots; parts++) {
-        double tiles = (double)lego_div_up(lego_div_up(call->count, parts), mr) * mr;
+    for (size_t parts = 1; parts <= most; parts++) {
+        const size_t tiles = lego_div_up(call->count, parts);
         double rounds = (double)lego_div_up(call->units * parts, slots);
-        double time = rounds * (WINOGRAD_WEIGHTS_COST + WINOGRAD_GEMM_COST * tiles);
+        double time = rounds * (WINOGRAD_WEIGHTS_COST + WINOGRAD_GEMM_COST * (double)tiles);
         if (parts < slots)
             time *= WINOGRAD_APART_COST;
         if (time < least) {
             least = time;
-            best = parts;
+            call->part_tiles = tiles;
         }
     }
-    call->part_tiles = lego_div_up(lego_div_up(call->count, best), mr) * mr;
-    return call->units * lego_div_up(call->count, call->part_tiles);
+    call->input_stride = call->part_tiles * channels + WINOGRAD_PAD;
+    call->part_stride = POSITIONS * call->input_stride;
+    return lego_div_up(call->count, call->part_tiles);
 }
 
 static int winograd_run(const struct plan_step *step, struct plan_run *run, struct lego_diag *diag)
@@ -418,9 +436,9 @@ static int winograd_run(const struct plan_step *step, struct plan_run *run, stru
     memset(call.held, -1, sizeof(call.held));
     for (; call.first < d->tiles; call.first += call.count) {
         call.count = lego_min_size(d->tiles - call.first, d->chunk_tiles);
-        workers_run(run->workers, slots, lego_div_up(call.count, d->tiles_x), winograd_input_task,
-                    &call);
-        workers_run(run->workers, slots, winograd_cut(&call, slots), winograd_block_task, &call);
+        const size_t parts = winograd_cut(&call, slots);
+        workers_run(run->workers, slots, parts * WINOGRAD_PIECES, winograd_input_task, &call);
+        workers_run(run->workers, slots, parts * call.units, winograd_block_task, &call);
     }
     return LEGO_OK;
 }
@@ -469,7 +487,6 @@ static void winograd_scratch(struct plan_builder *b, struct winograd_detail *d)
     d->chunk_tiles = lego_div_up(lego_div_up(d->tiles, chunks), mr) * mr;
     d->pass_tiles = (uint32_t)lego_min_size(WINOGRAD_PASS_TILES / mr * mr, d->chunk_tiles);
     d->pass_channels = winograd_pass_channels(channels, nr);
-    d->input_stride = d->chunk_tiles * channels + WINOGRAD_PAD;
     d->weights_stride = d->pass_channels * nr + WINOGRAD_PAD;
     d->product_stride = d->pass_tiles * nr + WINOGRAD_PAD;
     d->weights_at = at;
@@ -478,7 +495,8 @@ static void winograd_scratch(struct plan_builder *b, struct winograd_detail *d)
     at += POSITIONS * d->product_stride * sizeof(float);
     d->panel_at = at;
     plan_need_slot(b, at + winograd_panel_elems(d->conv.weights) * sizeof(float));
-    plan_need_shared(b, POSITIONS * d->input_stride * sizeof(float));
+    plan_need_shared(b, POSITIONS * sizeof(float) *
+                            (d->chunk_tiles * channels + WINOGRAD_PARTS * WINOGRAD_PAD));
     plan_need_zeros(b, channels);
 }
 
