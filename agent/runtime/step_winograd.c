@@ -67,7 +67,6 @@ struct winograd_call {
     /* Parts of the chunk, whose inputs lie apart, so that a thread that transforms and multiplies
      * a part has them to itself: [position][tile of the part][channel]. */
     size_t part_tiles;
-    size_t input_stride, part_stride; /* floats from one position, one part to the next */
     /* The tile of weights whose panel each slot holds. */
     uint32_t held[WORKERS_MAX];
 };
@@ -182,11 +181,16 @@ static void winograd_few_input_task(void *context, uint32_t slot, size_t item)
                            (size_t)POSITIONS * KERN_WINOGRAD_FEW);
 }
 
-/* Where the transformed inputs of a tile of the chunk begin. */
-static float *winograd_input(const struct winograd_call *call, size_t tile)
+/* Where the transformed inputs of a tile of the chunk begin, and how far apart positions are. */
+static float *winograd_input(const struct winograd_call *call, size_t tile, size_t *ret_stride)
 {
-    return call->input + tile / call->part_tiles * call->part_stride +
-           tile % call->part_tiles * call->detail->conv.window.channels;
+    const size_t channels = call->detail->conv.window.channels;
+    const size_t first = tile / call->part_tiles * call->part_tiles;
+    const size_t tiles = lego_min_size(call->count - first, call->part_tiles);
+
+    *ret_stride = tiles * channels + WINOGRAD_PAD;
+    return call->input + POSITIONS * (first * channels + first / call->part_tiles * WINOGRAD_PAD) +
+           (tile - first) * channels;
 }
 
 /* A piece of a part. */
@@ -204,9 +208,8 @@ static void winograd_input_task(void *context, uint32_t slot, size_t item)
         struct kern_winograd_input_f32 args = {
             .a = pointers,
             .channels = d->conv.window.channels,
-            .out = winograd_input(call, tile),
-            .out_stride = call->input_stride,
         };
+        args.out = winograd_input(call, tile, &args.out_stride);
         winograd_pixels(call, call->first + tile, 0, pointers);
         call->run->kernels->winograd_input_f32(&args);
     }
@@ -221,7 +224,8 @@ static void winograd_multiply(const struct winograd_call *call, const float *wei
     const struct kern_gemm_variant *variant = d->conv.variant;
     uint32_t nr = variant->nr, pitch = d->conv.window.channels;
     uint32_t groups = (uint32_t)lego_div_up(count, variant->mr), firsts[WINOGRAD_PASS_TILES + 1];
-    const float *pointers[WINOGRAD_PASS_TILES + 1];
+    const float *pointers[WINOGRAD_PASS_TILES + 1], *inputs;
+    size_t stride;
     struct kern_gemm_f32 args = {.n = n,
                                  .taps = 1,
                                  .channels = channels,
@@ -231,10 +235,11 @@ static void winograd_multiply(const struct winograd_call *call, const float *wei
                                  .lo = -INFINITY,
                                  .hi = INFINITY};
 
+    inputs = winograd_input(call, tile, &stride);
     for (uint32_t i = 0; i <= groups; i++)
         firsts[i] = count * i / groups;
     for (uint32_t p = 0; p < POSITIONS; p++) {
-        const float *input = winograd_input(call, tile) + p * call->input_stride + channel;
+        const float *input = inputs + p * stride + channel;
         args.panel = weights + p * d->weights_stride;
         args.c = products + p * d->product_stride;
         for (uint32_t i = 0; i < groups; i++, args.c += (size_t)args.m * nr) {
@@ -392,7 +397,6 @@ static void winograd_block_task(void *context, uint32_t slot, size_t item)
  */
 static size_t winograd_cut(struct winograd_call *call, uint32_t slots)
 {
-    const uint32_t channels = call->detail->conv.window.channels;
     const size_t most = lego_min_size(lego_min_size(slots, WINOGRAD_PARTS), call->count);
     double least = INFINITY;
 
@@ -407,8 +411,6 @@ static size_t winograd_cut(struct winograd_call *call, uint32_t slots)
             call->part_tiles = tiles;
         }
     }
-    call->input_stride = call->part_tiles * channels + WINOGRAD_PAD;
-    call->part_stride = POSITIONS * call->input_stride;
     return lego_div_up(call->count, call->part_tiles);
 }
 
