@@ -36,6 +36,7 @@ struct gemm_call {
 
 /* What a thread works on: `block_count` blocks from `first_row` on for pixels [pixel, end). */
 struct gemm_part {
+    float *decoded; /* where the first block of pixels decodes the panel; NULL: it is there */
     const float *panel;
     size_t block_elems;              /* of the panel */
     uint32_t first_row, block_count; /* whole tiles */
@@ -182,10 +183,24 @@ static void gemm_activate(const struct gemm_call *call, const struct gemm_part *
     gemm_activate_rows(detail, call->out, pixel - call->out_pixel, m, part->first_row, rows);
 }
 
+/* Block b of the part, whose panel is decoded meanwhile. */
+static void gemm_bricks(const struct gemm_call *call, const struct gemm_part *part, uint32_t b,
+                        const struct kern_gemm_f32 *args)
+{
+    const struct weights *weights = call->detail->weights;
+    struct kern_gemm_bricks_f32 bricks = {.gemm = *args,
+                                          .panel = part->decoded + b * part->block_elems};
+
+    weights_block_bricks(weights, part->first_row / weights->tile_rows + b / weights->tile_blocks,
+                         b % weights->tile_blocks, part->split, &bricks);
+    call->run->kernels->gemm_bricks_f32.run(&bricks);
+}
+
 /* All blocks of the part for up to mr pixels; `args` says already what is the same for all. */
 static void gemm_pixels(const struct gemm_call *call, const struct gemm_part *part,
                         struct kern_gemm_f32 *args, size_t pixel, uint32_t m)
 {
+    const bool decodes = part->decoded && pixel == part->pixel;
     const struct gemm_detail *detail = call->detail;
     const struct weights *weights = detail->weights;
     uint32_t group_rows = weights->rows / weights->groups, pointed = UINT32_MAX;
@@ -217,7 +232,10 @@ static void gemm_pixels(const struct gemm_call *call, const struct gemm_part *pa
         args->bias = detail->bias ? detail->bias + row : NULL;
         args->c = call->out + to + row;
         args->add = call->add && part->last_split ? call->add + to + row : NULL;
-        detail->variant->run(args);
+        if (decodes)
+            gemm_bricks(call, part, b, args);
+        else
+            detail->variant->run(args);
     }
     if (detail->activation && part->last_split)
         gemm_activate(call, part, pixel, m);
@@ -246,6 +264,16 @@ static void gemm_part_run(const struct gemm_call *call, const struct gemm_part *
         gemm_pixels(call, part, &args, pixel, (uint32_t)m);
         pixel += m;
     }
+}
+
+/* Whether the product's own kernel decodes, and not only its reference. */
+static bool gemm_takes_bricks(const struct gemm_call *call, const struct weights_split *split)
+{
+    const struct kern_table *kernels = call->run->kernels;
+
+    return call->detail->variant == &kernels->gemm_f32 &&
+           strcmp(kernels->isa.gemm_bricks_f32, KERN_REFERENCE) != 0 &&
+           weights_are_bricks(call->detail->weights, split);
 }
 
 static void gemm_task(void *context, uint32_t slot, size_t item)
@@ -277,14 +305,15 @@ static void gemm_task(void *context, uint32_t slot, size_t item)
         part.first_split = s == 0;
         part.last_split = s == weights->split_count - 1;
         part.block_elems = (size_t)part.split->taps * part.split->channels * weights->nr;
-        if (weights->panels) {
-            part.panel = weights->panels + first_block * weights->block_elems;
-        } else {
-            if (weights->split_count > 1 || call->held[slot] != unit)
+        part.panel = weights->panels ? weights->panels + first_block * weights->block_elems : panel;
+        part.decoded = NULL;
+        if (!weights->panels && (weights->split_count > 1 || call->held[slot] != unit)) {
+            if (gemm_takes_bricks(call, part.split))
+                part.decoded = panel;
+            else
                 weights_decode(call->run->kernels, weights, unit * call->unit_tiles,
                                call->unit_tiles, part.split, panel);
             call->held[slot] = unit;
-            part.panel = panel;
         }
         gemm_part_run(call, &part);
     }

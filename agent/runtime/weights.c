@@ -170,6 +170,27 @@ static void weights_decode_tile(const struct kern_table *kernels, const struct w
     }
 }
 
+bool weights_are_bricks(const struct weights *weights, const struct weights_split *split)
+{
+    const struct lego_coded *coded = weights->coded;
+
+    return coded && !coded->trellis && weights->groups == 1 && !weights->row_scale &&
+           coded->stage_count == 1 && coded->stages[0].index_bits == 8 && coded->brick_rows == 4 &&
+           coded->brick_columns == 1 && !split->column_k && !split->tap_columns &&
+           weights->tile_rows % weights->nr == 0 && weights->rows % weights->nr == 0;
+}
+
+void weights_block_bricks(const struct weights *weights, uint32_t tile, uint32_t in_tile,
+                          const struct weights_split *split, struct kern_gemm_bricks_f32 *args)
+{
+    const struct kern_brick_decode bricks =
+        weights_bricks(weights, tile, 0, split->first_column, split->columns);
+
+    args->index = bricks.stream + bricks.first_index + (size_t)in_tile * weights->nr / 4;
+    args->index_step = bricks.tile_brick_rows;
+    args->catalogue = bricks.catalogue;
+}
+
 void weights_gemv(const struct kern_table *kernels, const struct weights *weights, uint32_t tile,
                   const float *x, float *ret_y)
 {

@@ -116,6 +116,12 @@ void weights_decode(const struct kern_table *kernels, const struct weights *weig
                     uint32_t first_tile, uint32_t tile_count, const struct weights_split *split,
                     float *panel);
 
+/* Whether kern_gemm_bricks_f32 can decode the panels of `split` while it multiplies, and what it
+ * needs to know of block `in_tile` of a tile for that. */
+bool weights_are_bricks(const struct weights *weights, const struct weights_split *split);
+void weights_block_bricks(const struct weights *weights, uint32_t tile, uint32_t in_tile,
+                          const struct weights_split *split, struct kern_gemm_bricks_f32 *args);
+
 /*
  * Rows of one tile of bricks times `x`, which lies in the order of the stored columns, into
  * `ret_y`. One group, no entropy coding.

@@ -175,6 +175,20 @@ struct kern_gemm_f32 {
     bool accumulate;
     float lo, hi; /* clamp; -INFINITY and INFINITY for none. NaN passes through. */
 };
+
+/*
+ * The same of nr rows whose panel does not exist yet: it is decoded on the way, by instructions
+ * that a processor has time for between multiplications, and stored for the blocks to come. Bricks
+ * are 4x1 and lie column by column:
+ *   panel[k][4 * i + r] = catalogue[4 * index[k * index_step + i] + r] for i < nr / 4, r < 4
+ */
+struct kern_gemm_bricks_f32 {
+    struct kern_gemm_f32 gemm; /* n is nr; its panel is not looked at */
+    const uint8_t *index;
+    size_t index_step; /* >= nr / 4 */
+    const float *catalogue;
+    float *panel; /* [taps * channels][nr], 64-byte aligned */
+};
 typedef void (*kern_gemm_f32_fn)(const struct kern_gemm_f32 *args);
 
 /*
@@ -405,6 +419,12 @@ struct kern_pool_f32 {
 struct kern_gemm_variant {
     kern_gemm_f32_fn run;
     uint32_t mr, nr; /* nr divides LEGO's tile of 32 rows */
+};
+
+/* The same for gemm_bricks_f32, which the table's gemm_f32 goes on with: same mr and nr. */
+struct kern_gemm_bricks_variant {
+    void (*run)(const struct kern_gemm_bricks_f32 *args);
+    uint32_t mr, nr;
 };
 
 struct kern_gemm_s8_variant {

@@ -288,3 +288,46 @@ void bench_gemm(const struct check_entry *entry)
         free(x);
     }
 }
+
+static void run_bricks(const void *entry, void *context)
+{
+    const struct kern_gemm_bricks_variant *v = entry;
+
+    v->run(context);
+}
+
+/* One block, whose rate is that of its multiplications: beside gemm_f32's it shows what decoding
+ * costs between them. */
+void bench_gemm_bricks(const struct check_entry *entry)
+{
+    enum { ENTRIES = 256, CHANNELS = 256 };
+    const struct kern_gemm_bricks_variant *v = entry->tested, *reference = entry->reference;
+    const struct kern_gemm_variant shape = {.mr = v->mr, .nr = v->nr};
+    float *x = bench_floats((size_t)(v->mr + 1) * CHANNELS), *catalogue = bench_floats(4 * ENTRIES);
+    uint8_t *index = malloc((size_t)CHANNELS * v->nr / 4);
+    struct gemm_bench block;
+    struct kern_gemm_bricks_f32 ours, theirs;
+
+    for (size_t i = 0; i < (size_t)CHANNELS * v->nr / 4; i++)
+        index[i] = (uint8_t)(i * 7919 >> 3);
+    gemm_open(&block, &shape, 1, CHANNELS, v->mr, v->nr, x);
+    ours = (struct kern_gemm_bricks_f32){.gemm = block.args,
+                                         .index = index,
+                                         .index_step = v->nr / 4,
+                                         .catalogue = catalogue,
+                                         .panel = bench_floats((size_t)CHANNELS * v->nr)};
+    ours.gemm.m = v->mr;
+    ours.gemm.a = block.rows;
+    theirs = ours;
+    theirs.gemm.m = reference->mr < v->mr ? reference->mr : v->mr;
+    theirs.gemm.n = reference->nr;
+    bench_report_share(entry, "1 tap, 256 channels, one block", "GFLOP/s",
+                       2.0 * CHANNELS * v->mr * v->nr,
+                       (double)theirs.gemm.m * theirs.gemm.n / ((double)v->mr * v->nr), run_bricks,
+                       &ours, &theirs);
+    gemm_close(&block);
+    free(ours.panel);
+    free(index);
+    free(catalogue);
+    free(x);
+}

@@ -38,6 +38,18 @@ static void gemm(const struct kern_gemm_f32 *g)
         store_row(g, i, acc[i]);
 }
 
+static void gemm_bricks(const struct kern_gemm_bricks_f32 *w)
+{
+    struct kern_gemm_f32 g = w->gemm;
+
+    for (size_t k = 0; k < (size_t)g.taps * g.channels; k++)
+        for (size_t i = 0; i < NR; i++)
+            w->panel[k * NR + i] =
+                w->catalogue[4 * (size_t)w->index[k * w->index_step + i / 4] + i % 4];
+    g.panel = w->panel;
+    gemm(&g);
+}
+
 static void gemm_row(const struct kern_gemm_f32 *g)
 {
     float acc[NR];
@@ -52,5 +64,6 @@ static void gemm_row(const struct kern_gemm_f32 *g)
 }
 
 const struct kern_gemm_variant kern_ref_gemm_f32 = {gemm, MR, NR};
+const struct kern_gemm_bricks_variant kern_ref_gemm_bricks_f32 = {gemm_bricks, MR, NR};
 const struct kern_gemm_variant kern_ref_gemm_f32_narrow = {gemm, MR, NR};
 const struct kern_gemm_variant kern_ref_gemm_f32_row = {gemm_row, 1, NR};

@@ -109,6 +109,36 @@ GEMM_INLINE void gemm_block_wide(const struct kern_gemm_f32 *g, const uint32_t m
     gemm_end(g, m, 2, last, acc);
 }
 
+/* The same, whose panel is decoded and stored on the way. */
+GEMM_INLINE void gemm_block_bricks(const struct kern_gemm_bricks_f32 *w, const uint32_t m)
+{
+    enum { NR = 2 * VEC_LANES };
+    const struct kern_gemm_f32 *g = &w->gemm;
+    const float *const *rows = g->a;
+    const float *catalogue = w->catalogue;
+    const uint8_t *index = w->index;
+    const size_t step = w->index_step;
+    float *panel = w->panel;
+    vec acc[GEMM_MR][2];
+
+    gemm_begin(g, m, 2, vec_mask_first(VEC_LANES), acc);
+    gemm_prefetch(g, m);
+    for (uint32_t t = 0; t < g->taps; t++, rows += GEMM_MR) {
+        const float *a[GEMM_MR];
+        GEMM_UNROLL
+        for (uint32_t i = 0; i < m; i++)
+            a[i] = rows[i] + g->channels;
+        for (ptrdiff_t k = -(ptrdiff_t)g->channels; k != 0; k++, index += step, panel += NR) {
+            vec b0 = vec_load_quads(catalogue, index);
+            vec b1 = vec_load_quads(catalogue, index + VEC_LANES / 4);
+            vec_store(panel, b0);
+            vec_store(panel + VEC_LANES, b1);
+            gemm_step_by(a, k, m, b0, b1, acc);
+        }
+    }
+    gemm_end(g, m, 2, vec_mask_first(VEC_LANES), acc);
+}
+
 /*
  * A block of one vector. A load for each FMA would be the limit: so two k's go at once. Their rows
  * of the panel are interleaved, a pair of a's is broadcast by one load, and lanes 2j and 2j + 1 of
@@ -191,6 +221,32 @@ GEMM_DISPATCH(gemm_wide_full, gemm_block_wide, 2 * VEC_LANES)
 GEMM_DISPATCH(gemm_wide_half, gemm_block_thin, 2 * VEC_LANES)
 GEMM_DISPATCH(gemm_narrow, gemm_block_thin, VEC_LANES)
 
+#define GEMM_BRICKS_CASE(m)                             \
+    case m:                                             \
+        if (m <= GEMM_MR)                               \
+            gemm_block_bricks(w, m <= GEMM_MR ? m : 1); \
+        break;
+
+static void gemm_bricks(const struct kern_gemm_bricks_f32 *w)
+{
+    switch (w->gemm.m) {
+        GEMM_BRICKS_CASE(1)
+        GEMM_BRICKS_CASE(2)
+        GEMM_BRICKS_CASE(3)
+        GEMM_BRICKS_CASE(4)
+        GEMM_BRICKS_CASE(5)
+        GEMM_BRICKS_CASE(6)
+        GEMM_BRICKS_CASE(7)
+        GEMM_BRICKS_CASE(8)
+        GEMM_BRICKS_CASE(9)
+        GEMM_BRICKS_CASE(10)
+        GEMM_BRICKS_CASE(11)
+        GEMM_BRICKS_CASE(12)
+        GEMM_BRICKS_CASE(13)
+        GEMM_BRICKS_CASE(14)
+    }
+}
+
 static void gemm_wide(const struct kern_gemm_f32 *g)
 {
     if (g->n > VEC_LANES)
@@ -245,6 +301,8 @@ static void gemm_row(const struct kern_gemm_f32 *g)
 }
 
 const struct kern_gemm_variant KERN_ISA(gemm_f32) = {gemm_wide, GEMM_MR, 2 * VEC_LANES};
+const struct kern_gemm_bricks_variant KERN_ISA(gemm_bricks_f32) = {gemm_bricks, GEMM_MR,
+                                                                   2 * VEC_LANES};
 const struct kern_gemm_variant KERN_ISA(gemm_f32_narrow) = {gemm_narrow, GEMM_MR, VEC_LANES};
 const struct kern_gemm_variant KERN_ISA(gemm_f32_row) = {gemm_row, 1, 2 * VEC_LANES};
 

@@ -7,17 +7,21 @@
 
 #include "codec/kernels/simd/unroll.h"
 
-GEMM_INLINE void gemm_step(const float *const *a, ptrdiff_t k, const uint32_t m, const float *panel,
-                           vec acc[][2])
+GEMM_INLINE void gemm_step_by(const float *const *a, ptrdiff_t k, const uint32_t m, vec b0, vec b1,
+                              vec acc[][2])
 {
-    vec b0 = vec_load(panel), b1 = vec_load(panel + VEC_LANES);
-
     GEMM_UNROLL
     for (uint32_t i = 0; i < m; i++) {
         vec x = vec_set1(a[i][k]);
         acc[i][0] = vec_fma(x, b0, acc[i][0]);
         acc[i][1] = vec_fma(x, b1, acc[i][1]);
     }
+}
+
+GEMM_INLINE void gemm_step(const float *const *a, ptrdiff_t k, const uint32_t m, const float *panel,
+                           vec acc[][2])
+{
+    gemm_step_by(a, k, m, vec_load(panel), vec_load(panel + VEC_LANES), acc);
 }
 
 #endif

@@ -254,6 +254,35 @@ START_TEST(test_split_columns)
 }
 END_TEST
 
+/* Bricks that are decoded while they are multiplied, in one part and in several, and some that only
+ * nearly are of that kind: rows that no whole block covers, indices of less than a byte. */
+START_TEST(test_bricks_in_products)
+{
+    static const enum node_kind kinds[] = {NODE_POINTWISE, NODE_GEMM, NODE_CONV};
+
+    for (uint64_t seed = 1; seed <= 36; seed++) {
+        struct random random = {seed};
+        struct coded_case test = random_case(&random, kinds[seed % 3]);
+        struct coding *coding = &test.coding;
+        char what[64];
+        test.batch = (int)between(&random, 2, 40);
+        test.in = (int)between(&random, 501, 700) * (seed % 9 ? 1 : 6);
+        test.out = 32 * (int)between(&random, 1, 4) + (seed % 5 ? 0 : 4);
+        coding->view = LEGO_VIEW_OUT_FIRST;
+        coding->brick_rows = 4;
+        coding->brick_columns = 1;
+        coding->entries = between(&random, seed % 7 ? 129 : 65, seed % 7 ? 256 : 128);
+        coding->stages = 1;
+        coding->tile_rows = 32 * between(&random, 1, 3);
+        coding->scale = seed % 2 ? LEGO_SCALE_LAYER : LEGO_SCALE_NONE;
+        coding->permute = false;
+        snprintf(what, sizeof(what), "bricks in products, seed %d: %d to %d", (int)seed, test.in,
+                 test.out);
+        check_build(build_case, &test, NULL, seed, 2e-5, what);
+    }
+}
+END_TEST
+
 /* Pictures of at most four tiles of Winograd's method, whose weights are decoded by parts of the
  * channels: with a whole part and a short one, in both orders, or not to be cut. */
 START_TEST(test_few_tiles)
@@ -412,6 +441,7 @@ int main(void)
     tcase_add_test(tests, test_gemv);
     tcase_add_test(tests, test_partial_products);
     tcase_add_test(tests, test_split_columns);
+    tcase_add_test(tests, test_bricks_in_products);
     tcase_add_test(tests, test_few_tiles);
     tcase_add_test(tests, test_padding_rows_are_zero);
     tcase_add_test(tests, test_kernel_masks);
