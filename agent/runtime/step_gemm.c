@@ -15,6 +15,11 @@
  * pixels of the next step. */
 #define GEMM_SHARED_PIXELS 64
 
+/* Chunks of pixels for each thread, at most, and the share of a chunk by which threads end apart.
+ */
+#define GEMM_CHUNKS_EACH 8
+#define GEMM_LATE_COST   0.1
+
 /* Panels of weights for each of which inputs may be multiplied by gates again. */
 #define GEMM_GATED_PANELS 2
 
@@ -319,6 +324,27 @@ static void gemm_task(void *context, uint32_t slot, size_t item)
     }
 }
 
+/*
+ * Blocks of pixels of a chunk, where there are as many chunks as one likes: so many that each slot
+ * has the same number of blocks, and several chunks rather than one, by which a faster core helps a
+ * slower one.
+ */
+static size_t gemm_chunk_blocks(size_t blocks, uint32_t slots)
+{
+    double least = INFINITY;
+    size_t best = blocks;
+
+    for (uint32_t each = 1; each <= GEMM_CHUNKS_EACH; each++) {
+        const size_t chunk = lego_div_up(blocks, (size_t)slots * each);
+        const double time = (double)(chunk * each) * (1 + GEMM_LATE_COST / each);
+        if (time < least) {
+            least = time;
+            best = chunk;
+        }
+    }
+    return best;
+}
+
 /* Cuts the work in units of tiles and chunks of pixels: enough items for the threads, decoding
  * nothing twice where there are few pixels. */
 static void gemm_cut(struct gemm_call *call, uint32_t slots)
@@ -326,7 +352,7 @@ static void gemm_cut(struct gemm_call *call, uint32_t slots)
     const struct gemm_detail *detail = call->detail;
     const struct weights *weights = detail->weights;
     uint32_t mr = detail->variant->mr, wanted = slots > 1 ? 3 * slots : 1;
-    size_t blocks = lego_div_up(detail->pixels, mr), chunks;
+    size_t blocks = lego_div_up(detail->pixels, mr), chunk;
 
     /* Entropy-coded weights take longer to decode. */
     call->pixels_first = slots > 1 && (weights->panels || !weights->table) &&
@@ -336,9 +362,13 @@ static void gemm_cut(struct gemm_call *call, uint32_t slots)
         call->unit_tiles = (uint32_t)lego_max_size(
             1, lego_min_size(call->unit_tiles, weights->tile_count / wanted));
     call->units = (uint32_t)lego_div_up(weights->tile_count, call->unit_tiles);
-    chunks = call->pixels_first && call->units > 1 ? slots : lego_div_up(wanted, call->units);
-    chunks = lego_min_size(chunks, blocks);
-    call->chunk_pixels = lego_div_up(blocks, chunks) * mr;
+    if (slots > 1 && call->units == 1)
+        chunk = gemm_chunk_blocks(blocks, slots);
+    else if (call->pixels_first)
+        chunk = lego_div_up(blocks, slots);
+    else
+        chunk = lego_div_up(blocks, lego_min_size(lego_div_up(wanted, call->units), blocks));
+    call->chunk_pixels = chunk * mr;
     call->chunks = (uint32_t)lego_div_up(detail->pixels, call->chunk_pixels);
 }
 
