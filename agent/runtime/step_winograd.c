@@ -4,6 +4,7 @@
 #include "codec/base/arith.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <string.h>
 
 /* What the transformed inputs of a chunk of tiles may take; a larger image goes chunk by chunk. */
@@ -67,6 +68,7 @@ struct winograd_call {
     /* Parts of the chunk, whose inputs lie apart, so that a thread that transforms and multiplies
      * a part has them to itself: [position][tile of the part][channel]. */
     size_t part_tiles;
+    atomic_bool ready[WINOGRAD_PARTS]; /* a part's inputs, where its units follow them at once */
     /* The tile of weights whose panel each slot holds. */
     uint32_t held[WORKERS_MAX];
 };
@@ -193,18 +195,13 @@ static float *winograd_input(const struct winograd_call *call, size_t tile, size
            (tile - first) * channels;
 }
 
-/* A piece of a part. */
-static void winograd_input_task(void *context, uint32_t slot, size_t item)
+/* Transforms the inputs of tiles [tile, end) of the chunk. */
+static void winograd_inputs(const struct winograd_call *call, size_t tile, size_t end)
 {
-    const struct winograd_call *call = context;
     const struct winograd_detail *d = call->detail;
     const float *pointers[POSITIONS];
-    const size_t part = item / WINOGRAD_PIECES * call->part_tiles, piece = item % WINOGRAD_PIECES;
-    const size_t tiles = lego_min_size(call->count - part, call->part_tiles);
-    const size_t end = part + tiles * (piece + 1) / WINOGRAD_PIECES;
 
-    (void)slot;
-    for (size_t tile = part + tiles * piece / WINOGRAD_PIECES; tile < end; tile++) {
+    for (; tile < end; tile++) {
         struct kern_winograd_input_f32 args = {
             .a = pointers,
             .channels = d->conv.window.channels,
@@ -213,6 +210,18 @@ static void winograd_input_task(void *context, uint32_t slot, size_t item)
         winograd_pixels(call, call->first + tile, 0, pointers);
         call->run->kernels->winograd_input_f32(&args);
     }
+}
+
+/* A piece of the only part, or of one of few. */
+static void winograd_input_task(void *context, uint32_t slot, size_t item)
+{
+    const struct winograd_call *call = context;
+    const size_t first = item / WINOGRAD_PIECES * call->part_tiles, piece = item % WINOGRAD_PIECES;
+    const size_t tiles = lego_min_size(call->count - first, call->part_tiles);
+
+    (void)slot;
+    winograd_inputs(call, first + tiles * piece / WINOGRAD_PIECES,
+                    first + tiles * (piece + 1) / WINOGRAD_PIECES);
 }
 
 /* The products of `count` tiles from `tile` on with one block's transformed weights. */
@@ -389,6 +398,22 @@ static void winograd_block_task(void *context, uint32_t slot, size_t item)
     }
 }
 
+/* A part for each slot: its inputs, then its units, without the others in between. */
+static void winograd_part_task(void *context, uint32_t slot, size_t item)
+{
+    struct winograd_call *call = context;
+    const size_t part = item / (call->units + 1), of_part = item % (call->units + 1);
+    const size_t first = part * call->part_tiles;
+
+    if (of_part == 0) {
+        winograd_inputs(call, first, lego_min_size(first + call->part_tiles, call->count));
+        atomic_store_explicit(&call->ready[part], true, memory_order_release);
+        return;
+    }
+    workers_wait(&call->ready[part]);
+    winograd_block_task(call, slot, part * call->units + of_part - 1);
+}
+
 /*
  * Cuts the chunk in parts of tiles. Each part transforms all weights anew, but a thread that takes
  * all tiles of some rows finds them in other threads' caches, and there may be too few units for
@@ -439,6 +464,12 @@ static int winograd_run(const struct plan_step *step, struct plan_run *run, stru
     for (; call.first < d->tiles; call.first += call.count) {
         call.count = lego_min_size(d->tiles - call.first, d->chunk_tiles);
         const size_t parts = winograd_cut(&call, slots);
+        if (parts == slots) {
+            for (size_t i = 0; i < parts; i++)
+                atomic_init(&call.ready[i], false);
+            workers_run(run->workers, slots, parts * (call.units + 1), winograd_part_task, &call);
+            continue;
+        }
         workers_run(run->workers, slots, parts * WINOGRAD_PIECES, winograd_input_task, &call);
         workers_run(run->workers, slots, parts * call.units, winograd_block_task, &call);
     }

@@ -237,7 +237,7 @@ void workers_run(struct workers *workers, uint32_t slots, size_t items, workers_
     uint64_t gate;
     uint32_t number, spins = 0;
 
-    if (slots <= 1 || !workers->entered) {
+    if (slots <= 1 || items <= 1 || !workers->entered) {
         for (size_t item = 0; item < items; item++)
             task(context, 0, item);
         return;
@@ -257,5 +257,13 @@ void workers_run(struct workers *workers, uint32_t slots, size_t items, workers_
     workers_slot(workers, 0);
     atomic_fetch_or_explicit(&workers->gate, GATE_CLOSED, memory_order_relaxed);
     while (atomic_load_explicit(&workers->gate, memory_order_acquire) & GATE_INSIDE)
+        workers_pause(&spins);
+}
+
+void workers_wait(const atomic_bool *done)
+{
+    uint32_t spins = 0;
+
+    while (!atomic_load_explicit(done, memory_order_acquire))
         workers_pause(&spins);
 }

@@ -16,6 +16,7 @@
 
 #include "codec/base/diag.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -50,5 +51,9 @@ void workers_enter(struct workers *workers, bool parallel, void (*body)(void *co
 typedef void (*workers_task)(void *context, uint32_t slot, size_t item);
 void workers_run(struct workers *workers, uint32_t slots, size_t items, workers_task task,
                  void *context);
+
+/* In a task: waits until an item that comes before this one in its slot's run, which somebody has
+ * begun, has set *done. */
+void workers_wait(const atomic_bool *done);
 
 #endif
