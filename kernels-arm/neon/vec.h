@@ -122,10 +122,19 @@ VEC_INLINE vec vec_keep(vec x, vec_mask mask)
                     vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(x.val[1]), high)));
 }
 
-/* Of two quads that `index` numbers: x[4 * index[0]] and the three behind it, and so on. */
-VEC_INLINE vec vec_load_quads(const float *x, const uint8_t *index)
+/* Two quads, from x[0] on and so on. */
+VEC_INLINE vec vec_quads(const float *const *x)
 {
-    return VEC_PAIR(vld1q_f32(x + (size_t)4 * index[0]), vld1q_f32(x + (size_t)4 * index[1]));
+    return VEC_PAIR(vld1q_f32(x[0]), vld1q_f32(x[1]));
+}
+
+/* Quad j of vector i becomes quad i of vector j. */
+VEC_INLINE void vec_turn_quads(vec v[2])
+{
+    const float32x4_t high = v[0].val[1];
+
+    v[0].val[1] = v[1].val[0];
+    v[1].val[0] = high;
 }
 
 VEC_INLINE vec vec_set1(float x)

@@ -70,11 +70,19 @@ VEC_INLINE vec vec_keep(vec x, vec_mask mask)
     return _mm256_and_ps(x, _mm256_castsi256_ps(mask));
 }
 
-/* Of two quads that `index` numbers: x[4 * index[0]] and the three behind it, and so on. */
-VEC_INLINE vec vec_load_quads(const float *x, const uint8_t *index)
+/* Two quads, from x[0] on and so on. */
+VEC_INLINE vec vec_quads(const float *const *x)
 {
-    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(x + 4 * index[0])),
-                                _mm_loadu_ps(x + 4 * index[1]), 1);
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(x[0])), _mm_loadu_ps(x[1]), 1);
+}
+
+/* Quad j of vector i becomes quad i of vector j. */
+VEC_INLINE void vec_turn_quads(vec v[2])
+{
+    const vec low = _mm256_permute2f128_ps(v[0], v[1], 0x20);
+
+    v[1] = _mm256_permute2f128_ps(v[0], v[1], 0x31);
+    v[0] = low;
 }
 
 VEC_INLINE vec vec_set1(float x)

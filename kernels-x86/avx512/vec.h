@@ -69,17 +69,28 @@ VEC_INLINE vec vec_keep(vec x, vec_mask mask)
     return _mm512_maskz_mov_ps(mask, x);
 }
 
-/* Of four quads each that `index` numbers: x[4 * index[0]] and the three behind it, and so on. */
-VEC_INLINE vec vec_load_quads(const float *x, const uint8_t *index)
+/* Four quads, from x[0] on and so on. */
+VEC_INLINE vec vec_quads(const float *const *x)
 {
-    uint32_t four;
-    __m512 v;
+    __m512 v = _mm512_castps128_ps512(_mm_loadu_ps(x[0]));
 
-    __builtin_memcpy(&four, index, sizeof(four));
-    v = _mm512_castps128_ps512(_mm_loadu_ps(x + 4 * (four & 0xff)));
-    v = _mm512_mask_broadcast_f32x4(v, 0x00f0, _mm_loadu_ps(x + 4 * (four >> 8 & 0xff)));
-    v = _mm512_mask_broadcast_f32x4(v, 0x0f00, _mm_loadu_ps(x + 4 * (four >> 16 & 0xff)));
-    return _mm512_mask_broadcast_f32x4(v, 0xf000, _mm_loadu_ps(x + 4 * (four >> 24)));
+    v = _mm512_mask_broadcast_f32x4(v, 0x00f0, _mm_loadu_ps(x[1]));
+    v = _mm512_mask_broadcast_f32x4(v, 0x0f00, _mm_loadu_ps(x[2]));
+    return _mm512_mask_broadcast_f32x4(v, 0xf000, _mm_loadu_ps(x[3]));
+}
+
+/* Quad j of vector i becomes quad i of vector j. */
+VEC_INLINE void vec_turn_quads(vec v[4])
+{
+    const vec a = _mm512_shuffle_f32x4(v[0], v[1], 0x44),
+              b = _mm512_shuffle_f32x4(v[2], v[3], 0x44);
+    const vec c = _mm512_shuffle_f32x4(v[0], v[1], 0xee),
+              d = _mm512_shuffle_f32x4(v[2], v[3], 0xee);
+
+    v[0] = _mm512_shuffle_f32x4(a, b, 0x88);
+    v[1] = _mm512_shuffle_f32x4(a, b, 0xdd);
+    v[2] = _mm512_shuffle_f32x4(c, d, 0x88);
+    v[3] = _mm512_shuffle_f32x4(c, d, 0xdd);
 }
 
 VEC_INLINE vec vec_set1(float x)

@@ -11,6 +11,7 @@
 #define LEGO_KERNELS_SIMD_BRICK_H
 
 #include "codec/kernels/simd/brick_any.h"
+#include "codec/kernels/simd/quads.h"
 #include "codec/kernels/simd/unroll.h"
 
 #include <string.h>
@@ -145,6 +146,46 @@ VEC_INLINE void brick_move(const float *brick, float *const *out, size_t lane, c
     }
 }
 
+/* Columns of QUADS bricks of four rows and `columns` (a constant, 0: any) columns as vectors, from
+ * column c on; returns how many there are. */
+VEC_INLINE uint32_t brick_vectors(const float *const brick[QUADS], uint32_t c,
+                                  const uint32_t columns, vec ret_column[QUADS])
+{
+    const float *from[QUADS];
+
+    for (uint32_t i = 0; i < QUADS; i++)
+        from[i] = brick[i] + 4 * c;
+    if (!columns || columns % QUADS) {
+        ret_column[0] = vec_quads(from);
+        return 1;
+    }
+    for (uint32_t i = 0; i < QUADS; i++)
+        ret_column[i] = vec_load(from[i]);
+    vec_turn_quads(ret_column);
+    return QUADS;
+}
+
+/* QUADS bricks of four rows, from number j on. */
+VEC_INLINE void brick_quads(const struct brick_patch *p, const float *const brick[QUADS], size_t j,
+                            const uint32_t columns, const uint32_t width, const bool plain,
+                            const bool accumulate, float *const *out)
+{
+    const vec by = plain ? vec_set1(1.0f) : vec_load(p->scale + 4 * j);
+    vec x[QUADS];
+
+    for (uint32_t c = 0, made; c < width; c += made) {
+        made = brick_vectors(brick, c, columns, x);
+        for (uint32_t i = 0; i < made; i++) {
+            float *to = out[c + i] + 4 * j;
+            if (!plain)
+                x[i] = vec_mul(x[i], by);
+            if (accumulate)
+                x[i] = vec_add(x[i], vec_load(to));
+            vec_store(to, x[i]);
+        }
+    }
+}
+
 /* `rows`, `bytes` (the indices are read in place), `plain` and `accumulate` are constants, and
  * `columns` but for 0: as many as p says. */
 VEC_INLINE void brick_patch_how(const struct brick_patch *p, const uint32_t rows,
@@ -167,6 +208,12 @@ VEC_INLINE void brick_patch_how(const struct brick_patch *p, const uint32_t rows
 
         for (uint32_t i = 0; i < width; i++)
             out[i] = k ? p->out + k[i] * nr : next + i * nr;
+        for (; rows == 4 && j < whole; j += QUADS) {
+            const float *brick[QUADS];
+            for (uint32_t n = 0; n < QUADS; n++)
+                brick[n] = catalogue + (bytes ? byte[j + n] : index[j + n]) * pitch;
+            brick_quads(p, brick, j, columns, width, plain, accumulate, out);
+        }
         for (; j < whole; j += EACH)
             GEMM_UNROLL
         for (size_t n = j; n < j + EACH; n++)
@@ -182,29 +229,44 @@ VEC_INLINE void brick_patch_how(const struct brick_patch *p, const uint32_t rows
     }
 }
 
-/* Bricks of one column in order, `count` (a constant, too) below each other, by indices in place:
- * what panels of convolutions are, where all that is not a copy would take as long as the copies.
- * Bricks of four rows are put together in registers where these hold several: stores are fewer.
+/*
+ * Whole columns of bricks in order: what panels of convolutions are, where all that is not a copy
+ * would take as long as the copies. `count` bricks below each other, a constant, too; bricks of
+ * four rows are put together in registers.
  */
 VEC_INLINE void brick_columns(const struct brick_patch *p, const uint32_t rows,
-                              const uint32_t count)
+                              const uint32_t columns, const uint32_t count, const bool bytes)
 {
-    enum { QUADS = VEC_LANES / 4 };
-    const size_t nr = p->d->panel_nr, step = p->index_step;
+    const size_t nr = p->d->panel_nr, step = p->index_step, pitch = (size_t)rows * columns;
     const float *catalogue = p->d->catalogue;
-    const uint8_t *byte = p->bytes, *end = byte + p->columns * step;
+    const uint8_t *byte = p->bytes;
+    const uint32_t *index = p->index;
     float *out = p->out + p->column * nr;
 
-    for (; byte != end; byte += step, out += nr) {
-        if (rows == 4) {
-            GEMM_UNROLL
-            for (uint32_t n = 0; n < count; n += QUADS)
-                vec_store(out + 4 * n, vec_load_quads(catalogue, byte + n));
-            continue;
-        }
+    for (uint32_t column = 0; column < p->columns; column++, out += columns * nr) {
         GEMM_UNROLL
-        for (uint32_t n = 0; n < count; n++)
-            brick_copy(out + n * rows, catalogue + (size_t)byte[n] * rows, rows);
+        for (uint32_t n = 0; n < count; n += rows == 4 ? QUADS : 1) {
+            const float *brick[QUADS];
+            vec x[QUADS];
+
+            if (rows == 4 && columns == 1 && bytes) {
+                vec_store(out + 4 * n, quads_by_bytes(catalogue, byte + n));
+                continue;
+            }
+            for (uint32_t i = 0; i < (rows == 4 ? QUADS : 1); i++)
+                brick[i] = catalogue + (bytes ? byte[n + i] : index[n + i]) * pitch;
+            GEMM_UNROLL
+            for (uint32_t c = 0; c < columns && rows != 4; c++)
+                brick_copy(out + c * nr + n * rows, brick[0] + c * rows, rows);
+            GEMM_UNROLL
+            for (uint32_t c = 0, made; c < columns && rows == 4; c += made) {
+                made = brick_vectors(brick, c, columns, x);
+                for (uint32_t i = 0; i < made; i++)
+                    vec_store(out + (c + i) * nr + 4 * n, x[i]);
+            }
+        }
+        byte += bytes ? step : 0;
+        index += bytes ? 0 : step;
     }
 }
 
@@ -212,12 +274,16 @@ VEC_INLINE void brick_patch(const struct brick_patch *p, const uint32_t rows,
                             const uint32_t columns)
 {
     const bool in_place = columns <= 1 && p->plain && p->bytes;
-    const bool in_order = columns == 1 && in_place && !p->d->column_k;
+    const bool in_order = columns && p->plain && !p->d->column_k && p->width == columns;
 
-    if (in_order && p->count == 16 / rows)
-        brick_columns(p, rows, 16 / rows);
+    if (in_order && in_place && p->count == 16 / rows)
+        brick_columns(p, rows, columns, 16 / rows, true);
+    else if (in_order && in_place && p->count == 32 / rows)
+        brick_columns(p, rows, columns, 32 / rows, true);
+    else if (in_order && p->count == 16 / rows)
+        brick_columns(p, rows, columns, 16 / rows, false);
     else if (in_order && p->count == 32 / rows)
-        brick_columns(p, rows, 32 / rows);
+        brick_columns(p, rows, columns, 32 / rows, false);
     else if (in_place)
         brick_patch_how(p, rows, columns, true, true, false);
     else if (p->plain)

@@ -11,6 +11,7 @@
 #define LEGO_KERNELS_SIMD_GEMM_H
 
 #include "codec/kernels/simd/gemm_step.h"
+#include "codec/kernels/simd/quads.h"
 
 /* Vector v of nv at x; `last` masks the last one. */
 GEMM_INLINE vec gemm_load(const float *x, uint32_t v, const uint32_t nv, vec_mask last)
@@ -129,8 +130,8 @@ GEMM_INLINE void gemm_block_bricks(const struct kern_gemm_bricks_f32 *w, const u
         for (uint32_t i = 0; i < m; i++)
             a[i] = rows[i] + g->channels;
         for (ptrdiff_t k = -(ptrdiff_t)g->channels; k != 0; k++, index += step, panel += NR) {
-            vec b0 = vec_load_quads(catalogue, index);
-            vec b1 = vec_load_quads(catalogue, index + VEC_LANES / 4);
+            vec b0 = quads_by_bytes(catalogue, index);
+            vec b1 = quads_by_bytes(catalogue, index + QUADS);
             vec_store(panel, b0);
             vec_store(panel + VEC_LANES, b1);
             gemm_step_by(a, k, m, b0, b1, acc);

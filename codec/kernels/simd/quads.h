@@ -1,0 +1,30 @@
+/*
+ * Quads of floats put together to vectors: columns of bricks of four rows, which lie anywhere in a
+ * catalogue. A vector is stored at once, where stores are what limits.
+ */
+#ifndef LEGO_KERNELS_SIMD_QUADS_H
+#define LEGO_KERNELS_SIMD_QUADS_H
+
+#include <string.h>
+
+enum { QUADS = VEC_LANES / 4 };
+
+/* The quads x[4 * index[0]] and so on. */
+VEC_INLINE vec quads_by_bytes(const float *x, const uint8_t *index)
+{
+    const float *from[QUADS];
+    uint32_t four;
+
+    if (QUADS == sizeof(four)) {
+        /* One load: vectors take those that there are. */
+        memcpy(&four, index, sizeof(four));
+        for (uint32_t i = 0; i < QUADS; i++)
+            from[i] = x + (i ? four >> (8 * i - 2) & 0x3fc : four << 2 & 0x3fc);
+    } else {
+        for (uint32_t i = 0; i < QUADS; i++)
+            from[i] = x + (size_t)4 * index[i];
+    }
+    return vec_quads(from);
+}
+
+#endif
