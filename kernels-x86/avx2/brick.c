@@ -21,6 +21,8 @@ VEC_INLINE vec brick_lookup(const float *x, const uint32_t kind, uint32_t pitch,
     return _mm256_i32gather_ps(x, _mm256_mullo_epi32(i, _mm256_set1_epi32((int)pitch)), 4);
 }
 
+#include "codec/kernels/simd/brick_wide.h"
+
 #include "codec/kernels/simd/brick.h"
 #include "codec/kernels/simd/gemv.h"
 #include "codec/kernels/simd/pack.h"

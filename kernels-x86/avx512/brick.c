@@ -17,6 +17,8 @@ VEC_INLINE vec brick_lookup(const float *x, const uint32_t kind, uint32_t pitch,
     return _mm512_i32gather_ps(_mm512_mullo_epi32(i, _mm512_set1_epi32((int)pitch)), x, 4);
 }
 
+#include "codec/kernels/simd/brick_wide.h"
+
 #include "codec/kernels/simd/brick.h"
 #include "codec/kernels/simd/gemv.h"
 #include "codec/kernels/simd/pack.h"

@@ -119,6 +119,18 @@ VEC_INLINE vec vec_interleave_high(vec a, vec b)
     return _mm512_unpackhi_ps(a, b);
 }
 
+/* a0, a1, b0, b1, a4, a5, b4, b5, ...: the first two lanes of each four. */
+VEC_INLINE vec vec_pairs_low(vec a, vec b)
+{
+    return _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+}
+
+/* a2, a3, b2, b3, a6, a7, b6, b7, ...: the last two lanes of each four. */
+VEC_INLINE vec vec_pairs_high(vec a, vec b)
+{
+    return _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+}
+
 /* Sums of neighbouring lanes, in the order that the two interleavings had taken them from. */
 VEC_INLINE vec vec_add_pairs(vec low, vec high)
 {

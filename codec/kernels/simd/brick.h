@@ -467,6 +467,15 @@ VEC_INLINE void brick_singles_how(const struct brick_patch *p, const uint32_t co
 
         for (uint32_t i = 0; i < width; i++)
             out[i] = k ? base + k[i] * nr : next + i * nr;
+#ifdef BRICK_WIDE
+        for (; j + VEC_LANES <= count; j += VEC_LANES) {
+            const float *x[VEC_LANES];
+
+            for (uint32_t n = 0; n < VEC_LANES; n++)
+                x[n] = catalogue + pitch * (bytes ? byte[j + n] : index[j + n]);
+            brick_singles_wide(x, width, j, scale + j, plain, accumulate, out);
+        }
+#endif
         for (; j + 4 <= count; j += 4) {
             const float *x[4];
 
@@ -509,6 +518,8 @@ static void brick_patch_1x0(const struct brick_patch *p)
         brick_singles(p, 1, true);
     else if (p->bytes && p->d->brick_columns == 2 && p->width == 2)
         brick_singles(p, 2, true);
+    else if (p->bytes && p->d->brick_columns == 4 && p->width == 4)
+        brick_singles(p, 4, true);
     else if (p->bytes)
         brick_singles(p, 0, true);
     else
