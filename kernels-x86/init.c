@@ -10,6 +10,13 @@ static bool has_f16c(void)
     return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
 }
 
+static bool has_avxvnni(void)
+{
+    unsigned int eax, ebx, ecx, edx;
+
+    return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax & bit_AVXVNNI);
+}
+
 /* The builtins ask the operating system too, whether it saves the wide registers. */
 uint32_t kern_cpu_detect_x86(void)
 {
@@ -18,6 +25,8 @@ uint32_t kern_cpu_detect_x86(void)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c())
         cpu |= KERN_CPU_AVX2;
+    if ((cpu & KERN_CPU_AVX2) && has_avxvnni())
+        cpu |= KERN_CPU_AVXVNNI;
     if ((cpu & KERN_CPU_AVX2) && __builtin_cpu_supports("avx512f") &&
         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl"))
@@ -32,6 +41,8 @@ void kern_init_x86(struct kern_table *table, uint32_t cpu)
     table->cpu = cpu & kern_cpu_detect_x86();
     if (table->cpu & KERN_CPU_AVX2)
         kern_init_avx2(table);
+    if ((table->cpu & KERN_CPU_AVX2) && (table->cpu & KERN_CPU_AVXVNNI))
+        kern_init_avxvnni(table);
     if (table->cpu & KERN_CPU_AVX512)
         kern_init_avx512(table);
     if ((table->cpu & KERN_CPU_AVX512) && (table->cpu & KERN_CPU_VNNI))

@@ -5,6 +5,7 @@
 #include "codec/kernels/kernels.h"
 
 void kern_init_avx2(struct kern_table *table);
+void kern_init_avxvnni(struct kern_table *table);
 void kern_init_avx512(struct kern_table *table);
 void kern_init_vnni(struct kern_table *table);
 
