@@ -290,6 +290,13 @@ VEC_INLINE void vec_transpose_quarter(const vec *r, int from, vec *out, int to)
     }
 }
 
+/* a0, b0, c0, a1, b1, c1, ... */
+VEC_INLINE void vec_store_triples(float *out, vec a, vec b, vec c)
+{
+    vst3q_f32(out, ((float32x4x3_t){{a.val[0], b.val[0], c.val[0]}}));
+    vst3q_f32(out + 12, ((float32x4x3_t){{a.val[1], b.val[1], c.val[1]}}));
+}
+
 /* Transposes a square of VEC_LANES vectors. */
 VEC_INLINE void vec_transpose(vec r[VEC_LANES])
 {

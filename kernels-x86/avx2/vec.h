@@ -263,6 +263,20 @@ VEC_INLINE float vec_sum(vec x)
     return _mm_cvtss_f32(a);
 }
 
+/* a0, b0, c0, a1, b1, c1, ... */
+VEC_INLINE void vec_store_triples(float *out, vec a, vec b, vec c)
+{
+    const vec ab = _mm256_shuffle_ps(a, b, 0x88); /* a0 a2 b0 b2 */
+    const vec bc = _mm256_shuffle_ps(b, c, 0xdd); /* b1 b3 c1 c3 */
+    const vec ca = _mm256_shuffle_ps(c, a, 0xd8); /* c0 c2 a1 a3 */
+    const vec first = _mm256_shuffle_ps(ab, ca, 0x88), second = _mm256_shuffle_ps(bc, ab, 0xd8);
+    const vec third = _mm256_shuffle_ps(ca, bc, 0xdd);
+
+    vec_store(out, _mm256_permute2f128_ps(first, second, 0x20));
+    vec_store(out + 8, _mm256_permute2f128_ps(third, first, 0x30));
+    vec_store(out + 16, _mm256_permute2f128_ps(second, third, 0x31));
+}
+
 /* Transposes a square of VEC_LANES vectors. */
 VEC_INLINE void vec_transpose(vec r[VEC_LANES])
 {

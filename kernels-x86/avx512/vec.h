@@ -258,6 +258,22 @@ VEC_INLINE float vec_sum(vec x)
     return _mm512_reduce_add_ps(x);
 }
 
+/* a0, b0, c0, a1, b1, c1, ... */
+VEC_INLINE void vec_store_triples(float *out, vec a, vec b, vec c)
+{
+    /* Of a and b first, where c's lanes hold anything; then c's between. */
+    const __m512i ab0 = _mm512_setr_epi32(0, 16, 0, 1, 17, 0, 2, 18, 0, 3, 19, 0, 4, 20, 0, 5);
+    const __m512i ab1 = _mm512_setr_epi32(21, 0, 6, 22, 0, 7, 23, 0, 8, 24, 0, 9, 25, 0, 10, 26);
+    const __m512i ab2 = _mm512_setr_epi32(0, 11, 27, 0, 12, 28, 0, 13, 29, 0, 14, 30, 0, 15, 31, 0);
+    const __m512i c0 = _mm512_setr_epi32(0, 1, 16, 3, 4, 17, 6, 7, 18, 9, 10, 19, 12, 13, 20, 15);
+    const __m512i c1 = _mm512_setr_epi32(0, 21, 2, 3, 22, 5, 6, 23, 8, 9, 24, 11, 12, 25, 14, 15);
+    const __m512i c2 = _mm512_setr_epi32(26, 1, 2, 27, 4, 5, 28, 7, 8, 29, 10, 11, 30, 13, 14, 31);
+
+    vec_store(out, _mm512_permutex2var_ps(_mm512_permutex2var_ps(a, ab0, b), c0, c));
+    vec_store(out + 16, _mm512_permutex2var_ps(_mm512_permutex2var_ps(a, ab1, b), c1, c));
+    vec_store(out + 32, _mm512_permutex2var_ps(_mm512_permutex2var_ps(a, ab2, b), c2, c));
+}
+
 /* Transposes a square of VEC_LANES vectors. */
 VEC_INLINE void vec_transpose(vec r[VEC_LANES])
 {

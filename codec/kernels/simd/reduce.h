@@ -89,6 +89,18 @@ VEC_INLINE void transpose_load(const float *x, size_t x_stride, size_t height, s
     vec_transpose(square);
 }
 
+/* Three rows, which a picture's colours are, to pixels: the columns of whole vectors. Returns how
+ * many. */
+VEC_INLINE size_t transpose_triples(size_t columns, const float *x, size_t x_stride, float *out)
+{
+    const float *y = x + x_stride, *z = y + x_stride;
+    size_t c = 0;
+
+    for (; c + VEC_LANES <= columns; c += VEC_LANES)
+        vec_store_triples(out + 3 * c, vec_load(x + c), vec_load(y + c), vec_load(z + c));
+    return c;
+}
+
 /*
  * Masked stores are slow. Where a few rows become pixels without gaps, a whole vector may go beyond
  * its pixel: what it spoils is written later.
@@ -97,11 +109,12 @@ static void simd_transpose(size_t rows, size_t columns, const float *x, size_t x
                            size_t out_stride)
 {
     bool gapless = rows == out_stride && rows < VEC_LANES;
+    const size_t first = gapless && rows == 3 ? transpose_triples(columns, x, x_stride, out) : 0;
 
     for (size_t r = 0; r < rows; r += VEC_LANES) {
         size_t height = rows - r < VEC_LANES ? rows - r : VEC_LANES;
         vec_mask mask = vec_mask_first(height);
-        for (size_t c = 0; c < columns; c += VEC_LANES) {
+        for (size_t c = first; c < columns; c += VEC_LANES) {
             size_t width = columns - c < VEC_LANES ? columns - c : VEC_LANES, i = 0;
             vec square[VEC_LANES];
             transpose_load(x + r * x_stride + c, x_stride, height, width, square);
