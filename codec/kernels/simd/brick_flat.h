@@ -1,0 +1,235 @@
+/*
+ * Bricks of one row into panels: a part of brick.h, of the same template. Small catalogues are
+ * tables in registers, from others bricks are loaded and turned.
+ */
+#ifndef LEGO_KERNELS_SIMD_BRICK_FLAT_H
+#define LEGO_KERNELS_SIMD_BRICK_FLAT_H
+
+#include "codec/kernels/simd/brick_patch.h"
+
+/* Small catalogues of one-row bricks become a table for each of their columns. */
+static void brick_tables_init(struct brick_tables *tables, const struct kern_brick_decode *d)
+{
+    if (d->brick_rows != 1 || d->entries > BRICK_TABLE)
+        return;
+    for (uint32_t e = 0; e < d->entries; e++)
+        for (uint32_t c = 0; c < d->brick_columns; c++)
+            tables->column[c][e] = d->catalogue[e * d->brick_columns + c];
+}
+
+/* A whole vector of bricks from number j on, one of their columns. */
+VEC_INLINE void brick_lanes_put(const struct brick_patch *p, const float *table,
+                                const uint32_t kind, uint32_t pitch, const uint32_t *index,
+                                uint32_t j, const bool plain, const bool accumulate, float *out)
+{
+    vec x = brick_lookup(table, kind, pitch, index + j);
+
+    if (!plain)
+        x = vec_mul(x, vec_load(p->scale + j));
+    if (accumulate)
+        x = vec_add(vec_load(out + j), x);
+    vec_store(out + j, x);
+}
+
+/*
+ * Bricks of one row: lanes are bricks, each of their columns a lookup. `kind`, a constant, is the
+ * size of the table that the lookup takes; 0: the catalogue itself. So are `plain` and
+ * `accumulate`.
+ */
+VEC_INLINE void brick_lanes_how(const struct brick_patch *p, const uint32_t kind, const bool plain,
+                                const bool accumulate)
+{
+    const struct kern_brick_decode *d = p->d;
+    const uint32_t pitch = d->brick_columns, width = p->width, step = p->index_step;
+    const uint32_t count = p->count, whole = count - count % VEC_LANES;
+    const uint32_t *index = p->index, *k = d->column_k ? d->column_k + p->column : NULL;
+    const vec_mask mask = vec_mask_first(count - whole);
+    const size_t nr = d->panel_nr;
+    float *next = p->out + p->column * nr;
+
+    for (uint32_t column = 0; column < p->columns; column++, index += step, next += pitch * nr) {
+        for (uint32_t i = 0; i < width; i++) {
+            const float *table = p->tables->column[i];
+            float *out = k ? p->out + k[i] * nr : next + i * nr;
+
+            uint32_t j = 0;
+
+            for (; j + 2 * VEC_LANES <= whole; j += 2 * VEC_LANES) {
+                brick_lanes_put(p, table, kind, pitch, index, j, plain, accumulate, out);
+                brick_lanes_put(p, table, kind, pitch, index, j + VEC_LANES, plain, accumulate,
+                                out);
+            }
+            if (j < whole)
+                brick_lanes_put(p, table, kind, pitch, index, j, plain, accumulate, out);
+            if (whole == count)
+                continue;
+            vec x = brick_lookup(table, kind, pitch, index + whole);
+            if (!plain)
+                x = vec_mul(x, vec_load_mask(p->scale + whole, mask));
+            if (accumulate)
+                x = vec_add(vec_load_mask(out + whole, mask), x);
+            vec_store_mask(out + whole, x, mask);
+        }
+        k = k ? k + pitch : NULL;
+    }
+}
+
+VEC_INLINE void brick_lanes(const struct brick_patch *p, const uint32_t kind)
+{
+    if (p->plain)
+        brick_lanes_how(p, kind, true, false);
+    else if (p->d->accumulate)
+        brick_lanes_how(p, kind, false, true);
+    else
+        brick_lanes_how(p, kind, false, false);
+}
+
+/* Four rows' column by their scales, and onto what is there, as brick_patch_how. */
+VEC_INLINE void brick_singles_put(vec_quad x, const float *scale, const bool plain,
+                                  const bool accumulate, float *out)
+{
+    if (!plain)
+        x *= vec_quad_load(scale);
+    if (accumulate)
+        x += vec_quad_load(out);
+    vec_quad_store(out, x);
+}
+
+/* Columns become rows. */
+VEC_INLINE void brick_turn(vec_quad x[4])
+{
+    const vec_quad a = __builtin_shufflevector(x[0], x[1], 0, 4, 1, 5);
+    const vec_quad b = __builtin_shufflevector(x[2], x[3], 0, 4, 1, 5);
+    const vec_quad c = __builtin_shufflevector(x[0], x[1], 2, 6, 3, 7);
+    const vec_quad d = __builtin_shufflevector(x[2], x[3], 2, 6, 3, 7);
+
+    x[0] = __builtin_shufflevector(a, b, 0, 1, 4, 5);
+    x[1] = __builtin_shufflevector(a, b, 2, 3, 6, 7);
+    x[2] = __builtin_shufflevector(c, d, 0, 1, 4, 5);
+    x[3] = __builtin_shufflevector(c, d, 2, 3, 6, 7);
+}
+
+/* Two floats from each of two places. */
+VEC_INLINE vec_quad brick_pairs(const float *first, const float *second)
+{
+    typedef double doubles __attribute__((vector_size(16))); /* which are moved and no more */
+    doubles both;
+
+    memcpy(&both, first, 2 * sizeof(*first));
+    memcpy((char *)&both + sizeof(both) / 2, second, 2 * sizeof(*second));
+    return (vec_quad)both;
+}
+
+/* Four bricks below each other, from number j on, with their scales; `out`: for each of `width`
+ * columns. */
+VEC_INLINE void brick_singles_four(const float *const x[4], uint32_t width, uint32_t j,
+                                   const float *scale, const bool plain, const bool accumulate,
+                                   float *const *out)
+{
+    uint32_t i = 0;
+
+    for (; i + 4 <= width; i += 4) {
+        vec_quad v[4] = {vec_quad_load(x[0] + i), vec_quad_load(x[1] + i), vec_quad_load(x[2] + i),
+                         vec_quad_load(x[3] + i)};
+
+        brick_turn(v);
+        for (uint32_t n = 0; n < 4; n++)
+            brick_singles_put(v[n], scale, plain, accumulate, out[i + n] + j);
+    }
+    if (i + 2 <= width) {
+        const vec_quad a = brick_pairs(x[0] + i, x[1] + i), b = brick_pairs(x[2] + i, x[3] + i);
+
+        brick_singles_put(__builtin_shufflevector(a, b, 0, 2, 4, 6), scale, plain, accumulate,
+                          out[i] + j);
+        brick_singles_put(__builtin_shufflevector(a, b, 1, 3, 5, 7), scale, plain, accumulate,
+                          out[i + 1] + j);
+        i += 2;
+    }
+    if (i < width)
+        brick_singles_put((vec_quad){x[0][i], x[1][i], x[2][i], x[3][i]}, scale, plain, accumulate,
+                          out[i] + j);
+}
+
+/*
+ * Bricks of one row and `columns` (a constant, 0: as many as p says) columns from a catalogue that
+ * fits no table, four bricks at a time: loads of single floats, which are faster than what gathers.
+ * `bytes` (a constant, too): the indices are read in place.
+ */
+VEC_INLINE void brick_singles_how(const struct brick_patch *p, const uint32_t columns,
+                                  const bool bytes, const bool plain, const bool accumulate)
+{
+    const struct kern_brick_decode *d = p->d;
+    const size_t pitch = columns ? columns : d->brick_columns, nr = d->panel_nr;
+    const uint32_t width = columns ? columns : p->width, count = p->count;
+    const uint32_t *k = d->column_k ? d->column_k + p->column : NULL;
+    const float *catalogue = d->catalogue, *scale = p->scale;
+    const uint32_t *index = p->index;
+    const uint8_t *byte = p->bytes;
+    float *base = p->out, *next = base + p->column * nr;
+
+    for (uint32_t column = 0; column < p->columns; column++) {
+        float *out[BRICK_SIDE];
+        uint32_t j = 0;
+
+        for (uint32_t i = 0; i < width; i++)
+            out[i] = k ? base + k[i] * nr : next + i * nr;
+#ifdef BRICK_WIDE
+        for (; j + VEC_LANES <= count; j += VEC_LANES) {
+            const float *x[VEC_LANES];
+
+            for (uint32_t n = 0; n < VEC_LANES; n++)
+                x[n] = catalogue + pitch * (bytes ? byte[j + n] : index[j + n]);
+            brick_singles_wide(x, width, j, scale + j, plain, accumulate, out);
+        }
+#endif
+        for (; j + 4 <= count; j += 4) {
+            const float *x[4];
+
+            for (uint32_t n = 0; n < 4; n++)
+                x[n] = catalogue + pitch * (bytes ? byte[j + n] : index[j + n]);
+            brick_singles_four(x, width, j, scale + j, plain, accumulate, out);
+        }
+        for (; j < count; j++) {
+            const float *x = catalogue + pitch * (bytes ? byte[j] : index[j]);
+
+            for (uint32_t i = 0; i < width; i++) {
+                const float value = x[i] * (plain ? 1.0f : scale[j]);
+                out[i][j] = accumulate ? out[i][j] + value : value;
+            }
+        }
+        index += p->index_step;
+        byte += bytes ? p->index_step : 0;
+        next += pitch * nr;
+        k = k ? k + pitch : NULL;
+    }
+}
+
+VEC_INLINE void brick_singles(const struct brick_patch *p, const uint32_t columns, const bool bytes)
+{
+    if (p->plain)
+        brick_singles_how(p, columns, bytes, true, false);
+    else if (p->d->accumulate)
+        brick_singles_how(p, columns, bytes, false, true);
+    else
+        brick_singles_how(p, columns, bytes, false, false);
+}
+
+static void brick_patch_1x0(const struct brick_patch *p)
+{
+    if (p->d->entries <= 16)
+        brick_lanes(p, 16);
+    else if (p->d->entries <= BRICK_TABLE)
+        brick_lanes(p, BRICK_TABLE);
+    else if (p->bytes && p->d->brick_columns == 1)
+        brick_singles(p, 1, true);
+    else if (p->bytes && p->d->brick_columns == 2 && p->width == 2)
+        brick_singles(p, 2, true);
+    else if (p->bytes && p->d->brick_columns == 4 && p->width == 4)
+        brick_singles(p, 4, true);
+    else if (p->bytes)
+        brick_singles(p, 0, true);
+    else
+        brick_singles(p, 0, false);
+}
+
+#endif
