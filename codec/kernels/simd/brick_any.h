@@ -42,10 +42,10 @@ struct brick_row {
 
 /*
  * Column by column with its scales, and by fours, which may spoil what comes after the last row.
- * `quads` and `width` are constants for bricks of 3 x 3.
+ * `quads` and `width` are constants for bricks of 3 x 3, as is `plain`: no scales.
  */
 VEC_INLINE void brick_row_wide(const struct brick_row *r, const uint32_t quads,
-                               const uint32_t width)
+                               const uint32_t width, const bool plain)
 {
     const struct kern_brick_decode *d = r->d;
     const uint32_t height = d->brick_rows, step = d->tile_brick_rows, columns = r->columns;
@@ -55,7 +55,7 @@ VEC_INLINE void brick_row_wide(const struct brick_row *r, const uint32_t quads,
     float scale[BRICK_SIDE], *out = r->out;
     uint32_t c = r->column * width, left = d->columns - c;
 
-    for (uint32_t i = 0; i < 4 * quads; i++)
+    for (uint32_t i = 0; i < 4 * quads && !plain; i++)
         scale[i] =
             d->row_scale && i < r->count && r->row + i < d->rows ? d->row_scale[r->row + i] : 1;
     for (uint32_t b = 0; b < columns; b++) {
@@ -64,16 +64,21 @@ VEC_INLINE void brick_row_wide(const struct brick_row *r, const uint32_t quads,
         for (uint32_t i = 0; i < width && i < left; i++, c++, x += height) {
             float *to = out + (k ? k[c] : c) * nr;
 
-            for (uint32_t q = 0; q < quads; q++)
-                vec_quad_store(to + 4 * q, vec_quad_load(x + 4 * q) * vec_quad_load(scale + 4 * q));
+            for (uint32_t q = 0; q < quads; q++) {
+                vec_quad four = vec_quad_load(x + 4 * q);
+
+                if (!plain)
+                    four *= vec_quad_load(scale + 4 * q);
+                vec_quad_store(to + 4 * q, four);
+            }
         }
         left -= width;
         index += step;
     }
 }
 
-/* Exactly those rows. */
-static void brick_row_tight(const struct brick_row *r)
+/* Exactly those rows, `count` of them: a constant where it is small. */
+VEC_INLINE void brick_row_count(const struct brick_row *r, const uint32_t count)
 {
     const struct kern_brick_decode *d = r->d;
     const uint32_t width = d->brick_columns, height = d->brick_rows;
@@ -86,8 +91,25 @@ static void brick_row_tight(const struct brick_row *r)
         for (uint32_t i = 0; i < width && c < d->columns; i++, c++, x += height) {
             const size_t k = d->column_k ? d->column_k[c] : c;
 
-            brick_copy_run(d, plain, r->row, r->count, x, r->out + k * d->panel_nr);
+            brick_copy_run(d, plain, r->row, count, x, r->out + k * d->panel_nr);
         }
+    }
+}
+
+static void brick_row_tight(const struct brick_row *r)
+{
+    switch (r->count) {
+    case 1:
+        brick_row_count(r, 1);
+        break;
+    case 2:
+        brick_row_count(r, 2);
+        break;
+    case 3:
+        brick_row_count(r, 3);
+        break;
+    default:
+        brick_row_count(r, r->count);
     }
 }
 
@@ -116,10 +138,12 @@ static void brick_rows_any(const struct kern_brick_decode *d, uint32_t column, u
             const bool wide = j + 1 < count && part == height - done && lane + quads * 4 <= nr;
             if (!wide || d->accumulate)
                 brick_row_tight(&r);
+            else if (height == 3 && d->brick_columns == 3 && !d->row_scale)
+                brick_row_wide(&r, 1, 3, true);
             else if (height == 3 && d->brick_columns == 3)
-                brick_row_wide(&r, 1, 3);
+                brick_row_wide(&r, 1, 3, false);
             else
-                brick_row_wide(&r, quads, d->brick_columns);
+                brick_row_wide(&r, quads, d->brick_columns, false);
         }
     }
 }
