@@ -60,6 +60,21 @@ VEC_INLINE vec brick_lookup(const float *x, const uint32_t kind, uint32_t pitch,
     return VEC_PAIR(brick_gather(x, pitch, index), brick_gather(x, pitch, index + 4));
 }
 
+/* Eight lookups in a table of sixteen by halves of bytes. */
+VEC_INLINE vec brick_lookup_halves(const float *table, const uint8_t *at)
+{
+    static const int32_t shift[8] = {0, -4, -8, -12, -16, -20, -24, -28};
+    const uint32x4_t mask = vdupq_n_u32(15);
+    uint32x4_t eight;
+    uint32_t word;
+
+    __builtin_memcpy(&word, at, sizeof(word));
+    eight = vdupq_n_u32(word);
+    return VEC_PAIR(
+        brick_table_lookup(table, 16, vandq_u32(vshlq_u32(eight, vld1q_s32(shift)), mask)),
+        brick_table_lookup(table, 16, vandq_u32(vshlq_u32(eight, vld1q_s32(shift + 4)), mask)));
+}
+
 #include "codec/kernels/simd/brick.h"
 #include "codec/kernels/simd/gemv.h"
 #include "codec/kernels/simd/pack.h"

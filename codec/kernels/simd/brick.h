@@ -1,7 +1,8 @@
 /*
  * Bricks into panels: a template over the vectors of an ISA's vec.h and the hooks of its brick.c:
- * struct brick_bits, brick_unpack8(), brick_lookup() and BRICK_TABLE, the entries that its largest
- * table takes.
+ * struct brick_bits, brick_unpack8(), brick_lookup(), brick_lookup_halves() and BRICK_TABLE, the
+ * entries that its largest table takes; where registers hold more, BRICK_LARGE of them and
+ * brick_lookup_large().
  *
  * Indices are unpacked in batches to 32 bits each, in L1. Bricks are then copied by patches: some
  * columns of bricks of the tile by one row block of the panel, so that the inner loops know
@@ -88,6 +89,7 @@ static void brick_rows(struct brick_patch *p, uint32_t column, uint32_t columns,
     uint32_t whole = d->columns / d->brick_columns;
     uint32_t full = column >= whole ? 0 : whole - column < columns ? whole - column : columns;
     const uint8_t *bytes = p->bytes;
+    const uint32_t each_byte = d->index_bits == 4 ? 2 : 1; /* indices */
 
     p->index_step = d->tile_brick_rows;
     for (uint32_t done = 0; done < count; done += each) {
@@ -98,7 +100,7 @@ static void brick_rows(struct brick_patch *p, uint32_t column, uint32_t columns,
         p->out = d->panel + (size_t)row * d->panel_k;
         p->count = count - done < each ? count - done : each;
         p->index = index + done;
-        p->bytes = bytes ? bytes + done : NULL;
+        p->bytes = bytes ? bytes + done / each_byte : NULL;
         p->columns = full;
         p->width = d->brick_columns;
         p->column = column * d->brick_columns;
@@ -107,7 +109,7 @@ static void brick_rows(struct brick_patch *p, uint32_t column, uint32_t columns,
             continue;
         /* One more that sticks out. */
         p->index += (size_t)full * p->index_step;
-        p->bytes += bytes ? (size_t)full * p->index_step : 0;
+        p->bytes += bytes ? (size_t)full * p->index_step / each_byte : 0;
         p->columns = 1;
         p->column += full * d->brick_columns;
         p->width = d->columns - p->column;
@@ -126,6 +128,7 @@ static void simd_brick_decode(const struct kern_brick_decode *d)
                 d->panel_nr % d->brick_rows == 0;
     /* In place where that is faster: bricks of several columns take a third longer so on a Xeon. */
     const bool single = patch.plain && d->brick_columns == 1;
+    const bool halves = fits && d->index_bits == 4 && d->brick_rows == 1 && tile_rows % 2 == 0;
     const bool bytes =
         fits && d->index_bits == 8 && (d->brick_rows == 1 ? d->entries > BRICK_TABLE : single);
 
@@ -139,6 +142,8 @@ static void simd_brick_decode(const struct kern_brick_decode *d)
             uint32_t rows = tile_rows - row < BRICK_BATCH ? tile_rows - row : BRICK_BATCH;
             if (bytes)
                 patch.bytes = d->stream + first + row;
+            else if (halves)
+                patch.bytes = d->stream + (first + row) / 2;
             else
                 brick_unpack(d, first + row, rows * step, index);
             if (fits)

@@ -17,72 +17,118 @@ static void brick_tables_init(struct brick_tables *tables, const struct kern_bri
             tables->column[c][e] = d->catalogue[e * d->brick_columns + c];
 }
 
-/* A whole vector of bricks from number j on, one of their columns. */
-VEC_INLINE void brick_lanes_put(const struct brick_patch *p, const float *table,
-                                const uint32_t kind, uint32_t pitch, const uint32_t *index,
-                                uint32_t j, const bool plain, const bool accumulate, float *out)
+/* One column of bricks from number j on, `count` of them, by their scales, and onto what is there.
+ * A vector is whole where count is VEC_LANES. */
+VEC_INLINE void brick_lanes_put(const struct brick_patch *p, vec x, uint32_t j, uint32_t count,
+                                const bool plain, const bool accumulate, float *out)
 {
-    vec x = brick_lookup(table, kind, pitch, index + j);
+    const vec_mask mask = vec_mask_first(count);
+    const bool whole = count >= VEC_LANES;
+    const float *scale = p->scale + j;
 
+    out += j;
     if (!plain)
-        x = vec_mul(x, vec_load(p->scale + j));
+        x = vec_mul(x, whole ? vec_load(scale) : vec_load_mask(scale, mask));
     if (accumulate)
-        x = vec_add(vec_load(out + j), x);
-    vec_store(out + j, x);
+        x = vec_add(whole ? vec_load(out) : vec_load_mask(out, mask), x);
+    if (whole)
+        vec_store(out, x);
+    else
+        vec_store_mask(out, x, mask);
+}
+
+/* A vector of lookups in one column's table: of `kind` entries, from number j on. */
+VEC_INLINE vec brick_lanes_look(const struct brick_patch *p, const float *table,
+                                const uint32_t kind, const bool halves, const uint32_t *index,
+                                const uint8_t *half, uint32_t j)
+{
+    return halves ? brick_lookup_halves(table, half + j / 2)
+                  : brick_lookup(table, kind, p->d->brick_columns, index + j);
 }
 
 /*
  * Bricks of one row: lanes are bricks, each of their columns a lookup. `kind`, a constant, is the
- * size of the table that the lookup takes; 0: the catalogue itself. So are `plain` and
- * `accumulate`.
+ * size of the table that the lookup takes; 0: the catalogue itself. So are `halves` (indices are
+ * halves of bytes, which are read in place), `plain` and `accumulate`.
  */
-VEC_INLINE void brick_lanes_how(const struct brick_patch *p, const uint32_t kind, const bool plain,
-                                const bool accumulate)
+VEC_INLINE void brick_lanes_how(const struct brick_patch *p, const uint32_t kind, const bool halves,
+                                const bool plain, const bool accumulate)
 {
     const struct kern_brick_decode *d = p->d;
     const uint32_t pitch = d->brick_columns, width = p->width, step = p->index_step;
     const uint32_t count = p->count, whole = count - count % VEC_LANES;
     const uint32_t *index = p->index, *k = d->column_k ? d->column_k + p->column : NULL;
-    const vec_mask mask = vec_mask_first(count - whole);
+    const uint8_t *half = p->bytes;
     const size_t nr = d->panel_nr;
     float *next = p->out + p->column * nr;
 
-    for (uint32_t column = 0; column < p->columns; column++, index += step, next += pitch * nr) {
+    for (uint32_t column = 0; column < p->columns; column++, next += pitch * nr) {
         for (uint32_t i = 0; i < width; i++) {
             const float *table = p->tables->column[i];
             float *out = k ? p->out + k[i] * nr : next + i * nr;
 
-            uint32_t j = 0;
-
-            for (; j + 2 * VEC_LANES <= whole; j += 2 * VEC_LANES) {
-                brick_lanes_put(p, table, kind, pitch, index, j, plain, accumulate, out);
-                brick_lanes_put(p, table, kind, pitch, index, j + VEC_LANES, plain, accumulate,
-                                out);
-            }
-            if (j < whole)
-                brick_lanes_put(p, table, kind, pitch, index, j, plain, accumulate, out);
-            if (whole == count)
-                continue;
-            vec x = brick_lookup(table, kind, pitch, index + whole);
-            if (!plain)
-                x = vec_mul(x, vec_load_mask(p->scale + whole, mask));
-            if (accumulate)
-                x = vec_add(vec_load_mask(out + whole, mask), x);
-            vec_store_mask(out + whole, x, mask);
+            for (uint32_t j = 0; j < whole; j += VEC_LANES)
+                brick_lanes_put(p, brick_lanes_look(p, table, kind, halves, index, half, j), j,
+                                VEC_LANES, plain, accumulate, out);
+            if (whole < count)
+                brick_lanes_put(p, brick_lanes_look(p, table, kind, halves, index, half, whole),
+                                whole, count - whole, plain, accumulate, out);
         }
+        index += halves ? 0 : step;
+        half += halves ? step / 2 : 0;
         k = k ? k + pitch : NULL;
     }
 }
 
-VEC_INLINE void brick_lanes(const struct brick_patch *p, const uint32_t kind)
+VEC_INLINE void brick_lanes(const struct brick_patch *p, const uint32_t kind, const bool halves)
 {
     if (p->plain)
-        brick_lanes_how(p, kind, true, false);
+        brick_lanes_how(p, kind, halves, true, false);
     else if (p->d->accumulate)
-        brick_lanes_how(p, kind, false, true);
+        brick_lanes_how(p, kind, halves, false, true);
     else
-        brick_lanes_how(p, kind, false, false);
+        brick_lanes_how(p, kind, halves, false, false);
 }
+
+#ifdef BRICK_LARGE
+/* Bricks of one row and one column from up to BRICK_LARGE entries, which registers hold; indices
+ * are bytes, read in place. */
+VEC_INLINE void brick_large_how(const struct brick_patch *p, const bool plain,
+                                const bool accumulate)
+{
+    const struct kern_brick_decode *d = p->d;
+    const uint32_t count = p->count, whole = count - count % VEC_LANES;
+    const uint32_t *k = d->column_k ? d->column_k + p->column : NULL;
+    const uint8_t *byte = p->bytes;
+    vec table[BRICK_LARGE / VEC_LANES];
+
+    for (uint32_t i = 0; i < BRICK_LARGE / VEC_LANES; i++) {
+        const uint32_t at = i * VEC_LANES;
+        table[i] = vec_load_mask(d->catalogue + (at < d->entries ? at : 0),
+                                 vec_mask_first(at < d->entries ? d->entries - at : 0));
+    }
+    for (uint32_t column = 0; column < p->columns; column++, byte += p->index_step) {
+        float *out = p->out + (k ? k[column] : p->column + column) * (size_t)d->panel_nr;
+
+        for (uint32_t j = 0; j < whole; j += VEC_LANES)
+            brick_lanes_put(p, brick_lookup_large(table, byte + j), j, VEC_LANES, plain, accumulate,
+                            out);
+        if (whole < count)
+            brick_lanes_put(p, brick_lookup_large(table, byte + whole), whole, count - whole, plain,
+                            accumulate, out);
+    }
+}
+
+static void brick_large(const struct brick_patch *p)
+{
+    if (p->plain)
+        brick_large_how(p, true, false);
+    else if (p->d->accumulate)
+        brick_large_how(p, false, true);
+    else
+        brick_large_how(p, false, false);
+}
+#endif
 
 /* Four rows' column by their scales, and onto what is there, as brick_patch_how. */
 VEC_INLINE void brick_singles_put(vec_quad x, const float *scale, const bool plain,
@@ -216,10 +262,16 @@ VEC_INLINE void brick_singles(const struct brick_patch *p, const uint32_t column
 
 static void brick_patch_1x0(const struct brick_patch *p)
 {
-    if (p->d->entries <= 16)
-        brick_lanes(p, 16);
+    if (p->d->entries <= 16 && p->bytes)
+        brick_lanes(p, 16, true);
+    else if (p->d->entries <= 16)
+        brick_lanes(p, 16, false);
     else if (p->d->entries <= BRICK_TABLE)
-        brick_lanes(p, BRICK_TABLE);
+        brick_lanes(p, BRICK_TABLE, false);
+#ifdef BRICK_LARGE
+    else if (p->bytes && p->d->brick_columns == 1)
+        brick_large(p);
+#endif
     else if (p->bytes && p->d->brick_columns == 1)
         brick_singles(p, 1, true);
     else if (p->bytes && p->d->brick_columns == 2 && p->width == 2)
