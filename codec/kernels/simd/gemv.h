@@ -26,6 +26,7 @@ struct gemv_patch {
     const struct kern_brick_decode *d;
     const struct brick_tables *tables;
     const uint32_t *index; /* of the first; a full vector is readable behind the last */
+    const uint8_t *bytes;  /* the same indices in place, where all are bytes that are so read */
     uint32_t columns;      /* of bricks */
     uint32_t width;        /* columns of a brick, without what sticks out of the matrix */
     const float *x;        /* of the first column */
@@ -99,6 +100,31 @@ GEMV_REGISTERS(4, 0)
 GEMV_REGISTERS(8, 1)
 GEMV_REGISTERS(8, 0)
 GEMV_REGISTERS(16, 0)
+
+/* Bricks of 4x1 in whole tiles of 32 rows, indices in place: an index, its place and its product
+ * are all that there is to do for a brick. */
+static __attribute__((noinline)) void gemv_bytes(const struct gemv_patch *p)
+{
+    const float *catalogue = p->d->catalogue;
+    const uint8_t *byte = p->bytes;
+    vec_quad sum[GEMV_SUMS];
+
+    GEMV_UNROLL
+    for (uint32_t i = 0; i < GEMV_SUMS; i++)
+        sum[i] = vec_quad_load(p->sums + i * GEMV_LANES);
+    for (uint32_t column = 0; column < p->columns; column++, byte += GEMV_SUMS) {
+        const float x = p->x[column];
+        uint64_t eight;
+
+        memcpy(&eight, byte, sizeof(eight));
+        GEMV_UNROLL
+        for (uint32_t i = 0; i < GEMV_SUMS; i++)
+            gemv_column(vec_quad_at(catalogue, eight, i), x, 1, sum + i);
+    }
+    GEMV_UNROLL
+    for (uint32_t i = 0; i < GEMV_SUMS; i++)
+        vec_quad_store(p->sums + i * GEMV_LANES, sum[i]);
+}
 
 /* Bricks of one row, `vectors` (a constant) vectors of them from brick `from` on. */
 VEC_INLINE void gemv_lookups(const struct gemv_patch *p, const uint32_t kind, uint32_t from,
@@ -181,6 +207,16 @@ static void gemv_run(const struct gemv_patch *p)
         gemv_any(p);
 }
 
+static void gemv_give(const struct kern_brick_gemv_f32 *g, const float *sums)
+{
+    const struct kern_brick_decode *d = &g->bricks;
+
+    for (uint32_t r = 0; r < d->rows; r++) {
+        float sum = d->row_scale ? sums[r] * d->row_scale[r] : sums[r];
+        g->y[r] = d->accumulate ? g->y[r] + sum : sum;
+    }
+}
+
 static void simd_brick_gemv(const struct kern_brick_gemv_f32 *g)
 {
     const struct kern_brick_decode *d = &g->bricks;
@@ -192,6 +228,15 @@ static void simd_brick_gemv(const struct kern_brick_gemv_f32 *g)
 
     if (tile_rows * d->brick_rows > GEMV_TILE_ROWS || tile_rows > BRICK_BATCH) {
         kern_ref_brick_gemv_f32(g);
+        return;
+    }
+    if (d->brick_rows == 4 && d->brick_columns == 1 && d->index_bits == 8 &&
+        tile_rows == GEMV_SUMS) {
+        patch.bytes = d->stream + d->first_index;
+        patch.columns = d->tile_brick_columns;
+        patch.x = g->x;
+        gemv_bytes(&patch);
+        gemv_give(g, sums);
         return;
     }
     brick_tables_init(&tables, d);
@@ -210,10 +255,7 @@ static void simd_brick_gemv(const struct kern_brick_gemv_f32 *g)
         patch.x = g->x + (size_t)column * d->brick_columns;
         gemv_run(&patch);
     }
-    for (uint32_t r = 0; r < d->rows; r++) {
-        float sum = d->row_scale ? sums[r] * d->row_scale[r] : sums[r];
-        g->y[r] = d->accumulate ? g->y[r] + sum : sum;
-    }
+    gemv_give(g, sums);
 }
 
 const kern_brick_gemv_f32_fn KERN_ISA(brick_gemv_f32) = simd_brick_gemv;

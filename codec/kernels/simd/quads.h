@@ -19,7 +19,7 @@ VEC_INLINE vec quads_by_bytes(const float *x, const uint8_t *index)
         /* One load: vectors take those that there are. */
         memcpy(&four, index, sizeof(four));
         for (uint32_t i = 0; i < QUADS; i++)
-            from[i] = x + (i ? four >> (8 * i - 2) & 0x3fc : four << 2 & 0x3fc);
+            from[i] = vec_quad_at(x, four, i);
     } else {
         for (uint32_t i = 0; i < QUADS; i++)
             from[i] = x + (size_t)4 * index[i];
