@@ -12,7 +12,8 @@ VEC_INLINE vec_quad vec_quad_load(const float *x)
     return _mm_loadu_ps(x);
 }
 
-/* The quad that byte i, a constant, of `bytes` numbers: its place in bytes at once. */
+/* The quad that byte i, a constant, of `bytes` numbers: two instructions make its place. */
+#define VEC_QUAD_AT
 VEC_INLINE const float *vec_quad_at(const float *x, uint64_t bytes, const uint32_t i)
 {
     return (const float *)((const char *)x + ((i ? bytes >> (8 * i - 4) : bytes << 4) & 0xff0));

@@ -180,12 +180,6 @@ VEC_INLINE vec_quad vec_quad_load(const float *x)
     return vld1q_f32(x);
 }
 
-/* The quad that byte i of `bytes` numbers. */
-VEC_INLINE const float *vec_quad_at(const float *x, uint64_t bytes, uint32_t i)
-{
-    return x + 4 * (size_t)(bytes >> 8 * i & 0xff);
-}
-
 VEC_INLINE void vec_quad_store(float *x, vec_quad v)
 {
     vst1q_f32(x, v);

@@ -188,21 +188,33 @@ VEC_INLINE void brick_columns(const struct brick_patch *p, const uint32_t rows,
     }
 }
 
+/* Whole columns of a row block of `nr` (a constant) lanes; returns whether the patch is that. */
+VEC_INLINE bool brick_block(const struct brick_patch *p, const uint32_t rows,
+                            const uint32_t columns, const uint32_t nr, const bool bytes)
+{
+    const uint32_t count = nr / rows;
+
+    if (p->count != count || !count || (rows == 4 && count % QUADS))
+        return false;
+    brick_columns(p, rows, columns, count, bytes);
+    return true;
+}
+
 VEC_INLINE void brick_patch(const struct brick_patch *p, const uint32_t rows,
                             const uint32_t columns)
 {
     const bool in_place = columns <= 1 && p->plain && p->bytes;
     const bool in_order = columns && p->plain && !p->d->column_k && p->width == columns;
 
-    if (in_order && in_place && p->count == 16 / rows)
-        brick_columns(p, rows, columns, 16 / rows, true);
-    else if (in_order && in_place && p->count == 32 / rows)
-        brick_columns(p, rows, columns, 32 / rows, true);
-    else if (in_order && p->count == 16 / rows)
-        brick_columns(p, rows, columns, 16 / rows, false);
-    else if (in_order && p->count == 32 / rows)
-        brick_columns(p, rows, columns, 32 / rows, false);
-    else if (in_place)
+    if (in_order && in_place &&
+        (brick_block(p, rows, columns, 32, true) || brick_block(p, rows, columns, 16, true) ||
+         brick_block(p, rows, columns, 8, true)))
+        return;
+    if (in_order && !in_place &&
+        (brick_block(p, rows, columns, 32, false) || brick_block(p, rows, columns, 16, false) ||
+         brick_block(p, rows, columns, 8, false)))
+        return;
+    if (in_place)
         brick_patch_how(p, rows, columns, true, true, false);
     else if (p->plain)
         brick_patch_how(p, rows, columns, false, true, false);

@@ -101,6 +101,7 @@ GEMV_REGISTERS(8, 1)
 GEMV_REGISTERS(8, 0)
 GEMV_REGISTERS(16, 0)
 
+#ifdef VEC_QUAD_AT
 /* Bricks of 4x1 in whole tiles of 32 rows, indices in place: an index, its place and its product
  * are all that there is to do for a brick. */
 static __attribute__((noinline)) void gemv_bytes(const struct gemv_patch *p)
@@ -125,6 +126,7 @@ static __attribute__((noinline)) void gemv_bytes(const struct gemv_patch *p)
     for (uint32_t i = 0; i < GEMV_SUMS; i++)
         vec_quad_store(p->sums + i * GEMV_LANES, sum[i]);
 }
+#endif
 
 /* Bricks of one row, `vectors` (a constant) vectors of them from brick `from` on. */
 VEC_INLINE void gemv_lookups(const struct gemv_patch *p, const uint32_t kind, uint32_t from,
@@ -230,6 +232,7 @@ static void simd_brick_gemv(const struct kern_brick_gemv_f32 *g)
         kern_ref_brick_gemv_f32(g);
         return;
     }
+#ifdef VEC_QUAD_AT
     if (d->brick_rows == 4 && d->brick_columns == 1 && d->index_bits == 8 &&
         tile_rows == GEMV_SUMS) {
         patch.bytes = d->stream + d->first_index;
@@ -239,6 +242,7 @@ static void simd_brick_gemv(const struct kern_brick_gemv_f32 *g)
         gemv_give(g, sums);
         return;
     }
+#endif
     brick_tables_init(&tables, d);
     for (uint32_t column = 0; column < d->tile_brick_columns; column += step) {
         step = BRICK_BATCH / tile_rows;

@@ -13,17 +13,17 @@ enum { QUADS = VEC_LANES / 4 };
 VEC_INLINE vec quads_by_bytes(const float *x, const uint8_t *index)
 {
     const float *from[QUADS];
-    uint32_t four;
 
-    if (QUADS == sizeof(four)) {
-        /* One load: vectors take those that there are. */
-        memcpy(&four, index, sizeof(four));
-        for (uint32_t i = 0; i < QUADS; i++)
-            from[i] = vec_quad_at(x, four, i);
-    } else {
-        for (uint32_t i = 0; i < QUADS; i++)
-            from[i] = x + (size_t)4 * index[i];
-    }
+#ifdef VEC_QUAD_AT
+    uint32_t four = 0;
+
+    memcpy(&four, index, QUADS);
+    for (uint32_t i = 0; i < QUADS; i++)
+        from[i] = vec_quad_at(x, four, i);
+#else
+    for (uint32_t i = 0; i < QUADS; i++)
+        from[i] = x + (size_t)4 * index[i];
+#endif
     return vec_quads(from);
 }
 
