@@ -35,6 +35,22 @@ VEC_INLINE vec brick_lookup(const float *x, const uint32_t kind, uint32_t pitch,
     return _mm256_i32gather_ps(x, _mm256_mullo_epi32(i, _mm256_set1_epi32((int)pitch)), 4);
 }
 
+#define BRICK_MEDIUM 32
+#define BRICK_LARGE  32
+
+/* Eight lookups in a table of 32: of each register, then halves by the bits above. */
+VEC_INLINE vec brick_lookup_large(const vec *table, const uint32_t kind, __m256i i)
+{
+    const vec third = _mm256_castsi256_ps(_mm256_slli_epi32(i, 28));
+    const vec fourth = _mm256_castsi256_ps(_mm256_slli_epi32(i, 27));
+    vec x[BRICK_LARGE / VEC_LANES];
+
+    for (uint32_t n = 0; n < kind / VEC_LANES; n++)
+        x[n] = _mm256_permutevar8x32_ps(table[n], i);
+    return _mm256_blendv_ps(_mm256_blendv_ps(x[0], x[1], third),
+                            _mm256_blendv_ps(x[2], x[3], third), fourth);
+}
+
 #include "codec/kernels/simd/brick_wide.h"
 
 #include "codec/kernels/simd/brick.h"

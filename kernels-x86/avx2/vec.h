@@ -228,6 +228,12 @@ VEC_INLINE ivec ivec_load(const void *x)
     return _mm256_loadu_si256((const __m256i *)x);
 }
 
+/* Eight bytes, a lane each. */
+VEC_INLINE ivec ivec_load_bytes(const uint8_t *x)
+{
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)x));
+}
+
 VEC_INLINE ivec ivec_add(ivec a, ivec b)
 {
     return _mm256_add_epi32(a, b);

@@ -31,24 +31,23 @@ VEC_INLINE vec brick_lookup_halves(const float *table, const uint8_t *at)
     return _mm512_permutexvar_ps(_mm512_srlv_epi32(x, shift), vec_load(table));
 }
 
-#define BRICK_LARGE 256
+#define BRICK_MEDIUM 64
+#define BRICK_LARGE  256
 
-/* Sixteen lookups in a table of 256 by bytes: of each two registers, then halves by three bits. */
-VEC_INLINE vec brick_lookup_large(const vec table[16], const uint8_t *at)
+/* Sixteen lookups in a table of 64 or 256: of each two registers, then halves by the bits above. */
+VEC_INLINE vec brick_lookup_large(const vec *table, const uint32_t kind, __m512i i)
 {
-    const __m512i i = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)at));
-    const __mmask16 half = _mm512_test_epi32_mask(i, _mm512_set1_epi32(128));
-    const __mmask16 quarter = _mm512_test_epi32_mask(i, _mm512_set1_epi32(64));
-    const __mmask16 eighth = _mm512_test_epi32_mask(i, _mm512_set1_epi32(32));
-    vec x[8];
+    const uint32_t pairs = kind / 32;
+    vec x[BRICK_LARGE / 32];
 
-    for (int n = 0; n < 8; n++)
+    for (uint32_t n = 0; n < pairs; n++)
         x[n] = _mm512_permutex2var_ps(table[2 * n], i, table[2 * n + 1]);
-    for (int n = 0; n < 4; n++)
-        x[n] = _mm512_mask_mov_ps(x[2 * n], eighth, x[2 * n + 1]);
-    for (int n = 0; n < 2; n++)
-        x[n] = _mm512_mask_mov_ps(x[2 * n], quarter, x[2 * n + 1]);
-    return _mm512_mask_mov_ps(x[0], half, x[1]);
+    for (uint32_t half = pairs / 2, bit = 32; half; half /= 2, bit *= 2) {
+        const __mmask16 upper = _mm512_test_epi32_mask(i, _mm512_set1_epi32((int)bit));
+        for (uint32_t n = 0; n < half; n++)
+            x[n] = _mm512_mask_mov_ps(x[2 * n], upper, x[2 * n + 1]);
+    }
+    return x[0];
 }
 
 #include "codec/kernels/simd/brick_wide.h"

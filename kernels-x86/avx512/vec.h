@@ -230,6 +230,12 @@ VEC_INLINE ivec ivec_load(const void *x)
     return _mm512_loadu_si512(x);
 }
 
+/* Sixteen bytes, a lane each. */
+VEC_INLINE ivec ivec_load_bytes(const uint8_t *x)
+{
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)x));
+}
+
 VEC_INLINE ivec ivec_add(ivec a, ivec b)
 {
     return _mm512_add_epi32(a, b);

@@ -1,8 +1,8 @@
 /*
  * Bricks into panels: a template over the vectors of an ISA's vec.h and the hooks of its brick.c:
  * struct brick_bits, brick_unpack8(), brick_lookup(), brick_lookup_halves() and BRICK_TABLE, the
- * entries that its largest table takes; where registers hold more, BRICK_LARGE of them and
- * brick_lookup_large().
+ * entries that its largest table takes; where registers hold more, BRICK_MEDIUM and BRICK_LARGE of
+ * them and brick_lookup_large().
  *
  * Indices are unpacked in batches to 32 bits each, in L1. Bricks are then copied by patches: some
  * columns of bricks of the tile by one row block of the panel, so that the inner loops know

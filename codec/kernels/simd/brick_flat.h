@@ -91,42 +91,61 @@ VEC_INLINE void brick_lanes(const struct brick_patch *p, const uint32_t kind, co
 }
 
 #ifdef BRICK_LARGE
-/* Bricks of one row and one column from up to BRICK_LARGE entries, which registers hold; indices
- * are bytes, read in place. */
-VEC_INLINE void brick_large_how(const struct brick_patch *p, const bool plain,
-                                const bool accumulate)
+/*
+ * Bricks of one row and one column from up to `kind` (a constant) entries, which registers hold.
+ * `bytes`, a constant, too: indices are read in place.
+ */
+VEC_INLINE void brick_large_how(const struct brick_patch *p, const uint32_t kind, const bool bytes,
+                                const bool plain, const bool accumulate)
 {
     const struct kern_brick_decode *d = p->d;
-    const uint32_t count = p->count, whole = count - count % VEC_LANES;
-    const uint32_t *k = d->column_k ? d->column_k + p->column : NULL;
+    const uint32_t count = p->count, step = p->index_step;
+    const uint32_t *index = p->index, *k = d->column_k ? d->column_k + p->column : NULL;
     const uint8_t *byte = p->bytes;
     vec table[BRICK_LARGE / VEC_LANES];
 
-    for (uint32_t i = 0; i < BRICK_LARGE / VEC_LANES; i++) {
+    for (uint32_t i = 0; i < kind / VEC_LANES; i++) {
         const uint32_t at = i * VEC_LANES;
         table[i] = vec_load_mask(d->catalogue + (at < d->entries ? at : 0),
                                  vec_mask_first(at < d->entries ? d->entries - at : 0));
     }
-    for (uint32_t column = 0; column < p->columns; column++, byte += p->index_step) {
+    for (uint32_t column = 0; column < p->columns; column++) {
         float *out = p->out + (k ? k[column] : p->column + column) * (size_t)d->panel_nr;
 
-        for (uint32_t j = 0; j < whole; j += VEC_LANES)
-            brick_lanes_put(p, brick_lookup_large(table, byte + j), j, VEC_LANES, plain, accumulate,
-                            out);
-        if (whole < count)
-            brick_lanes_put(p, brick_lookup_large(table, byte + whole), whole, count - whole, plain,
-                            accumulate, out);
+        for (uint32_t j = 0; j < count; j += VEC_LANES) {
+            const ivec at = bytes ? ivec_load_bytes(byte + j) : ivec_load(index + j);
+            const vec x = brick_lookup_large(table, kind, at);
+
+            if (count - j >= VEC_LANES)
+                brick_lanes_put(p, x, j, VEC_LANES, plain, accumulate, out);
+            else
+                brick_lanes_put(p, x, j, count - j, plain, accumulate, out);
+        }
+        byte += bytes ? step : 0;
+        index += bytes ? 0 : step;
     }
+}
+
+VEC_INLINE void brick_large_of(const struct brick_patch *p, const uint32_t kind, const bool bytes)
+{
+    if (p->plain)
+        brick_large_how(p, kind, bytes, true, false);
+    else if (p->d->accumulate)
+        brick_large_how(p, kind, bytes, false, true);
+    else
+        brick_large_how(p, kind, bytes, false, false);
 }
 
 static void brick_large(const struct brick_patch *p)
 {
-    if (p->plain)
-        brick_large_how(p, true, false);
-    else if (p->d->accumulate)
-        brick_large_how(p, false, true);
+    if (p->d->entries <= BRICK_MEDIUM && p->bytes)
+        brick_large_of(p, BRICK_MEDIUM, true);
+    else if (p->d->entries <= BRICK_MEDIUM)
+        brick_large_of(p, BRICK_MEDIUM, false);
+    else if (p->bytes)
+        brick_large_of(p, BRICK_LARGE, true);
     else
-        brick_large_how(p, false, false);
+        brick_large_of(p, BRICK_LARGE, false);
 }
 #endif
 
@@ -269,7 +288,7 @@ static void brick_patch_1x0(const struct brick_patch *p)
     else if (p->d->entries <= BRICK_TABLE)
         brick_lanes(p, BRICK_TABLE, false);
 #ifdef BRICK_LARGE
-    else if (p->bytes && p->d->brick_columns == 1)
+    else if (p->d->entries <= BRICK_LARGE && p->d->brick_columns == 1)
         brick_large(p);
 #endif
     else if (p->bytes && p->d->brick_columns == 1)
