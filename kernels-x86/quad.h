@@ -12,6 +12,15 @@ VEC_INLINE vec_quad vec_quad_load(const float *x)
     return _mm_loadu_ps(x);
 }
 
+/* Four pairs of floats, from x[0] on and so on. */
+VEC_INLINE __m256 quad_doubles(const float *const *x)
+{
+    const __m128d low = _mm_loadh_pd(_mm_load_sd((const double *)x[0]), (const double *)x[1]);
+    const __m128d high = _mm_loadh_pd(_mm_load_sd((const double *)x[2]), (const double *)x[3]);
+
+    return _mm256_castpd_ps(_mm256_insertf128_pd(_mm256_castpd128_pd256(low), high, 1));
+}
+
 /* The quad that byte i, a constant, of `bytes` numbers: two instructions make its place. */
 #define VEC_QUAD_AT
 VEC_INLINE const float *vec_quad_at(const float *x, uint64_t bytes, const uint32_t i)

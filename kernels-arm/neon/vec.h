@@ -128,6 +128,13 @@ VEC_INLINE vec vec_quads(const float *const *x)
     return VEC_PAIR(vld1q_f32(x[0]), vld1q_f32(x[1]));
 }
 
+/* Four pairs of floats, from x[0] on and so on. */
+VEC_INLINE vec vec_doubles(const float *const *x)
+{
+    return VEC_PAIR(vcombine_f32(vld1_f32(x[0]), vld1_f32(x[1])),
+                    vcombine_f32(vld1_f32(x[2]), vld1_f32(x[3])));
+}
+
 /* Quad j of vector i becomes quad i of vector j. */
 VEC_INLINE void vec_turn_quads(vec v[2])
 {

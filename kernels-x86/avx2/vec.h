@@ -76,6 +76,12 @@ VEC_INLINE vec vec_quads(const float *const *x)
     return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(x[0])), _mm_loadu_ps(x[1]), 1);
 }
 
+/* Four pairs of floats, from x[0] on and so on. */
+VEC_INLINE vec vec_doubles(const float *const *x)
+{
+    return quad_doubles(x);
+}
+
 /* Quad j of vector i becomes quad i of vector j. */
 VEC_INLINE void vec_turn_quads(vec v[2])
 {

@@ -79,6 +79,12 @@ VEC_INLINE vec vec_quads(const float *const *x)
     return _mm512_mask_broadcast_f32x4(v, 0xf000, _mm_loadu_ps(x[3]));
 }
 
+/* Eight pairs of floats, from x[0] on and so on. */
+VEC_INLINE vec vec_doubles(const float *const *x)
+{
+    return _mm512_insertf32x8(_mm512_castps256_ps512(quad_doubles(x)), quad_doubles(x + 4), 1);
+}
+
 /* Quad j of vector i becomes quad i of vector j. */
 VEC_INLINE void vec_turn_quads(vec v[4])
 {

@@ -64,17 +64,21 @@ VEC_INLINE void brick_move(const float *brick, float *const *out, size_t lane, c
     }
 }
 
-/* Columns of QUADS bricks of four rows and `columns` (a constant, 0: any) columns as vectors, from
- * column c on; returns how many there are. */
-VEC_INLINE uint32_t brick_vectors(const float *const brick[QUADS], uint32_t c,
-                                  const uint32_t columns, vec ret_column[QUADS])
-{
-    const float *from[QUADS];
+/* How many bricks of `rows` a vector holds a column of, where they are put together: else 1. */
+#define BRICK_GROUP(rows) ((rows) == 4 ? QUADS : (rows) == 2 ? DOUBLES : 1)
 
-    for (uint32_t i = 0; i < QUADS; i++)
-        from[i] = brick[i] + 4 * c;
-    if (!columns || columns % QUADS) {
-        ret_column[0] = vec_quads(from);
+/* Columns of a group of bricks of four or two rows and `columns` (constants both, 0: any) columns
+ * as vectors, from column c on; returns how many there are. */
+VEC_INLINE uint32_t brick_vectors(const float *const brick[DOUBLES], uint32_t c,
+                                  const uint32_t rows, const uint32_t columns,
+                                  vec ret_column[QUADS])
+{
+    const float *from[DOUBLES];
+
+    for (uint32_t i = 0; i < BRICK_GROUP(rows); i++)
+        from[i] = brick[i] + rows * c;
+    if (rows == 2 || !columns || columns % QUADS) {
+        ret_column[0] = rows == 2 ? vec_doubles(from) : vec_quads(from);
         return 1;
     }
     for (uint32_t i = 0; i < QUADS; i++)
@@ -83,18 +87,19 @@ VEC_INLINE uint32_t brick_vectors(const float *const brick[QUADS], uint32_t c,
     return QUADS;
 }
 
-/* QUADS bricks of four rows, from number j on. */
-VEC_INLINE void brick_quads(const struct brick_patch *p, const float *const brick[QUADS], size_t j,
-                            const uint32_t columns, const uint32_t width, const bool plain,
-                            const bool accumulate, float *const *out)
+/* A group of bricks from number j on. */
+VEC_INLINE void brick_group(const struct brick_patch *p, const float *const brick[DOUBLES],
+                            size_t j, const uint32_t rows, const uint32_t columns,
+                            const uint32_t width, const bool plain, const bool accumulate,
+                            float *const *out)
 {
-    const vec by = plain ? vec_set1(1.0f) : vec_load(p->scale + 4 * j);
+    const vec by = plain ? vec_set1(1.0f) : vec_load(p->scale + rows * j);
     vec x[QUADS];
 
     for (uint32_t c = 0, made; c < width; c += made) {
-        made = brick_vectors(brick, c, columns, x);
+        made = brick_vectors(brick, c, rows, columns, x);
         for (uint32_t i = 0; i < made; i++) {
-            float *to = out[c + i] + 4 * j;
+            float *to = out[c + i] + rows * j;
             if (!plain)
                 x[i] = vec_mul(x[i], by);
             if (accumulate)
@@ -112,6 +117,7 @@ VEC_INLINE void brick_patch_how(const struct brick_patch *p, const uint32_t rows
 {
     enum { EACH = 4 }; /* bricks at a time: one by one, most of the work is counting them */
     const struct kern_brick_decode *d = p->d;
+    const uint32_t group = BRICK_GROUP(rows);
     const size_t brick_columns = columns ? columns : d->brick_columns;
     const size_t width = columns ? columns : p->width, count = p->count, step = p->index_step;
     const size_t nr = d->panel_nr, pitch = rows * brick_columns, whole = count - count % EACH;
@@ -126,13 +132,13 @@ VEC_INLINE void brick_patch_how(const struct brick_patch *p, const uint32_t rows
 
         for (uint32_t i = 0; i < width; i++)
             out[i] = k ? p->out + k[i] * nr : next + i * nr;
-        for (; rows == 4 && j < whole; j += QUADS) {
-            const float *brick[QUADS];
-            for (uint32_t n = 0; n < QUADS; n++)
+        for (; group > 1 && j + group <= count; j += group) {
+            const float *brick[DOUBLES];
+            for (uint32_t n = 0; n < group; n++)
                 brick[n] = catalogue + (bytes ? byte[j + n] : index[j + n]) * pitch;
-            brick_quads(p, brick, j, columns, width, plain, accumulate, out);
+            brick_group(p, brick, j, rows, columns, width, plain, accumulate, out);
         }
-        for (; j < whole; j += EACH)
+        for (; group == 1 && j < whole; j += EACH)
             GEMM_UNROLL
         for (size_t n = j; n < j + EACH; n++)
             brick_move(catalogue + (bytes ? byte[n] : index[n]) * pitch, out, n * rows, p->scale,
@@ -149,13 +155,12 @@ VEC_INLINE void brick_patch_how(const struct brick_patch *p, const uint32_t rows
 
 /*
  * Whole columns of bricks in order: what panels of convolutions are, where all that is not a copy
- * would take as long as the copies. `count` bricks below each other, a constant, too; bricks of
- * four rows are put together in registers.
+ * would take as long as the copies. `count` bricks below each other, a constant, too.
  */
 VEC_INLINE void brick_columns(const struct brick_patch *p, const uint32_t rows,
                               const uint32_t columns, const uint32_t count, const bool bytes)
 {
-    const uint32_t group = rows == 4 ? QUADS : 1;
+    const uint32_t group = BRICK_GROUP(rows);
     const size_t nr = p->d->panel_nr, step = p->index_step, pitch = (size_t)rows * columns;
     const float *catalogue = p->d->catalogue;
     const uint8_t *byte = p->bytes;
@@ -165,7 +170,7 @@ VEC_INLINE void brick_columns(const struct brick_patch *p, const uint32_t rows,
     for (uint32_t column = 0; column < p->columns; column++, out += columns * nr) {
         GEMM_UNROLL
         for (uint32_t n = 0; n < count; n += group) {
-            const float *brick[QUADS];
+            const float *brick[DOUBLES];
             vec x[QUADS];
 
             if (rows == 4 && columns == 1 && bytes) {
@@ -176,11 +181,11 @@ VEC_INLINE void brick_columns(const struct brick_patch *p, const uint32_t rows,
                 brick[i] = catalogue + (bytes ? byte[n + i] : index[n + i]) * pitch;
             GEMM_UNROLL
             for (uint32_t c = 0, made; c < columns; c += made) {
-                made = rows == 4 ? brick_vectors(brick, c, columns, x) : 1;
-                if (rows != 4)
+                made = group > 1 ? brick_vectors(brick, c, rows, columns, x) : 1;
+                if (group == 1)
                     brick_copy(out + c * nr + n * rows, brick[0] + c * rows, rows);
-                for (uint32_t i = 0; i < made && rows == 4; i++)
-                    vec_store(out + (c + i) * nr + 4 * n, x[i]);
+                for (uint32_t i = 0; i < made && group > 1; i++)
+                    vec_store(out + (c + i) * nr + rows * n, x[i]);
             }
         }
         byte += bytes ? step : 0;
@@ -194,7 +199,7 @@ VEC_INLINE bool brick_block(const struct brick_patch *p, const uint32_t rows,
 {
     const uint32_t count = nr / rows;
 
-    if (p->count != count || !count || (rows == 4 && count % QUADS))
+    if (p->count != count || !count || count % BRICK_GROUP(rows))
         return false;
     brick_columns(p, rows, columns, count, bytes);
     return true;

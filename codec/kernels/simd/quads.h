@@ -1,13 +1,13 @@
 /*
- * Quads of floats put together to vectors: columns of bricks of four rows, which lie anywhere in a
- * catalogue. A vector is stored at once, where stores are what limits.
+ * Quads and pairs of floats put together to vectors: columns of bricks of four or two rows, which
+ * lie anywhere in a catalogue. A vector is stored at once, where stores are what limits.
  */
 #ifndef LEGO_KERNELS_SIMD_QUADS_H
 #define LEGO_KERNELS_SIMD_QUADS_H
 
 #include <string.h>
 
-enum { QUADS = VEC_LANES / 4 };
+enum { QUADS = VEC_LANES / 4, DOUBLES = VEC_LANES / 2 };
 
 /* The quads x[4 * index[0]] and so on. */
 VEC_INLINE vec quads_by_bytes(const float *x, const uint8_t *index)
