@@ -174,8 +174,8 @@ bool weights_are_bricks(const struct weights *weights, const struct weights_spli
 {
     const struct lego_coded *coded = weights->coded;
 
-    return coded && !coded->trellis && weights->groups == 1 && !weights->row_scale &&
-           coded->stage_count == 1 && coded->stages[0].index_bits == 8 && coded->brick_rows == 4 &&
+    return coded && !coded->trellis && weights->groups == 1 && coded->stage_count == 1 &&
+           coded->stages[0].index_bits == 8 && coded->brick_rows == 4 &&
            coded->brick_columns == 1 && !split->column_k && !split->tap_columns &&
            weights->tile_rows % weights->nr == 0 && weights->rows % weights->nr == 0;
 }
@@ -189,6 +189,7 @@ void weights_block_bricks(const struct weights *weights, uint32_t tile, uint32_t
     args->index = bricks.stream + bricks.first_index + (size_t)in_tile * weights->nr / 4;
     args->index_step = bricks.tile_brick_rows;
     args->catalogue = bricks.catalogue;
+    args->scale = bricks.row_scale ? bricks.row_scale + (size_t)in_tile * weights->nr : NULL;
 }
 
 void weights_gemv(const struct kern_table *kernels, const struct weights *weights, uint32_t tile,

@@ -180,14 +180,16 @@ struct kern_gemm_f32 {
  * The same of nr rows whose panel does not exist yet: it is decoded on the way, by instructions
  * that a processor has time for between multiplications, and stored for the blocks to come. Bricks
  * are 4x1 and lie column by column:
- *   panel[k][4 * i + r] = catalogue[4 * index[k * index_step + i] + r] for i < nr / 4, r < 4
+ *   panel[k][4 * i + r] = scale[4 * i + r] * catalogue[4 * index[k * index_step + i] + r]
+ * for i < nr / 4, r < 4
  */
 struct kern_gemm_bricks_f32 {
     struct kern_gemm_f32 gemm; /* n is nr; its panel is not looked at */
     const uint8_t *index;
     size_t index_step; /* >= nr / 4 */
     const float *catalogue;
-    float *panel; /* [taps * channels][nr], 64-byte aligned */
+    const float *scale; /* [nr], NULL: 1 */
+    float *panel;       /* [taps * channels][nr], 64-byte aligned */
 };
 typedef void (*kern_gemm_f32_fn)(const struct kern_gemm_f32 *args);
 

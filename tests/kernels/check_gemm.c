@@ -149,19 +149,24 @@ static void bricks_case(const struct check_entry *entry, uint32_t m, uint32_t ta
     struct gemm_case k = {
         .mr = v->mr, .nr = v->nr, .args = {.m = m, .n = v->nr, .taps = taps, .channels = channels}};
     struct kern_gemm_bricks_f32 w = {.index_step = each + rng_below(3)};
-    struct guard gindex, gcatalogue, gmade;
+    struct guard gindex, gcatalogue, gscale, gmade;
     const size_t panel_bytes = (size_t)depth * v->nr * sizeof(float);
     uint8_t *index = guard_alloc(&gindex, (depth - 1) * w.index_step + each, 1, GUARD_END);
     float *catalogue =
         guard_alloc(&gcatalogue, (size_t)entries * 4 * sizeof(float), sizeof(float), GUARD_END);
+    float *scale = guard_alloc(&gscale, v->nr * sizeof(float), sizeof(float), GUARD_END);
 
     gemm_open(&k, fill);
+    fill_floats(scale, v->nr, FILL_PLAIN);
+    w.scale = rng_below(2) ? scale : NULL;
     fill_floats(catalogue, (size_t)entries * 4, FILL_PLAIN);
     for (uint32_t d = 0; d < depth; d++)
         for (uint32_t i = 0; i < each; i++) {
             index[d * w.index_step + i] = (uint8_t)rng_below(entries);
-            memcpy(k.panel + (size_t)d * v->nr + (size_t)4 * i,
-                   catalogue + (size_t)4 * index[d * w.index_step + i], 4 * sizeof(float));
+            for (uint32_t r = 0; r < 4; r++)
+                k.panel[(size_t)d * v->nr + 4 * i + r] =
+                    catalogue[(size_t)4 * index[d * w.index_step + i] + r] *
+                    (w.scale ? scale[4 * i + r] : 1.0f);
         }
     gemm_before(&k);
     w.gemm = k.args;
@@ -175,6 +180,7 @@ static void bricks_case(const struct check_entry *entry, uint32_t m, uint32_t ta
         check_fail("the panel differs");
     guard_free(&gindex);
     guard_free(&gcatalogue);
+    guard_free(&gscale);
     guard_free(&gmade);
     gemm_close(&k);
 }

@@ -45,7 +45,8 @@ static void gemm_bricks(const struct kern_gemm_bricks_f32 *w)
     for (size_t k = 0; k < (size_t)g.taps * g.channels; k++)
         for (size_t i = 0; i < NR; i++)
             w->panel[k * NR + i] =
-                w->catalogue[4 * (size_t)w->index[k * w->index_step + i / 4] + i % 4];
+                w->catalogue[4 * (size_t)w->index[k * w->index_step + i / 4] + i % 4] *
+                (w->scale ? w->scale[i] : 1.0f);
     g.panel = w->panel;
     gemm(&g);
 }

@@ -110,8 +110,9 @@ GEMM_INLINE void gemm_block_wide(const struct kern_gemm_f32 *g, const uint32_t m
     gemm_end(g, m, 2, last, acc);
 }
 
-/* The same, whose panel is decoded and stored on the way. */
-GEMM_INLINE void gemm_block_bricks(const struct kern_gemm_bricks_f32 *w, const uint32_t m)
+/* The same, whose panel is decoded, scaled where `scaled` (a constant), and stored on the way. */
+GEMM_INLINE void gemm_block_bricks(const struct kern_gemm_bricks_f32 *w, const uint32_t m,
+                                   const bool scaled)
 {
     enum { NR = 2 * VEC_LANES };
     const struct kern_gemm_f32 *g = &w->gemm;
@@ -132,6 +133,10 @@ GEMM_INLINE void gemm_block_bricks(const struct kern_gemm_bricks_f32 *w, const u
         for (ptrdiff_t k = -(ptrdiff_t)g->channels; k != 0; k++, index += step, panel += NR) {
             vec b0 = quads_by_bytes(catalogue, index);
             vec b1 = quads_by_bytes(catalogue, index + QUADS);
+            if (scaled) {
+                b0 = vec_mul(b0, vec_load(w->scale));
+                b1 = vec_mul(b1, vec_load(w->scale + VEC_LANES));
+            }
             vec_store(panel, b0);
             vec_store(panel + VEC_LANES, b1);
             gemm_step_by(a, k, m, b0, b1, acc);
@@ -222,10 +227,12 @@ GEMM_DISPATCH(gemm_wide_full, gemm_block_wide, 2 * VEC_LANES)
 GEMM_DISPATCH(gemm_wide_half, gemm_block_thin, 2 * VEC_LANES)
 GEMM_DISPATCH(gemm_narrow, gemm_block_thin, VEC_LANES)
 
-#define GEMM_BRICKS_CASE(m)                             \
-    case m:                                             \
-        if (m <= GEMM_MR)                               \
-            gemm_block_bricks(w, m <= GEMM_MR ? m : 1); \
+#define GEMM_BRICKS_CASE(m)                                    \
+    case m:                                                    \
+        if (m <= GEMM_MR && w->scale)                          \
+            gemm_block_bricks(w, m <= GEMM_MR ? m : 1, true);  \
+        else if (m <= GEMM_MR)                                 \
+            gemm_block_bricks(w, m <= GEMM_MR ? m : 1, false); \
         break;
 
 static void gemm_bricks(const struct kern_gemm_bricks_f32 *w)

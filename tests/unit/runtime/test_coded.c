@@ -274,7 +274,7 @@ START_TEST(test_bricks_in_products)
         coding->entries = between(&random, seed % 7 ? 129 : 65, seed % 7 ? 256 : 128);
         coding->stages = 1;
         coding->tile_rows = 32 * between(&random, 1, 3);
-        coding->scale = seed % 2 ? LEGO_SCALE_LAYER : LEGO_SCALE_NONE;
+        coding->scale = (enum lego_scale_kind)(seed % 4 % 3);
         coding->permute = false;
         snprintf(what, sizeof(what), "bricks in products, seed %d: %d to %d", (int)seed, test.in,
                  test.out);
