@@ -1,5 +1,6 @@
 #include "agent/runtime/step_winograd.h"
 #include "agent/runtime/cache.h"
+#include "agent/runtime/winograd_parts.h"
 
 #include "codec/base/arith.h"
 
@@ -15,32 +16,21 @@
 #define WINOGRAD_PASS_BYTES      (640u << 10)
 #define WINOGRAD_PASS_CHANNELS   16
 #define WINOGRAD_PASS_TILES      48
-/* Floats behind each position: keeps the 36 of them off the same sets of a cache. */
-#define WINOGRAD_PAD 16
-/* What it costs to transform one element of one position, in multiply-accumulates of a GEMM: the
- * weights come from far and go through a cache. */
-#define WINOGRAD_PIXEL_COST   4.0
-#define WINOGRAD_WEIGHTS_COST 8.0
-/* The same for so few tiles that their weights are transformed where they are used: for each of
- * KERN_WINOGRAD_FEW, transform included. */
+/* What it costs, as in winograd_parts.h, for so few tiles that their weights are transformed where
+ * they are used: for each of KERN_WINOGRAD_FEW, transform included. */
 #define WINOGRAD_FEW_COST 2.0
 /* Their weights go by parts of so many channels: with all in one panel, panel and inputs would push
  * one another out of L2. */
 #define WINOGRAD_FEW_CHANNELS 128
 /* Their inputs are transformed by blocks of so many, which L1 holds. */
 #define WINOGRAD_FEW_BLOCK 64
-/* Parts of a chunk, at most, and pieces of a part that its threads transform. */
-#define WINOGRAD_PARTS  8
+/* Pieces of a part that threads transform which share it. */
 #define WINOGRAD_PIECES 8
-/* What it costs that tiles are in other threads' caches. */
-#define WINOGRAD_APART_COST 1.2
-/* A GEMM of few k's runs slower than the direct one. */
-#define WINOGRAD_GEMM_COST 1.25
 
 enum {
     IN = KERN_WINOGRAD_IN,
     OUT = KERN_WINOGRAD_OUT,
-    POSITIONS = IN * IN,
+    POSITIONS = WINOGRAD_POSITIONS,
     PIXELS = OUT * OUT,
 };
 
@@ -63,11 +53,9 @@ struct winograd_call {
     const struct winograd_detail *detail;
     const float *a, *add;
     float *out, *input;
-    size_t first, count;
-    uint32_t units; /* tiles of weights; items that follow one another are those of one part */
-    /* Parts of the chunk, whose inputs lie apart, so that a thread that transforms and multiplies
-     * a part has them to itself: [position][tile of the part][channel]. */
-    size_t part_tiles;
+    size_t first;   /* tile of the chunk */
+    uint32_t units; /* tiles of weights */
+    struct winograd_parts parts;
     atomic_bool ready[WINOGRAD_PARTS]; /* a part's inputs, where its units follow them at once */
     /* The tile of weights whose panel each slot holds. */
     uint32_t held[WORKERS_MAX];
@@ -183,31 +171,21 @@ static void winograd_few_input_task(void *context, uint32_t slot, size_t item)
                            (size_t)POSITIONS * KERN_WINOGRAD_FEW);
 }
 
-/* Where the transformed inputs of a tile of the chunk begin, and how far apart positions are. */
-static float *winograd_input(const struct winograd_call *call, size_t tile, size_t *ret_stride)
+/* Transforms the inputs of tiles [tile, end) of a part. */
+static void winograd_inputs(const struct winograd_call *call, const struct winograd_part *part,
+                            size_t tile, size_t end)
 {
-    const size_t channels = call->detail->conv.window.channels;
-    const size_t first = tile / call->part_tiles * call->part_tiles;
-    const size_t tiles = lego_min_size(call->count - first, call->part_tiles);
-
-    *ret_stride = tiles * channels + WINOGRAD_PAD;
-    return call->input + POSITIONS * (first * channels + first / call->part_tiles * WINOGRAD_PAD) +
-           (tile - first) * channels;
-}
-
-/* Transforms the inputs of tiles [tile, end) of the chunk. */
-static void winograd_inputs(const struct winograd_call *call, size_t tile, size_t end)
-{
-    const struct winograd_detail *d = call->detail;
+    const uint32_t channels = call->detail->conv.window.channels;
     const float *pointers[POSITIONS];
 
     for (; tile < end; tile++) {
         struct kern_winograd_input_f32 args = {
             .a = pointers,
-            .channels = d->conv.window.channels,
+            .channels = channels,
+            .out = call->input + part->at + tile * channels,
+            .out_stride = part->stride,
         };
-        args.out = winograd_input(call, tile, &args.out_stride);
-        winograd_pixels(call, call->first + tile, 0, pointers);
+        winograd_pixels(call, call->first + part->first + tile, 0, pointers);
         call->run->kernels->winograd_input_f32(&args);
     }
 }
@@ -216,25 +194,24 @@ static void winograd_inputs(const struct winograd_call *call, size_t tile, size_
 static void winograd_input_task(void *context, uint32_t slot, size_t item)
 {
     const struct winograd_call *call = context;
-    const size_t first = item / WINOGRAD_PIECES * call->part_tiles, piece = item % WINOGRAD_PIECES;
-    const size_t tiles = lego_min_size(call->count - first, call->part_tiles);
+    const struct winograd_part part = winograd_part(&call->parts, item / WINOGRAD_PIECES);
+    const size_t piece = item % WINOGRAD_PIECES;
 
     (void)slot;
-    winograd_inputs(call, first + tiles * piece / WINOGRAD_PIECES,
-                    first + tiles * (piece + 1) / WINOGRAD_PIECES);
+    winograd_inputs(call, &part, part.tiles * piece / WINOGRAD_PIECES,
+                    part.tiles * (piece + 1) / WINOGRAD_PIECES);
 }
 
 /* The products of `count` tiles from `tile` on with one block's transformed weights. */
-static void winograd_multiply(const struct winograd_call *call, const float *weights,
-                              float *products, size_t tile, uint32_t count, uint32_t channel,
-                              uint32_t channels, uint32_t n)
+static void winograd_multiply(const struct winograd_call *call, const struct winograd_part *part,
+                              const float *weights, float *products, size_t tile, uint32_t count,
+                              uint32_t channel, uint32_t channels, uint32_t n)
 {
     const struct winograd_detail *d = call->detail;
     const struct kern_gemm_variant *variant = d->conv.variant;
     uint32_t nr = variant->nr, pitch = d->conv.window.channels;
     uint32_t groups = (uint32_t)lego_div_up(count, variant->mr), firsts[WINOGRAD_PASS_TILES + 1];
-    const float *pointers[WINOGRAD_PASS_TILES + 1], *inputs;
-    size_t stride;
+    const float *pointers[WINOGRAD_PASS_TILES + 1];
     struct kern_gemm_f32 args = {.n = n,
                                  .taps = 1,
                                  .channels = channels,
@@ -244,11 +221,10 @@ static void winograd_multiply(const struct winograd_call *call, const float *wei
                                  .lo = -INFINITY,
                                  .hi = INFINITY};
 
-    inputs = winograd_input(call, tile, &stride);
     for (uint32_t i = 0; i <= groups; i++)
         firsts[i] = count * i / groups;
     for (uint32_t p = 0; p < POSITIONS; p++) {
-        const float *input = inputs + p * stride + channel;
+        const float *input = call->input + part->at + p * part->stride + tile * pitch + channel;
         args.panel = weights + p * d->weights_stride;
         args.c = products + p * d->product_stride;
         for (uint32_t i = 0; i < groups; i++, args.c += (size_t)args.m * nr) {
@@ -345,17 +321,17 @@ static void winograd_few_task(void *context, uint32_t slot, size_t item)
     }
 }
 
-/* One block of rows, whose panel holds [tap][channel][nr], for tiles [tile, end) of the chunk. */
-static void winograd_block(const struct winograd_call *call, const float *panel, char *scratch,
-                           uint32_t row, uint32_t n, size_t tile, size_t end)
+/* One block of rows, whose panel holds [tap][channel][nr], for all tiles of the part. */
+static void winograd_block(const struct winograd_call *call, const struct winograd_part *part,
+                           const float *panel, char *scratch, uint32_t row, uint32_t n)
 {
     const struct winograd_detail *d = call->detail;
     uint32_t channels = d->conv.window.channels, nr = d->conv.variant->nr, held = UINT32_MAX;
     float *weights = (float *)(scratch + d->weights_at);
     float *products = (float *)(scratch + d->products_at);
 
-    for (; tile < end; tile += d->pass_tiles) {
-        uint32_t count = (uint32_t)lego_min_size(end - tile, d->pass_tiles);
+    for (size_t tile = 0; tile < part->tiles; tile += d->pass_tiles) {
+        uint32_t count = (uint32_t)lego_min_size(part->tiles - tile, d->pass_tiles);
         for (uint32_t channel = 0; channel < channels; channel += d->pass_channels) {
             uint32_t k = (uint32_t)lego_min_size(channels - channel, d->pass_channels);
             struct kern_winograd_weights_f32 args = {.taps = panel + (size_t)channel * nr,
@@ -366,77 +342,77 @@ static void winograd_block(const struct winograd_call *call, const float *panel,
             if (held != channel)
                 call->run->kernels->winograd_weights_f32(&args);
             held = channel;
-            winograd_multiply(call, weights, products, tile, count, channel, k, n);
+            winograd_multiply(call, part, weights, products, tile, count, channel, k, n);
         }
         for (uint32_t t = 0; t < count; t++)
-            winograd_give(call, products + (size_t)t * nr, call->first + tile + t, row, n);
+            winograd_give(call, products + (size_t)t * nr, call->first + part->first + tile + t,
+                          row, n);
     }
 }
 
-static void winograd_block_task(void *context, uint32_t slot, size_t item)
+/* One tile of weights for all tiles of the part. */
+static void winograd_unit(struct winograd_call *call, const struct winograd_part *part,
+                          uint32_t slot, uint32_t unit)
 {
-    struct winograd_call *call = context;
     const struct winograd_detail *d = call->detail;
     const struct weights *weights = d->conv.weights;
-    uint32_t tile = (uint32_t)(item % call->units), row;
-    size_t first = item / call->units * call->part_tiles;
-    size_t end = lego_min_size(first + call->part_tiles, call->count);
     char *scratch = run_slot(call->run, slot);
     const float *panel = (const float *)(scratch + d->panel_at);
+    uint32_t row;
 
     if (weights->panels) {
-        panel = weights->panels + tile * weights_tile_elems(weights);
-    } else if (call->held[slot] != tile) {
-        weights_decode(call->run->kernels, weights, tile, 1, weights->splits,
+        panel = weights->panels + unit * weights_tile_elems(weights);
+    } else if (call->held[slot] != unit) {
+        weights_decode(call->run->kernels, weights, unit, 1, weights->splits,
                        (float *)(scratch + d->panel_at));
-        call->held[slot] = tile;
+        call->held[slot] = unit;
     }
     for (uint32_t b = 0; b < weights->tile_blocks; b++, panel += weights->block_elems) {
-        uint32_t n = weights_tile_block_rows(weights, tile * weights->tile_rows, b, &row);
+        uint32_t n = weights_tile_block_rows(weights, unit * weights->tile_rows, b, &row);
         if (n)
-            winograd_block(call, panel, scratch, row, n, first, end);
+            winograd_block(call, part, panel, scratch, row, n);
     }
+}
+
+static void winograd_unit_task(void *context, uint32_t slot, size_t item)
+{
+    struct winograd_call *call = context;
+    const struct winograd_part part = winograd_part(&call->parts, item / call->units);
+
+    winograd_unit(call, &part, slot, (uint32_t)(item % call->units));
 }
 
 /* A part for each slot: its inputs, then its units, without the others in between. */
 static void winograd_part_task(void *context, uint32_t slot, size_t item)
 {
     struct winograd_call *call = context;
-    const size_t part = item / (call->units + 1), of_part = item % (call->units + 1);
-    const size_t first = part * call->part_tiles;
+    const uint32_t of_part = (uint32_t)(item % (call->parts.units + 1));
+    const size_t number = item / (call->parts.units + 1);
+    const struct winograd_part part = winograd_part(&call->parts, number);
 
     if (of_part == 0) {
-        winograd_inputs(call, first, lego_min_size(first + call->part_tiles, call->count));
-        atomic_store_explicit(&call->ready[part], true, memory_order_release);
-        return;
+        winograd_inputs(call, &part, 0, part.tiles);
+        atomic_store_explicit(&call->ready[number], true, memory_order_release);
+    } else if (of_part <= part.units) {
+        workers_wait(&call->ready[number]);
+        winograd_unit(call, &part, slot, part.unit + of_part - 1);
     }
-    workers_wait(&call->ready[part]);
-    winograd_block_task(call, slot, part * call->units + of_part - 1);
 }
 
-/*
- * Cuts the chunk in parts of tiles. Each part transforms all weights anew, but a thread that takes
- * all tiles of some rows finds them in other threads' caches, and there may be too few units for
- * the threads: as many parts as take the least time, by winograd_work's costs. Returns how many
- * there are.
- */
-static size_t winograd_cut(struct winograd_call *call, uint32_t slots)
+/* All tiles of a chunk. */
+static void winograd_chunk(struct winograd_call *call, uint32_t slots)
 {
-    const size_t most = lego_min_size(lego_min_size(slots, WINOGRAD_PARTS), call->count);
-    double least = INFINITY;
+    struct workers *workers = call->run->workers;
+    const size_t parts = call->parts.count;
 
-    for (size_t parts = 1; parts <= most; parts++) {
-        const size_t tiles = lego_div_up(call->count, parts);
-        double rounds = (double)lego_div_up(call->units * parts, slots);
-        double time = rounds * (WINOGRAD_WEIGHTS_COST + WINOGRAD_GEMM_COST * (double)tiles);
-        if (parts < slots)
-            time *= WINOGRAD_APART_COST;
-        if (time < least) {
-            least = time;
-            call->part_tiles = tiles;
-        }
+    if (parts == slots) {
+        for (size_t i = 0; i < parts; i++)
+            atomic_init(&call->ready[i], false);
+        workers_run(workers, slots, parts * (call->parts.units + 1), winograd_part_task, call);
+        return;
     }
-    return lego_div_up(call->count, call->part_tiles);
+    workers_run(workers, slots, parts * WINOGRAD_PIECES, winograd_input_task, call);
+    workers_run(workers, slots, parts * call->units, winograd_unit_task, call);
 }
 
 static int winograd_run(const struct plan_step *step, struct plan_run *run, struct lego_diag *diag)
@@ -451,6 +427,10 @@ static int winograd_run(const struct plan_step *step, struct plan_run *run, stru
         .input = (float *)run->shared,
         .units = d->conv.weights->tile_count,
     };
+    struct winograd_whole whole = {.units = call.units,
+                                   .unit_rows = d->conv.weights->tile_rows,
+                                   .channels = d->conv.window.channels,
+                                   .elems = run->plan->shared_bytes / sizeof(float)};
     uint32_t slots = workers_worth(run->workers, SIZE_MAX, step->work);
 
     (void)diag;
@@ -461,17 +441,10 @@ static int winograd_run(const struct plan_step *step, struct plan_run *run, stru
         return LEGO_OK;
     }
     memset(call.held, -1, sizeof(call.held));
-    for (; call.first < d->tiles; call.first += call.count) {
-        call.count = lego_min_size(d->tiles - call.first, d->chunk_tiles);
-        const size_t parts = winograd_cut(&call, slots);
-        if (parts == slots) {
-            for (size_t i = 0; i < parts; i++)
-                atomic_init(&call.ready[i], false);
-            workers_run(run->workers, slots, parts * (call.units + 1), winograd_part_task, &call);
-            continue;
-        }
-        workers_run(run->workers, slots, parts * WINOGRAD_PIECES, winograd_input_task, &call);
-        workers_run(run->workers, slots, parts * call.units, winograd_block_task, &call);
+    for (; call.first < d->tiles; call.first += whole.tiles) {
+        whole.tiles = lego_min_size(d->tiles - call.first, d->chunk_tiles);
+        call.parts = winograd_cut(&whole, slots);
+        winograd_chunk(&call, slots);
     }
     return LEGO_OK;
 }
@@ -528,8 +501,7 @@ static void winograd_scratch(struct plan_builder *b, struct winograd_detail *d)
     at += POSITIONS * d->product_stride * sizeof(float);
     d->panel_at = at;
     plan_need_slot(b, at + winograd_panel_elems(d->conv.weights) * sizeof(float));
-    plan_need_shared(b, POSITIONS * sizeof(float) *
-                            (d->chunk_tiles * channels + WINOGRAD_PARTS * WINOGRAD_PAD));
+    plan_need_shared(b, winograd_room(d->chunk_tiles, channels) * sizeof(float));
     plan_need_zeros(b, channels);
 }
 
