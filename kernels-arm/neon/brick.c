@@ -60,15 +60,17 @@ VEC_INLINE vec brick_lookup(const float *x, const uint32_t kind, uint32_t pitch,
     return VEC_PAIR(brick_gather(x, pitch, index), brick_gather(x, pitch, index + 4));
 }
 
-/* Eight lookups in a table of sixteen by halves of bytes. */
-VEC_INLINE vec brick_lookup_halves(const float *table, const uint8_t *at)
+/* Eight lookups in a table of sixteen by indices of 4 or 2 bits (a constant), packed. */
+VEC_INLINE vec brick_lookup_bits(const float *table, const uint8_t *at, const uint32_t bits)
 {
-    static const int32_t shift[8] = {0, -4, -8, -12, -16, -20, -24, -28};
-    const uint32x4_t mask = vdupq_n_u32(15);
+    static const int32_t by4[8] = {0, -4, -8, -12, -16, -20, -24, -28};
+    static const int32_t by2[8] = {0, -2, -4, -6, -8, -10, -12, -14};
+    const int32_t *shift = bits == 4 ? by4 : by2;
+    const uint32x4_t mask = vdupq_n_u32((1u << bits) - 1);
     uint32x4_t eight;
-    uint32_t word;
+    uint32_t word = 0;
 
-    __builtin_memcpy(&word, at, sizeof(word));
+    __builtin_memcpy(&word, at, bits);
     eight = vdupq_n_u32(word);
     return VEC_PAIR(
         brick_table_lookup(table, 16, vandq_u32(vshlq_u32(eight, vld1q_s32(shift)), mask)),

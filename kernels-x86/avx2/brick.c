@@ -14,14 +14,16 @@ VEC_INLINE vec brick_lookup16(const float *x, __m256i i)
     return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(i, 28)));
 }
 
-/* The same by halves of bytes. */
-VEC_INLINE vec brick_lookup_halves(const float *table, const uint8_t *at)
+/* The same by indices of 4 or 2 bits (a constant), packed; of 2 bits three are looked at. */
+VEC_INLINE vec brick_lookup_bits(const float *table, const uint8_t *at, const uint32_t bits)
 {
-    int32_t eight;
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    int32_t word = 0;
+    __m256i x;
 
-    __builtin_memcpy(&eight, at, sizeof(eight));
-    return brick_lookup16(table, _mm256_srlv_epi32(_mm256_set1_epi32(eight),
-                                                   _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28)));
+    __builtin_memcpy(&word, at, bits);
+    x = _mm256_srlv_epi32(_mm256_set1_epi32(word), _mm256_slli_epi32(lane, bits / 2));
+    return bits == 4 ? brick_lookup16(table, x) : _mm256_permutevar8x32_ps(vec_load(table), x);
 }
 
 /* Eight lookups in a table of `kind` entries; kind 0: x[index * pitch]. */

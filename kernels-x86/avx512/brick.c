@@ -17,18 +17,23 @@ VEC_INLINE vec brick_lookup(const float *x, const uint32_t kind, uint32_t pitch,
     return _mm512_i32gather_ps(_mm512_mullo_epi32(i, _mm512_set1_epi32((int)pitch)), x, 4);
 }
 
-/* Sixteen lookups in a table of sixteen by halves of bytes; a lookup takes no more than four bits
- * of a lane. */
-VEC_INLINE vec brick_lookup_halves(const float *table, const uint8_t *at)
+/* Sixteen lookups in a table of sixteen by indices of 4 or 2 bits (a constant), packed; a lookup
+ * takes the last four bits of a lane. Bytes first go to the lanes that have bits of theirs. */
+VEC_INLINE vec brick_lookup_bits(const float *table, const uint8_t *at, const uint32_t bits)
 {
-    const __m512i shift =
-        _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
-    int32_t eight[2];
+    const __m512i byte = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    const __m512i by4 = _mm512_setr_epi32(0, 4, 0, 4, 0, 4, 0, 4, 0, 4, 0, 4, 0, 4, 0, 4);
+    const __m512i by2 =
+        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    int64_t packed = 0;
     __m512i x;
 
-    __builtin_memcpy(eight, at, sizeof(eight));
-    x = _mm512_mask_set1_epi32(_mm512_set1_epi32(eight[0]), 0xff00, eight[1]);
-    return _mm512_permutexvar_ps(_mm512_srlv_epi32(x, shift), vec_load(table));
+    __builtin_memcpy(&packed, at, 2 * bits);
+    if (bits == 4)
+        x = _mm512_srlv_epi32(_mm512_shuffle_epi8(_mm512_set1_epi64(packed), byte), by4);
+    else
+        x = _mm512_srlv_epi32(_mm512_set1_epi32((int32_t)packed), by2);
+    return _mm512_permutexvar_ps(x, vec_load(table));
 }
 
 #define BRICK_MEDIUM 64

@@ -1,6 +1,6 @@
 /*
  * Bricks into panels: a template over the vectors of an ISA's vec.h and the hooks of its brick.c:
- * struct brick_bits, brick_unpack8(), brick_lookup(), brick_lookup_halves() and BRICK_TABLE, the
+ * struct brick_bits, brick_unpack8(), brick_lookup(), brick_lookup_bits() and BRICK_TABLE, the
  * entries that its largest table takes; where registers hold more, BRICK_MEDIUM and BRICK_LARGE of
  * them and brick_lookup_large().
  *
@@ -89,7 +89,7 @@ static void brick_rows(struct brick_patch *p, uint32_t column, uint32_t columns,
     uint32_t whole = d->columns / d->brick_columns;
     uint32_t full = column >= whole ? 0 : whole - column < columns ? whole - column : columns;
     const uint8_t *bytes = p->bytes;
-    const uint32_t each_byte = d->index_bits == 4 ? 2 : 1; /* indices */
+    const uint32_t each_byte = bytes ? 8 / d->index_bits : 1; /* indices */
 
     p->index_step = d->tile_brick_rows;
     for (uint32_t done = 0; done < count; done += each) {
@@ -128,7 +128,8 @@ static void simd_brick_decode(const struct kern_brick_decode *d)
                 d->panel_nr % d->brick_rows == 0;
     /* In place where that is faster: bricks of several columns take a third longer so on a Xeon. */
     const bool single = patch.plain && d->brick_columns == 1;
-    const bool halves = fits && d->index_bits == 4 && d->brick_rows == 1 && tile_rows % 2 == 0;
+    const bool packed = fits && (d->index_bits == 4 || d->index_bits == 2) && d->entries <= 16 &&
+                        d->brick_rows == 1 && tile_rows * d->index_bits % 8 == 0;
     const bool bytes =
         fits && d->index_bits == 8 && (d->brick_rows == 1 ? d->entries > BRICK_TABLE : single);
 
@@ -142,8 +143,8 @@ static void simd_brick_decode(const struct kern_brick_decode *d)
             uint32_t rows = tile_rows - row < BRICK_BATCH ? tile_rows - row : BRICK_BATCH;
             if (bytes)
                 patch.bytes = d->stream + first + row;
-            else if (halves)
-                patch.bytes = d->stream + (first + row) / 2;
+            else if (packed)
+                patch.bytes = d->stream + (first + row) * d->index_bits / 8;
             else
                 brick_unpack(d, first + row, rows * step, index);
             if (fits)

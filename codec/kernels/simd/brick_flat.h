@@ -15,6 +15,10 @@ static void brick_tables_init(struct brick_tables *tables, const struct kern_bri
     for (uint32_t e = 0; e < d->entries; e++)
         for (uint32_t c = 0; c < d->brick_columns; c++)
             tables->column[c][e] = d->catalogue[e * d->brick_columns + c];
+    /* Lookups that take more bits than an index has find the same whatever these are. */
+    for (uint32_t e = 4; d->index_bits == 2 && e < 16; e++)
+        for (uint32_t c = 0; c < d->brick_columns; c++)
+            tables->column[c][e] = tables->column[c][e % 4 < d->entries ? e % 4 : 0];
 }
 
 /* One column of bricks from number j on, `count` of them, by their scales, and onto what is there.
@@ -39,26 +43,26 @@ VEC_INLINE void brick_lanes_put(const struct brick_patch *p, vec x, uint32_t j, 
 
 /* A vector of lookups in one column's table: of `kind` entries, from number j on. */
 VEC_INLINE vec brick_lanes_look(const struct brick_patch *p, const float *table,
-                                const uint32_t kind, const bool halves, const uint32_t *index,
-                                const uint8_t *half, uint32_t j)
+                                const uint32_t kind, const uint32_t bits, const uint32_t *index,
+                                const uint8_t *packed, uint32_t j)
 {
-    return halves ? brick_lookup_halves(table, half + j / 2)
-                  : brick_lookup(table, kind, p->d->brick_columns, index + j);
+    return bits ? brick_lookup_bits(table, packed + j * bits / 8, bits)
+                : brick_lookup(table, kind, p->d->brick_columns, index + j);
 }
 
 /*
  * Bricks of one row: lanes are bricks, each of their columns a lookup. `kind`, a constant, is the
- * size of the table that the lookup takes; 0: the catalogue itself. So are `halves` (indices are
- * halves of bytes, which are read in place), `plain` and `accumulate`.
+ * size of the table that the lookup takes; 0: the catalogue itself. So are `bits` (of indices that
+ * are read in place, 0: they are not), `plain` and `accumulate`.
  */
-VEC_INLINE void brick_lanes_how(const struct brick_patch *p, const uint32_t kind, const bool halves,
-                                const bool plain, const bool accumulate)
+VEC_INLINE void brick_lanes_how(const struct brick_patch *p, const uint32_t kind,
+                                const uint32_t bits, const bool plain, const bool accumulate)
 {
     const struct kern_brick_decode *d = p->d;
     const uint32_t pitch = d->brick_columns, width = p->width, step = p->index_step;
     const uint32_t count = p->count, whole = count - count % VEC_LANES;
     const uint32_t *index = p->index, *k = d->column_k ? d->column_k + p->column : NULL;
-    const uint8_t *half = p->bytes;
+    const uint8_t *packed = p->bytes;
     const size_t nr = d->panel_nr;
     float *next = p->out + p->column * nr;
 
@@ -68,26 +72,26 @@ VEC_INLINE void brick_lanes_how(const struct brick_patch *p, const uint32_t kind
             float *out = k ? p->out + k[i] * nr : next + i * nr;
 
             for (uint32_t j = 0; j < whole; j += VEC_LANES)
-                brick_lanes_put(p, brick_lanes_look(p, table, kind, halves, index, half, j), j,
+                brick_lanes_put(p, brick_lanes_look(p, table, kind, bits, index, packed, j), j,
                                 VEC_LANES, plain, accumulate, out);
             if (whole < count)
-                brick_lanes_put(p, brick_lanes_look(p, table, kind, halves, index, half, whole),
+                brick_lanes_put(p, brick_lanes_look(p, table, kind, bits, index, packed, whole),
                                 whole, count - whole, plain, accumulate, out);
         }
-        index += halves ? 0 : step;
-        half += halves ? step / 2 : 0;
+        index += bits ? 0 : step;
+        packed += step * bits / 8;
         k = k ? k + pitch : NULL;
     }
 }
 
-VEC_INLINE void brick_lanes(const struct brick_patch *p, const uint32_t kind, const bool halves)
+VEC_INLINE void brick_lanes(const struct brick_patch *p, const uint32_t kind, const uint32_t bits)
 {
     if (p->plain)
-        brick_lanes_how(p, kind, halves, true, false);
+        brick_lanes_how(p, kind, bits, true, false);
     else if (p->d->accumulate)
-        brick_lanes_how(p, kind, halves, false, true);
+        brick_lanes_how(p, kind, bits, false, true);
     else
-        brick_lanes_how(p, kind, halves, false, false);
+        brick_lanes_how(p, kind, bits, false, false);
 }
 
 #ifdef BRICK_LARGE
@@ -281,12 +285,14 @@ VEC_INLINE void brick_singles(const struct brick_patch *p, const uint32_t column
 
 static void brick_patch_1x0(const struct brick_patch *p)
 {
-    if (p->d->entries <= 16 && p->bytes)
-        brick_lanes(p, 16, true);
+    if (p->d->entries <= 16 && p->bytes && p->d->index_bits == 4)
+        brick_lanes(p, 16, 4);
+    else if (p->d->entries <= 16 && p->bytes)
+        brick_lanes(p, 16, 2);
     else if (p->d->entries <= 16)
-        brick_lanes(p, 16, false);
+        brick_lanes(p, 16, 0);
     else if (p->d->entries <= BRICK_TABLE)
-        brick_lanes(p, BRICK_TABLE, false);
+        brick_lanes(p, BRICK_TABLE, 0);
 #ifdef BRICK_LARGE
     else if (p->d->entries <= BRICK_LARGE && p->d->brick_columns == 1)
         brick_large(p);

@@ -27,8 +27,8 @@ struct brick_patch {
     const struct kern_brick_decode *d;
     const struct brick_tables *tables;
     const uint32_t *index; /* of the first; a full vector is readable behind the last */
-    const uint8_t *bytes;  /* the same indices in place, where they are bytes, or halves of bytes
-                              of one-row bricks, that are so read; else NULL */
+    const uint8_t *bytes;  /* the same indices in place, where they are bytes, or 4 or 2 bits of
+                              one-row bricks, that are so read; else NULL */
     uint32_t index_step;   /* from one column's first to the next's */
     uint32_t count, columns;
     uint32_t width;            /* columns of a brick, without what sticks out of the tile */

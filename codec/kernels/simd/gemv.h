@@ -26,7 +26,7 @@ struct gemv_patch {
     const struct kern_brick_decode *d;
     const struct brick_tables *tables;
     const uint32_t *index; /* of the first; a full vector is readable behind the last */
-    const uint8_t *bytes;  /* the same indices in place, where all are bytes that are so read */
+    const uint8_t *bytes;  /* the same indices in place, where all are so read */
     uint32_t columns;      /* of bricks */
     uint32_t width;        /* columns of a brick, without what sticks out of the matrix */
     const float *x;        /* of the first column */
@@ -152,6 +152,61 @@ VEC_INLINE void gemv_lookups(const struct gemv_patch *p, const uint32_t kind, ui
         vec_store(p->sums + from + v * VEC_LANES, sum[v]);
 }
 
+/*
+ * Bricks of 1x1 in whole tiles of 32 rows from a table of sixteen, indices of `bits` (a constant)
+ * in place. Some columns at a time, each with sums of its own, so that no FMA waits for the last.
+ */
+VEC_INLINE void gemv_packed(const struct gemv_patch *p, const uint32_t bits)
+{
+    enum { VECTORS = GEMV_SUMS * GEMV_LANES / VEC_LANES, CHAINS = 8 / VECTORS };
+    const float *table = p->tables->column[0], *x = p->x;
+    const uint8_t *at = p->bytes;
+    uint32_t columns = p->columns;
+    vec sum[CHAINS][VECTORS];
+
+    GEMV_UNROLL
+    for (uint32_t v = 0; v < CHAINS * VECTORS; v++)
+        sum[v / VECTORS][v % VECTORS] = vec_set1(0.0f);
+    for (; columns >= CHAINS; columns -= CHAINS, x += CHAINS) {
+        GEMV_UNROLL
+        for (uint32_t v = 0; v < CHAINS * VECTORS; v++, at += VEC_LANES * bits / 8)
+            sum[v / VECTORS][v % VECTORS] =
+                vec_fma(brick_lookup_bits(table, at, bits), vec_set1(x[v / VECTORS]),
+                        sum[v / VECTORS][v % VECTORS]);
+    }
+    for (; columns; columns--, x++) {
+        GEMV_UNROLL
+        for (uint32_t v = 0; v < VECTORS; v++, at += VEC_LANES * bits / 8)
+            sum[0][v] = vec_fma(brick_lookup_bits(table, at, bits), vec_set1(*x), sum[0][v]);
+    }
+    GEMV_UNROLL
+    for (uint32_t v = 0; v < VECTORS; v++) {
+        for (uint32_t c = 1; c < CHAINS; c++)
+            sum[0][v] = vec_add(sum[0][v], sum[c][v]);
+        vec_store(p->sums + v * VEC_LANES, sum[0][v]);
+    }
+}
+
+/* Whole tiles whose indices need not be unpacked; false: other code must do it. */
+static bool gemv_in_place(const struct gemv_patch *p)
+{
+    const struct kern_brick_decode *d = p->d;
+    const bool whole =
+        d->brick_columns == 1 && d->tile_brick_rows * d->brick_rows == GEMV_SUMS * GEMV_LANES;
+
+    if (whole && d->brick_rows == 1 && d->index_bits == 4 && d->entries <= 16)
+        gemv_packed(p, 4);
+    else if (whole && d->brick_rows == 1 && d->index_bits == 2 && d->entries <= 16)
+        gemv_packed(p, 2);
+#ifdef VEC_QUAD_AT
+    else if (whole && d->brick_rows == 4 && d->index_bits == 8)
+        gemv_bytes(p);
+#endif
+    else
+        return false;
+    return true;
+}
+
 /* Lanes beyond the tile's last brick compute what nobody reads. */
 VEC_INLINE void gemv_lanes_of(const struct gemv_patch *p, const uint32_t kind)
 {
@@ -232,18 +287,14 @@ static void simd_brick_gemv(const struct kern_brick_gemv_f32 *g)
         kern_ref_brick_gemv_f32(g);
         return;
     }
-#ifdef VEC_QUAD_AT
-    if (d->brick_rows == 4 && d->brick_columns == 1 && d->index_bits == 8 &&
-        tile_rows == GEMV_SUMS) {
-        patch.bytes = d->stream + d->first_index;
-        patch.columns = d->tile_brick_columns;
-        patch.x = g->x;
-        gemv_bytes(&patch);
+    brick_tables_init(&tables, d);
+    patch.bytes = d->stream + d->first_index * d->index_bits / 8;
+    patch.columns = d->tile_brick_columns;
+    patch.x = g->x;
+    if (gemv_in_place(&patch)) {
         gemv_give(g, sums);
         return;
     }
-#endif
-    brick_tables_init(&tables, d);
     for (uint32_t column = 0; column < d->tile_brick_columns; column += step) {
         step = BRICK_BATCH / tile_rows;
         width = d->brick_columns;
