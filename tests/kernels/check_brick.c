@@ -29,7 +29,8 @@ static void brick_stream(struct brick_case *b)
     memset(stream, 0, count * d->index_bits / 8);
     b->index = malloc(count * sizeof(*b->index));
     for (size_t i = 0; i < count; i++) {
-        b->index[i] = rng_below(d->entries);
+        b->index[i] =
+            rng_below(d->entries < 1u << d->index_bits ? d->entries : 1u << d->index_bits);
         for (uint32_t bit = 0; bit < d->index_bits; bit++) {
             size_t at = i * d->index_bits + bit;
             stream[at / 8] &= (uint8_t) ~(1u << at % 8);
@@ -145,6 +146,9 @@ static void brick_draw(struct brick_case *b, uint32_t brick_rows, uint32_t brick
     d->entries = rng_below(2) ? most : most / 2 + 1 + rng_below(most - most / 2);
     if (d->entries > most)
         d->entries = most;
+    /* What no writer makes, but a reader accepts: more entries than indices name, or far fewer. */
+    if (rng_below(6) == 0)
+        d->entries = rng_below(2) ? most + 1 + rng_below(300) : 1 + rng_below(most);
     d->brick_rows = brick_rows;
     d->brick_columns = brick_columns;
     d->tile_brick_rows = 1 + rng_below(40 / brick_rows);
