@@ -55,6 +55,62 @@ VEC_INLINE vec brick_lookup_large(const vec *table, const uint32_t kind, __m512i
     return x[0];
 }
 
+/*
+ * A table of 256 floats as the words of their upper and their lower halves: a permutation of words
+ * looks 32 of them up among 64, one of floats 16 among 32.
+ */
+#define BRICK_HALVES
+struct brick_halves {
+    __m512i lower[8], upper[8];
+};
+
+VEC_INLINE void brick_halves_init(struct brick_halves *halves, const vec *table)
+{
+    const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+
+    /* Packing goes by lanes of 128 bits; upper halves are words of either sign. */
+    for (int n = 0; n < 8; n++) {
+        const __m512i a = _mm512_castps_si512(table[2 * n]);
+        const __m512i b = _mm512_castps_si512(table[2 * n + 1]);
+        const __m512i low = _mm512_set1_epi32(0xffff);
+        const __m512i lower =
+            _mm512_packus_epi32(_mm512_and_si512(a, low), _mm512_and_si512(b, low));
+        const __m512i upper =
+            _mm512_packs_epi32(_mm512_srai_epi32(a, 16), _mm512_srai_epi32(b, 16));
+
+        halves->lower[n] = _mm512_permutexvar_epi64(order, lower);
+        halves->upper[n] = _mm512_permutexvar_epi64(order, upper);
+    }
+}
+
+VEC_INLINE __m512i brick_half(const __m512i table[8], __m512i i, __mmask32 upper, __mmask32 second)
+{
+    const __m512i a = _mm512_permutex2var_epi16(table[0], i, table[1]);
+    const __m512i b = _mm512_permutex2var_epi16(table[2], i, table[3]);
+    const __m512i c = _mm512_permutex2var_epi16(table[4], i, table[5]);
+    const __m512i d = _mm512_permutex2var_epi16(table[6], i, table[7]);
+
+    return _mm512_mask_mov_epi16(_mm512_mask_mov_epi16(a, second, b), upper,
+                                 _mm512_mask_mov_epi16(c, second, d));
+}
+
+/* 32 lookups by bytes. They are put in the order that makes neighbours of what interleaving words
+ * of lanes of 128 bits gives. */
+VEC_INLINE void brick_lookup_halves(const struct brick_halves *halves, const uint8_t *at,
+                                    vec ret_x[2])
+{
+    const __m256i fours = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m256i bytes = _mm256_loadu_si256((const __m256i *)at);
+    const __m512i i = _mm512_cvtepu8_epi16(_mm256_permutevar8x32_epi32(bytes, fours));
+    const __mmask32 upper = _mm512_test_epi16_mask(i, _mm512_set1_epi16(128));
+    const __mmask32 second = _mm512_test_epi16_mask(i, _mm512_set1_epi16(64));
+    const __m512i low = brick_half(halves->lower, i, upper, second);
+    const __m512i high = brick_half(halves->upper, i, upper, second);
+
+    ret_x[0] = _mm512_castsi512_ps(_mm512_unpacklo_epi16(low, high));
+    ret_x[1] = _mm512_castsi512_ps(_mm512_unpackhi_epi16(low, high));
+}
+
 #include "codec/kernels/simd/brick_wide.h"
 
 #include "codec/kernels/simd/brick.h"

@@ -95,6 +95,29 @@ VEC_INLINE void brick_lanes(const struct brick_patch *p, const uint32_t kind, co
 }
 
 #ifdef BRICK_LARGE
+#ifdef BRICK_HALVES
+/* Bricks of one row and one column from a table of BRICK_LARGE entries, two vectors of bytes at a
+ * time. */
+VEC_INLINE void brick_halves_how(const struct brick_patch *p, const vec *table, const bool plain,
+                                 const bool accumulate)
+{
+    const struct kern_brick_decode *d = p->d;
+    const uint32_t *k = d->column_k ? d->column_k + p->column : NULL;
+    const uint8_t *byte = p->bytes;
+    struct brick_halves halves;
+
+    brick_halves_init(&halves, table);
+    for (uint32_t column = 0; column < p->columns; column++, byte += p->index_step) {
+        float *out = p->out + (k ? k[column] : p->column + column) * (size_t)d->panel_nr;
+        vec x[2];
+
+        brick_lookup_halves(&halves, byte, x);
+        brick_lanes_put(p, x[0], 0, VEC_LANES, plain, accumulate, out);
+        brick_lanes_put(p, x[1], VEC_LANES, VEC_LANES, plain, accumulate, out);
+    }
+}
+#endif
+
 /*
  * Bricks of one row and one column from up to `kind` (a constant) entries, which registers hold.
  * `bytes`, a constant, too: indices are read in place.
@@ -113,6 +136,12 @@ VEC_INLINE void brick_large_how(const struct brick_patch *p, const uint32_t kind
         table[i] = vec_load_mask(d->catalogue + (at < d->entries ? at : 0),
                                  vec_mask_first(at < d->entries ? d->entries - at : 0));
     }
+#ifdef BRICK_HALVES
+    if (kind == BRICK_LARGE && bytes && count == 2 * VEC_LANES) {
+        brick_halves_how(p, table, plain, accumulate);
+        return;
+    }
+#endif
     for (uint32_t column = 0; column < p->columns; column++) {
         float *out = p->out + (k ? k[column] : p->column + column) * (size_t)d->panel_nr;
 
