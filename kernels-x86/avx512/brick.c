@@ -64,14 +64,14 @@ struct brick_halves {
     __m512i lower[8], upper[8];
 };
 
-VEC_INLINE void brick_halves_init(struct brick_halves *halves, const vec *table)
+VEC_INLINE void brick_halves_init(struct brick_halves *halves, const float table[256])
 {
     const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
 
     /* Packing goes by lanes of 128 bits; upper halves are words of either sign. */
     for (int n = 0; n < 8; n++) {
-        const __m512i a = _mm512_castps_si512(table[2 * n]);
-        const __m512i b = _mm512_castps_si512(table[2 * n + 1]);
+        const __m512i a = _mm512_castps_si512(vec_load(table + 32 * n));
+        const __m512i b = _mm512_castps_si512(vec_load(table + 32 * n + 16));
         const __m512i low = _mm512_set1_epi32(0xffff);
         const __m512i lower =
             _mm512_packus_epi32(_mm512_and_si512(a, low), _mm512_and_si512(b, low));

@@ -7,9 +7,29 @@
 
 #include "codec/kernels/simd/brick_patch.h"
 
+#ifdef BRICK_LARGE
+static bool brick_is_large(const struct kern_brick_decode *d)
+{
+    return d->brick_rows == 1 && d->brick_columns <= BRICK_LARGE_COLUMNS &&
+           d->entries > BRICK_TABLE && d->entries <= BRICK_LARGE;
+}
+
+static void brick_tables_large(struct brick_tables *tables, const struct kern_brick_decode *d)
+{
+    memset(tables->large, 0, sizeof(tables->large));
+    for (uint32_t e = 0; e < d->entries; e++)
+        for (uint32_t c = 0; c < d->brick_columns; c++)
+            tables->large[c][e] = d->catalogue[e * d->brick_columns + c];
+}
+#endif
+
 /* Small catalogues of one-row bricks become a table for each of their columns. */
 static void brick_tables_init(struct brick_tables *tables, const struct kern_brick_decode *d)
 {
+#ifdef BRICK_LARGE
+    if (brick_is_large(d))
+        brick_tables_large(tables, d);
+#endif
     if (d->brick_rows != 1 || d->entries > BRICK_TABLE)
         return;
     for (uint32_t e = 0; e < d->entries; e++)
@@ -95,20 +115,26 @@ VEC_INLINE void brick_lanes(const struct brick_patch *p, const uint32_t kind, co
 }
 
 #ifdef BRICK_LARGE
-#ifdef BRICK_HALVES
-/* Bricks of one row and one column from a table of BRICK_LARGE entries, two vectors of bytes at a
- * time. */
-VEC_INLINE void brick_halves_how(const struct brick_patch *p, const vec *table, const bool plain,
-                                 const bool accumulate)
+/* Where column i of the bricks of column `column` of the patch goes. */
+VEC_INLINE float *brick_large_out(const struct brick_patch *p, uint32_t column, uint32_t i)
 {
     const struct kern_brick_decode *d = p->d;
-    const uint32_t *k = d->column_k ? d->column_k + p->column : NULL;
+    const uint32_t c = p->column + column * d->brick_columns + i;
+
+    return p->out + (d->column_k ? d->column_k[c] : c) * (size_t)d->panel_nr;
+}
+
+#ifdef BRICK_HALVES
+/* Column i from the largest table, two vectors of bytes at a time. */
+VEC_INLINE void brick_halves_how(const struct brick_patch *p, uint32_t i, const bool plain,
+                                 const bool accumulate)
+{
     const uint8_t *byte = p->bytes;
     struct brick_halves halves;
 
-    brick_halves_init(&halves, table);
+    brick_halves_init(&halves, p->tables->large[i]);
     for (uint32_t column = 0; column < p->columns; column++, byte += p->index_step) {
-        float *out = p->out + (k ? k[column] : p->column + column) * (size_t)d->panel_nr;
+        float *out = brick_large_out(p, column, i);
         vec x[2];
 
         brick_lookup_halves(&halves, byte, x);
@@ -119,31 +145,27 @@ VEC_INLINE void brick_halves_how(const struct brick_patch *p, const vec *table, 
 #endif
 
 /*
- * Bricks of one row and one column from up to `kind` (a constant) entries, which registers hold.
+ * Column i of bricks of one row from a table of `kind` (a constant) entries, which registers hold.
  * `bytes`, a constant, too: indices are read in place.
  */
-VEC_INLINE void brick_large_how(const struct brick_patch *p, const uint32_t kind, const bool bytes,
-                                const bool plain, const bool accumulate)
+VEC_INLINE void brick_large_how(const struct brick_patch *p, uint32_t i, const uint32_t kind,
+                                const bool bytes, const bool plain, const bool accumulate)
 {
-    const struct kern_brick_decode *d = p->d;
     const uint32_t count = p->count, step = p->index_step;
-    const uint32_t *index = p->index, *k = d->column_k ? d->column_k + p->column : NULL;
+    const uint32_t *index = p->index;
     const uint8_t *byte = p->bytes;
     vec table[BRICK_LARGE / VEC_LANES];
 
-    for (uint32_t i = 0; i < kind / VEC_LANES; i++) {
-        const uint32_t at = i * VEC_LANES;
-        table[i] = vec_load_mask(d->catalogue + (at < d->entries ? at : 0),
-                                 vec_mask_first(at < d->entries ? d->entries - at : 0));
-    }
 #ifdef BRICK_HALVES
     if (kind == BRICK_LARGE && bytes && count == 2 * VEC_LANES) {
-        brick_halves_how(p, table, plain, accumulate);
+        brick_halves_how(p, i, plain, accumulate);
         return;
     }
 #endif
+    for (uint32_t n = 0; n < kind / VEC_LANES; n++)
+        table[n] = vec_load(p->tables->large[i] + n * VEC_LANES);
     for (uint32_t column = 0; column < p->columns; column++) {
-        float *out = p->out + (k ? k[column] : p->column + column) * (size_t)d->panel_nr;
+        float *out = brick_large_out(p, column, i);
 
         for (uint32_t j = 0; j < count; j += VEC_LANES) {
             const ivec at = bytes ? ivec_load_bytes(byte + j) : ivec_load(index + j);
@@ -161,12 +183,14 @@ VEC_INLINE void brick_large_how(const struct brick_patch *p, const uint32_t kind
 
 VEC_INLINE void brick_large_of(const struct brick_patch *p, const uint32_t kind, const bool bytes)
 {
-    if (p->plain)
-        brick_large_how(p, kind, bytes, true, false);
-    else if (p->d->accumulate)
-        brick_large_how(p, kind, bytes, false, true);
-    else
-        brick_large_how(p, kind, bytes, false, false);
+    for (uint32_t i = 0; i < p->width; i++) {
+        if (p->plain)
+            brick_large_how(p, i, kind, bytes, true, false);
+        else if (p->d->accumulate)
+            brick_large_how(p, i, kind, bytes, false, true);
+        else
+            brick_large_how(p, i, kind, bytes, false, false);
+    }
 }
 
 static void brick_large(const struct brick_patch *p)
@@ -323,7 +347,7 @@ static void brick_patch_1x0(const struct brick_patch *p)
     else if (p->d->entries <= BRICK_TABLE)
         brick_lanes(p, BRICK_TABLE, 0);
 #ifdef BRICK_LARGE
-    else if (p->d->entries <= BRICK_LARGE && p->d->brick_columns == 1)
+    else if (brick_is_large(p->d))
         brick_large(p);
 #endif
     else if (p->bytes && p->d->brick_columns == 1)

@@ -15,11 +15,15 @@ enum {
     BRICK_BATCH = 512, /* a multiple of any row block's bricks */
     BRICK_MAX_NR = 32,
     BRICK_PAD = VEC_LANES > 8 ? VEC_LANES : 8,
+    BRICK_LARGE_COLUMNS = 2, /* of bricks with a large table; of more, loads are faster */
 };
 
 /* The lookup tables of one-row bricks: a table for each column of theirs. */
 struct brick_tables {
     float column[BRICK_SIDE][BRICK_TABLE];
+#ifdef BRICK_LARGE
+    float large[BRICK_LARGE_COLUMNS][BRICK_LARGE];
+#endif
 };
 
 /* Bricks of one row block: `count` below each other in each of `columns` columns of bricks. */
