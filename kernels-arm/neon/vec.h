@@ -135,6 +135,12 @@ VEC_INLINE vec vec_doubles(const float *const *x)
                     vcombine_f32(vld1_f32(x[2]), vld1_f32(x[3])));
 }
 
+/* The first three of each quad side by side; what comes behind them is any. */
+VEC_INLINE vec vec_threes(vec x)
+{
+    return VEC_PAIR(vcopyq_laneq_f32(x.val[0], 3, x.val[1], 0), vextq_f32(x.val[1], x.val[1], 1));
+}
+
 /* Quad j of vector i becomes quad i of vector j. */
 VEC_INLINE void vec_turn_quads(vec v[2])
 {

@@ -82,6 +82,12 @@ VEC_INLINE vec vec_doubles(const float *const *x)
     return quad_doubles(x);
 }
 
+/* The first three of each quad side by side; what comes behind them is any. */
+VEC_INLINE vec vec_threes(vec x)
+{
+    return _mm256_permutevar8x32_ps(x, _mm256_setr_epi32(0, 1, 2, 4, 5, 6, 0, 0));
+}
+
 /* Quad j of vector i becomes quad i of vector j. */
 VEC_INLINE void vec_turn_quads(vec v[2])
 {

@@ -85,6 +85,14 @@ VEC_INLINE vec vec_doubles(const float *const *x)
     return _mm512_insertf32x8(_mm512_castps256_ps512(quad_doubles(x)), quad_doubles(x + 4), 1);
 }
 
+/* The first three of each quad side by side; what comes behind them is any. */
+VEC_INLINE vec vec_threes(vec x)
+{
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 0, 0, 0, 0);
+
+    return _mm512_permutexvar_ps(lane, x);
+}
+
 /* Quad j of vector i becomes quad i of vector j. */
 VEC_INLINE void vec_turn_quads(vec v[4])
 {

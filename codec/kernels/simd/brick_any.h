@@ -5,6 +5,9 @@
 #ifndef LEGO_KERNELS_SIMD_BRICK_ANY_H
 #define LEGO_KERNELS_SIMD_BRICK_ANY_H
 
+#include "codec/kernels/simd/quads.h"
+#include "codec/kernels/simd/unroll.h"
+
 #include <string.h>
 
 enum { BRICK_SIDE = 16 }; /* at most */
@@ -42,10 +45,10 @@ struct brick_row {
 
 /*
  * Column by column with its scales, and by fours, which may spoil what comes after the last row.
- * `quads` and `width` are constants for bricks of 3 x 3, as is `plain`: no scales.
+ * `quads` and `width` are constants for bricks of 3 x 3.
  */
 VEC_INLINE void brick_row_wide(const struct brick_row *r, const uint32_t quads,
-                               const uint32_t width, const bool plain)
+                               const uint32_t width)
 {
     const struct kern_brick_decode *d = r->d;
     const uint32_t height = d->brick_rows, step = d->tile_brick_rows, columns = r->columns;
@@ -55,7 +58,7 @@ VEC_INLINE void brick_row_wide(const struct brick_row *r, const uint32_t quads,
     float scale[BRICK_SIDE], *out = r->out;
     uint32_t c = r->column * width, left = d->columns - c;
 
-    for (uint32_t i = 0; i < 4 * quads && !plain; i++)
+    for (uint32_t i = 0; i < 4 * quads; i++)
         scale[i] =
             d->row_scale && i < r->count && r->row + i < d->rows ? d->row_scale[r->row + i] : 1;
     for (uint32_t b = 0; b < columns; b++) {
@@ -64,13 +67,8 @@ VEC_INLINE void brick_row_wide(const struct brick_row *r, const uint32_t quads,
         for (uint32_t i = 0; i < width && i < left; i++, c++, x += height) {
             float *to = out + (k ? k[c] : c) * nr;
 
-            for (uint32_t q = 0; q < quads; q++) {
-                vec_quad four = vec_quad_load(x + 4 * q);
-
-                if (!plain)
-                    four *= vec_quad_load(scale + 4 * q);
-                vec_quad_store(to + 4 * q, four);
-            }
+            for (uint32_t q = 0; q < quads; q++)
+                vec_quad_store(to + 4 * q, vec_quad_load(x + 4 * q) * vec_quad_load(scale + 4 * q));
         }
         left -= width;
         index += step;
@@ -113,14 +111,81 @@ static void brick_row_tight(const struct brick_row *r)
     }
 }
 
+/*
+ * Bricks of 3x3 without scales, `r->count` below each other in one row block: what a vector holds
+ * quads of at a time, whose fourth floats go. A store may spoil what the next one mends; the last
+ * brick is copied as it is.
+ */
+VEC_INLINE void brick_threes_how(const struct brick_row *r, const size_t stores, const size_t count)
+{
+    /* BEHIND: bricks that mend what a vector spoils behind its own. */
+    enum { SIDE = 3, MOST = 32 / SIDE, EACH = SIDE * QUADS };
+    enum { BEHIND = (VEC_LANES - EACH + SIDE - 1) / SIDE };
+    const struct kern_brick_decode *d = r->d;
+    const size_t nr = d->panel_nr, by_count = count > BEHIND ? (count - BEHIND) / QUADS : 0;
+    const size_t by_stores = stores >= VEC_LANES ? (stores - VEC_LANES) / EACH + 1 : 0;
+    const size_t vectors = by_count < by_stores ? by_count : by_stores;
+
+    for (uint32_t b = 0; b < r->columns; b++) {
+        const uint32_t *index = r->index + (size_t)b * d->tile_brick_rows;
+        const float *brick[MOST];
+        uint32_t c = (r->column + b) * SIDE;
+
+        GEMM_UNROLL
+        for (size_t j = 0; j < count; j++)
+            brick[j] = r->first + (size_t)index[j] * SIDE * SIDE;
+        for (uint32_t i = 0; i < SIDE && c < d->columns; i++, c++) {
+            float *out = r->out + (d->column_k ? d->column_k[c] : c) * nr;
+
+            GEMM_UNROLL
+            for (size_t v = 0; v < vectors; v++) {
+                const float *from[QUADS];
+                for (uint32_t n = 0; n < QUADS; n++)
+                    from[n] = brick[v * QUADS + n] + i * SIDE;
+                vec_store(out + v * EACH, vec_threes(vec_quads(from)));
+            }
+            GEMM_UNROLL
+            for (size_t j = vectors * QUADS; j < count; j++)
+                memcpy(out + SIDE * j, brick[j] + i * SIDE,
+                       (j + 1 < count ? 4 : SIDE) * sizeof(*out));
+        }
+    }
+}
+
+static void brick_threes(const struct brick_row *r, uint32_t lane)
+{
+    if (lane == 0 && r->count == 10 && r->d->panel_nr == 32) /* a tile that most files have */
+        brick_threes_how(r, 32, 10);
+    else
+        brick_threes_how(r, r->d->panel_nr - lane, r->count);
+}
+
 /* Bricks whose rows do not divide a row block: as brick_rows(), brick by brick. */
 static void brick_rows_any(const struct kern_brick_decode *d, uint32_t column, uint32_t columns,
                            uint32_t from, uint32_t count, const uint32_t *index)
 {
     uint32_t nr = d->panel_nr, height = d->brick_rows, end = (d->rows + nr - 1) / nr * nr;
 
+    const bool threes =
+        height == 3 && d->brick_columns == 3 && nr <= 32 && !d->row_scale && !d->accumulate;
+
     for (uint32_t j = 0; j < count; j++) {
         uint32_t row = (from + j) * height, part;
+
+        if (threes && row < end && row % nr + height <= nr) {
+            const uint32_t inside = (nr - row % nr) / height;
+            const struct brick_row r = {.d = d,
+                                        .index = index + j,
+                                        .column = column,
+                                        .columns = columns,
+                                        .count = inside < count - j ? inside : count - j,
+                                        .first = d->catalogue,
+                                        .out = d->panel + (size_t)(row - row % nr) * d->panel_k +
+                                               row % nr};
+            brick_threes(&r, row % nr);
+            j += r.count - 1;
+            continue;
+        }
         for (uint32_t done = 0; done < height && row + done < end; done += part) {
             uint32_t lane = (row + done) % nr;
             part = nr - lane < height - done ? nr - lane : height - done;
@@ -138,12 +203,10 @@ static void brick_rows_any(const struct kern_brick_decode *d, uint32_t column, u
             const bool wide = j + 1 < count && part == height - done && lane + quads * 4 <= nr;
             if (!wide || d->accumulate)
                 brick_row_tight(&r);
-            else if (height == 3 && d->brick_columns == 3 && !d->row_scale)
-                brick_row_wide(&r, 1, 3, true);
             else if (height == 3 && d->brick_columns == 3)
-                brick_row_wide(&r, 1, 3, false);
+                brick_row_wide(&r, 1, 3);
             else
-                brick_row_wide(&r, quads, d->brick_columns, false);
+                brick_row_wide(&r, quads, d->brick_columns);
         }
     }
 }
