@@ -131,20 +131,20 @@ VEC_INLINE void brick_threes_how(const struct brick_row *r, const size_t stores,
         const float *brick[MOST];
         uint32_t c = (r->column + b) * SIDE;
 
-        GEMM_UNROLL
+        MAYBE_UNROLL
         for (size_t j = 0; j < count; j++)
             brick[j] = r->first + (size_t)index[j] * SIDE * SIDE;
         for (uint32_t i = 0; i < SIDE && c < d->columns; i++, c++) {
             float *out = r->out + (d->column_k ? d->column_k[c] : c) * nr;
 
-            GEMM_UNROLL
+            MAYBE_UNROLL
             for (size_t v = 0; v < vectors; v++) {
                 const float *from[QUADS];
                 for (uint32_t n = 0; n < QUADS; n++)
                     from[n] = brick[v * QUADS + n] + i * SIDE;
                 vec_store(out + v * EACH, vec_threes(vec_quads(from)));
             }
-            GEMM_UNROLL
+            MAYBE_UNROLL
             for (size_t j = vectors * QUADS; j < count; j++)
                 memcpy(out + SIDE * j, brick[j] + i * SIDE,
                        (j + 1 < count ? 4 : SIDE) * sizeof(*out));
