@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SLOW_ROWS 64
+#define SLOW_ROWS 512 /* some tens of ms: longer than a core keeps others waiting */
 
 static struct agent agent;
 
@@ -52,7 +52,7 @@ static void send_three(int fd, const char *const models[3], const uint32_t rows[
  * than make "free" known to be quick. */
 START_TEST(models_keep_to_their_engines)
 {
-    start("engines: {count: 2, threads: 1, shared: \"0\"}\nmodels:\n"
+    start("engines: {count: 2, threads: 1, shared: \"0\"}\nlimits: {batch: 512}\nmodels:\n"
           "  - {name: free, path: ../models/tiny.lego, engines: \"1\"}\n");
     int fd = wire_connect(&agent);
     for (int round = 0; round < 6; round++) {
