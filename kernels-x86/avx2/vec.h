@@ -123,6 +123,17 @@ VEC_INLINE vec vec_interleave_high(vec a, vec b)
     return _mm256_unpackhi_ps(a, b);
 }
 
+/* a0, b0, a1, b1, ... of the first half of both, and of the second. */
+VEC_INLINE vec vec_zip_low(vec a, vec b)
+{
+    return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b), 0x20);
+}
+
+VEC_INLINE vec vec_zip_high(vec a, vec b)
+{
+    return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b), 0x31);
+}
+
 /* a0, a1, b0, b1, a4, a5, b4, b5, ...: the first two lanes of each four. */
 VEC_INLINE vec vec_pairs_low(vec a, vec b)
 {

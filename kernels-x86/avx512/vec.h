@@ -133,6 +133,22 @@ VEC_INLINE vec vec_interleave_high(vec a, vec b)
     return _mm512_unpackhi_ps(a, b);
 }
 
+/* a0, b0, a1, b1, ... of the first half of both, and of the second. */
+VEC_INLINE vec vec_zip_low(vec a, vec b)
+{
+    const __m512i lane = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+
+    return _mm512_permutex2var_ps(a, lane, b);
+}
+
+VEC_INLINE vec vec_zip_high(vec a, vec b)
+{
+    const __m512i lane =
+        _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+
+    return _mm512_permutex2var_ps(a, lane, b);
+}
+
 /* a0, a1, b0, b1, a4, a5, b4, b5, ...: the first two lanes of each four. */
 VEC_INLINE vec vec_pairs_low(vec a, vec b)
 {

@@ -48,6 +48,18 @@ static void brick_unpack(const struct kern_brick_decode *d, uint64_t first, uint
     memset(ret_index + count, 0, VEC_LANES * sizeof(*ret_index));
 }
 
+/* Bricks of 2x1, whose indices are unpacked. */
+static void brick_patch_two(const struct brick_patch *p)
+{
+#ifdef BRICK_LARGE
+    if (brick_is_twos(p->d) && p->count % VEC_LANES == 0 && !p->bytes) {
+        brick_twos(p);
+        return;
+    }
+#endif
+    brick_patch_2x1(p);
+}
+
 /* The function for bricks of these rows and `columns` (0: any). */
 static brick_patch_fn brick_choose(uint32_t rows, uint32_t columns)
 {
@@ -55,7 +67,7 @@ static brick_patch_fn brick_choose(uint32_t rows, uint32_t columns)
     case 1:
         return brick_patch_1x0;
     case 2:
-        return columns == 1 ? brick_patch_2x1 : columns == 2 ? brick_patch_2x2 : brick_patch_2x0;
+        return columns == 1 ? brick_patch_two : columns == 2 ? brick_patch_2x2 : brick_patch_2x0;
     case 4:
         return columns == 1   ? brick_patch_4x1
                : columns == 2 ? brick_patch_4x2
@@ -72,9 +84,16 @@ static brick_patch_fn brick_choose(uint32_t rows, uint32_t columns)
 static void brick_scales(struct brick_patch *p, uint32_t row)
 {
     const struct kern_brick_decode *d = p->d;
+    const uint32_t nr = d->panel_nr, left = d->rows - row;
 
-    for (uint32_t i = 0; i < d->panel_nr && !p->plain; i++)
-        p->scale[i] = !d->row_scale ? 1.0f : row + i < d->rows ? d->row_scale[row + i] : 0.0f;
+    if (p->plain)
+        return;
+    if (d->row_scale && left >= nr) {
+        memcpy(p->scale, d->row_scale + row, nr * sizeof(*p->scale));
+        return;
+    }
+    for (uint32_t i = 0; i < nr; i++)
+        p->scale[i] = !d->row_scale ? 1.0f : i < left ? d->row_scale[row + i] : 0.0f;
 }
 
 /*

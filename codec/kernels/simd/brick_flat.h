@@ -21,6 +21,21 @@ static void brick_tables_large(struct brick_tables *tables, const struct kern_br
         for (uint32_t c = 0; c < d->brick_columns; c++)
             tables->large[c][e] = d->catalogue[e * d->brick_columns + c];
 }
+
+/* Bricks of two rows and one column from few entries: a table for each row. */
+static bool brick_is_twos(const struct kern_brick_decode *d)
+{
+    return d->brick_rows == 2 && d->brick_columns == 1 && d->entries <= BRICK_MEDIUM;
+}
+
+static void brick_tables_twos(struct brick_tables *tables, const struct kern_brick_decode *d)
+{
+    memset(tables->large, 0, sizeof(tables->large));
+    for (uint32_t e = 0; e < d->entries; e++) {
+        tables->large[0][e] = d->catalogue[2 * e];
+        tables->large[1][e] = d->catalogue[2 * e + 1];
+    }
+}
 #endif
 
 /* Small catalogues of one-row bricks become a table for each of their columns. */
@@ -29,6 +44,8 @@ static void brick_tables_init(struct brick_tables *tables, const struct kern_bri
 #ifdef BRICK_LARGE
     if (brick_is_large(d))
         brick_tables_large(tables, d);
+    if (brick_is_twos(d))
+        brick_tables_twos(tables, d);
 #endif
     if (d->brick_rows != 1 || d->entries > BRICK_TABLE)
         return;
@@ -203,6 +220,42 @@ static void brick_large(const struct brick_patch *p)
         brick_large_of(p, BRICK_LARGE, true);
     else
         brick_large_of(p, BRICK_LARGE, false);
+}
+
+/* Bricks of two rows, whole vectors of them, from a table of BRICK_MEDIUM entries for each row. */
+VEC_INLINE void brick_twos_how(const struct brick_patch *p, const bool plain, const bool accumulate)
+{
+    enum { VECTORS = BRICK_MEDIUM / VEC_LANES };
+    const uint32_t *index = p->index;
+    vec first[VECTORS], second[VECTORS];
+
+    for (uint32_t n = 0; n < VECTORS; n++) {
+        first[n] = vec_load(p->tables->large[0] + n * VEC_LANES);
+        second[n] = vec_load(p->tables->large[1] + n * VEC_LANES);
+    }
+    for (uint32_t column = 0; column < p->columns; column++, index += p->index_step) {
+        float *out = brick_large_out(p, column, 0);
+
+        for (uint32_t j = 0; j < p->count; j += VEC_LANES) {
+            const ivec at = ivec_load(index + j);
+            const vec a = brick_lookup_large(first, BRICK_MEDIUM, at);
+            const vec b = brick_lookup_large(second, BRICK_MEDIUM, at);
+
+            brick_lanes_put(p, vec_zip_low(a, b), 2 * j, VEC_LANES, plain, accumulate, out);
+            brick_lanes_put(p, vec_zip_high(a, b), 2 * j + VEC_LANES, VEC_LANES, plain, accumulate,
+                            out);
+        }
+    }
+}
+
+static void brick_twos(const struct brick_patch *p)
+{
+    if (p->plain)
+        brick_twos_how(p, true, false);
+    else if (p->d->accumulate)
+        brick_twos_how(p, false, true);
+    else
+        brick_twos_how(p, false, false);
 }
 #endif
 
