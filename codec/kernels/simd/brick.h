@@ -21,15 +21,16 @@
 static void brick_unpack(const struct kern_brick_decode *d, uint64_t first, uint32_t count,
                          uint32_t *ret_index)
 {
-    struct brick_bits bits = {.mask = (1u << d->index_bits) - 1};
-    uint64_t bit = first * d->index_bits;
+    const uint32_t width = d->index_bits; /* which stores do not change */
+    struct brick_bits bits = {.mask = (1u << width) - 1};
+    uint64_t bit = first * width;
     const uint8_t *at = d->stream + bit / 8;
 
-    if (d->index_bits == 0) {
+    if (width == 0) {
         memset(ret_index, 0, (count + VEC_LANES) * sizeof(*ret_index));
         return;
     }
-    if (d->index_bits == 8) { /* which compilers widen well */
+    if (width == 8) { /* which compilers widen well */
         for (uint32_t i = 0; i < count; i++)
             ret_index[i] = at[i];
         memset(ret_index + count, 0, VEC_LANES * sizeof(*ret_index));
@@ -37,13 +38,13 @@ static void brick_unpack(const struct kern_brick_decode *d, uint64_t first, uint
     }
     /* Eight indices fill index_bits whole bytes: each eight start at the same bit of a byte. */
     for (uint32_t i = 0; i < 8; i++) {
-        uint32_t from = (uint32_t)(bit % 8) + i * d->index_bits;
+        uint32_t from = (uint32_t)(bit % 8) + i * width;
         uint32_t byte = from / 8 < 12 ? from / 8 : 12;
         bits.shift[i] = from - byte * 8;
         for (uint32_t j = 0; j < 4; j++)
             bits.byte[4 * i + j] = (uint8_t)(byte + j);
     }
-    for (uint32_t i = 0; i < count; i += 8, at += d->index_bits)
+    for (uint32_t i = 0; i < count; i += 8, at += width)
         brick_unpack8(&bits, at, ret_index + i);
     memset(ret_index + count, 0, VEC_LANES * sizeof(*ret_index));
 }

@@ -132,13 +132,32 @@ VEC_INLINE void brick_lanes(const struct brick_patch *p, const uint32_t kind, co
 }
 
 #ifdef BRICK_LARGE
-/* Where column i of the bricks of column `column` of the patch goes. */
-VEC_INLINE float *brick_large_out(const struct brick_patch *p, uint32_t column, uint32_t i)
+/* Where columns i of the bricks of a patch go: by a map, or `step` apart. In registers: stores
+ * could change what the patch says. */
+struct brick_large_places {
+    float *base;
+    const uint32_t *k; /* NULL: none */
+    size_t nr, step;
+    uint32_t columns; /* of a brick */
+};
+
+VEC_INLINE struct brick_large_places brick_large_places(const struct brick_patch *p, uint32_t i)
 {
     const struct kern_brick_decode *d = p->d;
-    const uint32_t c = p->column + column * d->brick_columns + i;
+    const uint32_t first = p->column + i;
 
-    return p->out + (d->column_k ? d->column_k[c] : c) * (size_t)d->panel_nr;
+    return (struct brick_large_places){
+        .base = p->out + (d->column_k ? 0 : (size_t)first * d->panel_nr),
+        .k = d->column_k ? d->column_k + first : NULL,
+        .nr = d->panel_nr,
+        .step = (size_t)d->brick_columns * d->panel_nr,
+        .columns = d->brick_columns,
+    };
+}
+
+VEC_INLINE float *brick_large_out(const struct brick_large_places *at, uint32_t column)
+{
+    return at->base + (at->k ? at->k[column * at->columns] * at->nr : column * at->step);
 }
 
 #ifdef BRICK_HALVES
@@ -146,12 +165,14 @@ VEC_INLINE float *brick_large_out(const struct brick_patch *p, uint32_t column, 
 VEC_INLINE void brick_halves_how(const struct brick_patch *p, uint32_t i, const bool plain,
                                  const bool accumulate)
 {
+    const struct brick_large_places places = brick_large_places(p, i);
+    const uint32_t columns = p->columns, step = p->index_step;
     const uint8_t *byte = p->bytes;
     struct brick_halves halves;
 
     brick_halves_init(&halves, p->tables->large[i]);
-    for (uint32_t column = 0; column < p->columns; column++, byte += p->index_step) {
-        float *out = brick_large_out(p, column, i);
+    for (uint32_t column = 0; column < columns; column++, byte += step) {
+        float *out = brick_large_out(&places, column);
         vec x[2];
 
         brick_lookup_halves(&halves, byte, x);
@@ -168,7 +189,8 @@ VEC_INLINE void brick_halves_how(const struct brick_patch *p, uint32_t i, const 
 VEC_INLINE void brick_large_how(const struct brick_patch *p, uint32_t i, const uint32_t kind,
                                 const bool bytes, const bool plain, const bool accumulate)
 {
-    const uint32_t count = p->count, step = p->index_step;
+    const struct brick_large_places places = brick_large_places(p, i);
+    const uint32_t count = p->count, columns = p->columns, step = p->index_step;
     const uint32_t *index = p->index;
     const uint8_t *byte = p->bytes;
     vec table[BRICK_LARGE / VEC_LANES];
@@ -181,8 +203,8 @@ VEC_INLINE void brick_large_how(const struct brick_patch *p, uint32_t i, const u
 #endif
     for (uint32_t n = 0; n < kind / VEC_LANES; n++)
         table[n] = vec_load(p->tables->large[i] + n * VEC_LANES);
-    for (uint32_t column = 0; column < p->columns; column++) {
-        float *out = brick_large_out(p, column, i);
+    for (uint32_t column = 0; column < columns; column++) {
+        float *out = brick_large_out(&places, column);
 
         for (uint32_t j = 0; j < count; j += VEC_LANES) {
             const ivec at = bytes ? ivec_load_bytes(byte + j) : ivec_load(index + j);
@@ -226,6 +248,8 @@ static void brick_large(const struct brick_patch *p)
 VEC_INLINE void brick_twos_how(const struct brick_patch *p, const bool plain, const bool accumulate)
 {
     enum { VECTORS = BRICK_MEDIUM / VEC_LANES };
+    const struct brick_large_places places = brick_large_places(p, 0);
+    const uint32_t count = p->count, columns = p->columns, step = p->index_step;
     const uint32_t *index = p->index;
     vec first[VECTORS], second[VECTORS];
 
@@ -233,10 +257,10 @@ VEC_INLINE void brick_twos_how(const struct brick_patch *p, const bool plain, co
         first[n] = vec_load(p->tables->large[0] + n * VEC_LANES);
         second[n] = vec_load(p->tables->large[1] + n * VEC_LANES);
     }
-    for (uint32_t column = 0; column < p->columns; column++, index += p->index_step) {
-        float *out = brick_large_out(p, column, 0);
+    for (uint32_t column = 0; column < columns; column++, index += step) {
+        float *out = brick_large_out(&places, column);
 
-        for (uint32_t j = 0; j < p->count; j += VEC_LANES) {
+        for (uint32_t j = 0; j < count; j += VEC_LANES) {
             const ivec at = ivec_load(index + j);
             const vec a = brick_lookup_large(first, BRICK_MEDIUM, at);
             const vec b = brick_lookup_large(second, BRICK_MEDIUM, at);
