@@ -271,16 +271,6 @@ static void gemm_part_run(const struct gemm_call *call, const struct gemm_part *
     }
 }
 
-/* Whether the product's own kernel decodes, and not only its reference. */
-static bool gemm_takes_bricks(const struct gemm_call *call, const struct weights_split *split)
-{
-    const struct kern_table *kernels = call->run->kernels;
-
-    return call->detail->variant == &kernels->gemm_f32 &&
-           strcmp(kernels->isa.gemm_bricks_f32, KERN_REFERENCE) != 0 &&
-           weights_are_bricks(call->detail->weights, split);
-}
-
 static void gemm_task(void *context, uint32_t slot, size_t item)
 {
     struct gemm_call *call = context;
@@ -313,7 +303,7 @@ static void gemm_task(void *context, uint32_t slot, size_t item)
         part.panel = weights->panels ? weights->panels + first_block * weights->block_elems : panel;
         part.decoded = NULL;
         if (!weights->panels && (weights->split_count > 1 || call->held[slot] != unit)) {
-            if (gemm_takes_bricks(call, part.split))
+            if (detail->bricks)
                 part.decoded = panel;
             else
                 weights_decode(call->run->kernels, weights, unit * call->unit_tiles,
@@ -401,6 +391,15 @@ static size_t scratch_at(size_t *total, size_t bytes)
     return at;
 }
 
+/* Whether the product's own kernel decodes, and not only its reference. Parts of the columns are
+ * all of one kind. */
+static bool gemm_takes_bricks(const struct kern_table *kernels, const struct gemm_detail *detail)
+{
+    return detail->variant == &kernels->gemm_f32 &&
+           strcmp(kernels->isa.gemm_bricks_f32, KERN_REFERENCE) != 0 &&
+           weights_are_bricks(detail->weights, detail->weights->splits);
+}
+
 size_t gemm_scratch(struct plan_builder *b, struct gemm_detail *detail)
 {
     const struct weights *weights = detail->weights;
@@ -411,6 +410,7 @@ size_t gemm_scratch(struct plan_builder *b, struct gemm_detail *detail)
         tile_bytes = lego_max_size(tile_bytes, (size_t)weights->splits[s].taps *
                                                    weights->splits[s].channels * weights->nr *
                                                    weights->tile_blocks * sizeof(float));
+    detail->bricks = gemm_takes_bricks(&b->model->kernels, detail);
     detail->unit_tiles = (uint32_t)lego_max_size(1, WEIGHTS_PANEL_BYTES / tile_bytes);
     detail->unit_tiles = (uint32_t)lego_min_size(detail->unit_tiles, weights->tile_count);
     if (!weights->panels)

@@ -75,8 +75,8 @@ VEC_INLINE void brick_row_wide(const struct brick_row *r, const uint32_t quads,
     }
 }
 
-/* Exactly those rows, `count` of them: a constant where it is small. */
-VEC_INLINE void brick_row_count(const struct brick_row *r, const uint32_t count)
+/* Exactly those rows. */
+static void brick_row_tight(const struct brick_row *r)
 {
     const struct kern_brick_decode *d = r->d;
     const uint32_t width = d->brick_columns, height = d->brick_rows;
@@ -89,25 +89,8 @@ VEC_INLINE void brick_row_count(const struct brick_row *r, const uint32_t count)
         for (uint32_t i = 0; i < width && c < d->columns; i++, c++, x += height) {
             const size_t k = d->column_k ? d->column_k[c] : c;
 
-            brick_copy_run(d, plain, r->row, count, x, r->out + k * d->panel_nr);
+            brick_copy_run(d, plain, r->row, r->count, x, r->out + k * d->panel_nr);
         }
-    }
-}
-
-static void brick_row_tight(const struct brick_row *r)
-{
-    switch (r->count) {
-    case 1:
-        brick_row_count(r, 1);
-        break;
-    case 2:
-        brick_row_count(r, 2);
-        break;
-    case 3:
-        brick_row_count(r, 3);
-        break;
-    default:
-        brick_row_count(r, r->count);
     }
 }
 
@@ -165,7 +148,6 @@ static void brick_rows_any(const struct kern_brick_decode *d, uint32_t column, u
                            uint32_t from, uint32_t count, const uint32_t *index)
 {
     uint32_t nr = d->panel_nr, height = d->brick_rows, end = (d->rows + nr - 1) / nr * nr;
-
     const bool threes =
         height == 3 && d->brick_columns == 3 && nr <= 32 && !d->row_scale && !d->accumulate;
 

@@ -64,18 +64,18 @@ VEC_INLINE void brick_lanes_put(const struct brick_patch *p, vec x, uint32_t j, 
                                 const bool plain, const bool accumulate, float *out)
 {
     const vec_mask mask = vec_mask_first(count);
-    const bool whole = count >= VEC_LANES;
     const float *scale = p->scale + j;
 
     out += j;
+    if (count >= VEC_LANES) {
+        brick_vector_put(x, plain ? x : vec_load(scale), plain, accumulate, out);
+        return;
+    }
     if (!plain)
-        x = vec_mul(x, whole ? vec_load(scale) : vec_load_mask(scale, mask));
+        x = vec_mul(x, vec_load_mask(scale, mask));
     if (accumulate)
-        x = vec_add(whole ? vec_load(out) : vec_load_mask(out, mask), x);
-    if (whole)
-        vec_store(out, x);
-    else
-        vec_store_mask(out, x, mask);
+        x = vec_add(vec_load_mask(out, mask), x);
+    vec_store_mask(out, x, mask);
 }
 
 /* A vector of lookups in one column's table: of `kind` entries, from number j on. */
@@ -123,12 +123,7 @@ VEC_INLINE void brick_lanes_how(const struct brick_patch *p, const uint32_t kind
 
 VEC_INLINE void brick_lanes(const struct brick_patch *p, const uint32_t kind, const uint32_t bits)
 {
-    if (p->plain)
-        brick_lanes_how(p, kind, bits, true, false);
-    else if (p->d->accumulate)
-        brick_lanes_how(p, kind, bits, false, true);
-    else
-        brick_lanes_how(p, kind, bits, false, false);
+    BRICK_HOW(brick_lanes_how, p, kind, bits)
 }
 
 #ifdef BRICK_LARGE
@@ -222,14 +217,8 @@ VEC_INLINE void brick_large_how(const struct brick_patch *p, uint32_t i, const u
 
 VEC_INLINE void brick_large_of(const struct brick_patch *p, const uint32_t kind, const bool bytes)
 {
-    for (uint32_t i = 0; i < p->width; i++) {
-        if (p->plain)
-            brick_large_how(p, i, kind, bytes, true, false);
-        else if (p->d->accumulate)
-            brick_large_how(p, i, kind, bytes, false, true);
-        else
-            brick_large_how(p, i, kind, bytes, false, false);
-    }
+    for (uint32_t i = 0; i < p->width; i++)
+        BRICK_HOW(brick_large_how, p, i, kind, bytes)
 }
 
 static void brick_large(const struct brick_patch *p)
@@ -274,12 +263,7 @@ VEC_INLINE void brick_twos_how(const struct brick_patch *p, const bool plain, co
 
 static void brick_twos(const struct brick_patch *p)
 {
-    if (p->plain)
-        brick_twos_how(p, true, false);
-    else if (p->d->accumulate)
-        brick_twos_how(p, false, true);
-    else
-        brick_twos_how(p, false, false);
+    BRICK_HOW(brick_twos_how, p)
 }
 #endif
 
@@ -405,12 +389,7 @@ VEC_INLINE void brick_singles_how(const struct brick_patch *p, const uint32_t co
 
 VEC_INLINE void brick_singles(const struct brick_patch *p, const uint32_t columns, const bool bytes)
 {
-    if (p->plain)
-        brick_singles_how(p, columns, bytes, true, false);
-    else if (p->d->accumulate)
-        brick_singles_how(p, columns, bytes, false, true);
-    else
-        brick_singles_how(p, columns, bytes, false, false);
+    BRICK_HOW(brick_singles_how, p, columns, bytes)
 }
 
 static void brick_patch_1x0(const struct brick_patch *p)

@@ -42,6 +42,17 @@ struct brick_patch {
     float scale[BRICK_MAX_NR]; /* of each row from the first brick's on, 0 in padding */
 };
 
+/* Runs `how` of the patch p with `plain` and `accumulate` for last arguments, constants both. */
+#define BRICK_HOW(how, p, ...)                   \
+    {                                            \
+        if ((p)->plain)                          \
+            how(p, ##__VA_ARGS__, true, false);  \
+        else if ((p)->d->accumulate)             \
+            how(p, ##__VA_ARGS__, false, true);  \
+        else                                     \
+            how(p, ##__VA_ARGS__, false, false); \
+    }
+
 typedef void (*brick_patch_fn)(const struct brick_patch *patch);
 
 #endif

@@ -98,14 +98,8 @@ VEC_INLINE void brick_group(const struct brick_patch *p, const float *const bric
 
     for (uint32_t c = 0, made; c < width; c += made) {
         made = brick_vectors(brick, c, rows, columns, x);
-        for (uint32_t i = 0; i < made; i++) {
-            float *to = out[c + i] + rows * j;
-            if (!plain)
-                x[i] = vec_mul(x[i], by);
-            if (accumulate)
-                x[i] = vec_add(x[i], vec_load(to));
-            vec_store(to, x[i]);
-        }
+        for (uint32_t i = 0; i < made; i++)
+            brick_vector_put(x[i], by, plain, accumulate, out[c + i] + rows * j);
     }
 }
 
@@ -221,12 +215,8 @@ VEC_INLINE void brick_patch(const struct brick_patch *p, const uint32_t rows,
         return;
     if (in_place)
         brick_patch_how(p, rows, columns, true, true, false);
-    else if (p->plain)
-        brick_patch_how(p, rows, columns, false, true, false);
-    else if (p->d->accumulate)
-        brick_patch_how(p, rows, columns, false, false, true);
     else
-        brick_patch_how(p, rows, columns, false, false, false);
+        BRICK_HOW(brick_patch_how, p, rows, columns, false)
 }
 
 #define BRICK_PATCH(rows, columns)                                          \

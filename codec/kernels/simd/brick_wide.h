@@ -9,17 +9,6 @@
 
 #define BRICK_WIDE
 
-/* One column by its scales, and onto what is there. */
-VEC_INLINE void brick_wide_put(vec x, const float *scale, const bool plain, const bool accumulate,
-                               float *out)
-{
-    if (!plain)
-        x = vec_mul(x, vec_load(scale));
-    if (accumulate)
-        x = vec_add(x, vec_load(out));
-    vec_store(out, x);
-}
-
 /*
  * VEC_LANES bricks below each other, from number j on, with their scales; `out`: for each of
  * `width` columns. Four columns at a time: quads of bricks that are apart by four are turned
@@ -29,6 +18,8 @@ VEC_INLINE void brick_singles_wide(const float *const x[VEC_LANES], uint32_t wid
                                    const float *scale, const bool plain, const bool accumulate,
                                    float *const *out)
 {
+    const vec by = plain ? vec_set1(1.0f) : vec_load(scale);
+
     for (uint32_t i = 0; i < width; i += 4) {
         const uint32_t left = width - i;
         vec v[4], a, b;
@@ -41,16 +32,16 @@ VEC_INLINE void brick_singles_wide(const float *const x[VEC_LANES], uint32_t wid
         }
         a = vec_interleave_low(v[0], v[1]);
         b = vec_interleave_low(v[2], v[3]);
-        brick_wide_put(vec_pairs_low(a, b), scale, plain, accumulate, out[i] + j);
+        brick_vector_put(vec_pairs_low(a, b), by, plain, accumulate, out[i] + j);
         if (left > 1)
-            brick_wide_put(vec_pairs_high(a, b), scale, plain, accumulate, out[i + 1] + j);
+            brick_vector_put(vec_pairs_high(a, b), by, plain, accumulate, out[i + 1] + j);
         if (left <= 2)
             return;
         a = vec_interleave_high(v[0], v[1]);
         b = vec_interleave_high(v[2], v[3]);
-        brick_wide_put(vec_pairs_low(a, b), scale, plain, accumulate, out[i + 2] + j);
+        brick_vector_put(vec_pairs_low(a, b), by, plain, accumulate, out[i + 2] + j);
         if (left > 3)
-            brick_wide_put(vec_pairs_high(a, b), scale, plain, accumulate, out[i + 3] + j);
+            brick_vector_put(vec_pairs_high(a, b), by, plain, accumulate, out[i + 3] + j);
     }
 }
 

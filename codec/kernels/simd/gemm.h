@@ -195,64 +195,48 @@ GEMM_INLINE void gemm_block_thin(const struct kern_gemm_f32 *g, const uint32_t m
     gemm_end(g, m, 1, last, acc);
 }
 
-#define GEMM_CASE(m, block, nr)                 \
-    case m:                                     \
-        if (m <= GEMM_MR)                       \
-            block(g, m <= GEMM_MR ? m : 1, nr); \
+#define GEMM_CASE(m, block, args, last)              \
+    case m:                                          \
+        if (m <= GEMM_MR)                            \
+            block(args, m <= GEMM_MR ? m : 1, last); \
         break;
+
+/* Runs the instance for m rows, with `last` for its last argument. */
+#define GEMM_INSTANCE(m, block, args, last) \
+    switch (m) {                            \
+        GEMM_CASE(1, block, args, last)     \
+        GEMM_CASE(2, block, args, last)     \
+        GEMM_CASE(3, block, args, last)     \
+        GEMM_CASE(4, block, args, last)     \
+        GEMM_CASE(5, block, args, last)     \
+        GEMM_CASE(6, block, args, last)     \
+        GEMM_CASE(7, block, args, last)     \
+        GEMM_CASE(8, block, args, last)     \
+        GEMM_CASE(9, block, args, last)     \
+        GEMM_CASE(10, block, args, last)    \
+        GEMM_CASE(11, block, args, last)    \
+        GEMM_CASE(12, block, args, last)    \
+        GEMM_CASE(13, block, args, last)    \
+        GEMM_CASE(14, block, args, last)    \
+    }
 
 /* A function that runs the instance for g->m. */
 #define GEMM_DISPATCH(name, block, nr)              \
     static void name(const struct kern_gemm_f32 *g) \
     {                                               \
-        switch (g->m) {                             \
-            GEMM_CASE(1, block, nr)                 \
-            GEMM_CASE(2, block, nr)                 \
-            GEMM_CASE(3, block, nr)                 \
-            GEMM_CASE(4, block, nr)                 \
-            GEMM_CASE(5, block, nr)                 \
-            GEMM_CASE(6, block, nr)                 \
-            GEMM_CASE(7, block, nr)                 \
-            GEMM_CASE(8, block, nr)                 \
-            GEMM_CASE(9, block, nr)                 \
-            GEMM_CASE(10, block, nr)                \
-            GEMM_CASE(11, block, nr)                \
-            GEMM_CASE(12, block, nr)                \
-            GEMM_CASE(13, block, nr)                \
-            GEMM_CASE(14, block, nr)                \
-        }                                           \
+        GEMM_INSTANCE(g->m, block, g, nr)           \
     }
 
 GEMM_DISPATCH(gemm_wide_full, gemm_block_wide, 2 * VEC_LANES)
 GEMM_DISPATCH(gemm_wide_half, gemm_block_thin, 2 * VEC_LANES)
 GEMM_DISPATCH(gemm_narrow, gemm_block_thin, VEC_LANES)
 
-#define GEMM_BRICKS_CASE(m)                                    \
-    case m:                                                    \
-        if (m <= GEMM_MR && w->scale)                          \
-            gemm_block_bricks(w, m <= GEMM_MR ? m : 1, true);  \
-        else if (m <= GEMM_MR)                                 \
-            gemm_block_bricks(w, m <= GEMM_MR ? m : 1, false); \
-        break;
-
 static void gemm_bricks(const struct kern_gemm_bricks_f32 *w)
 {
-    switch (w->gemm.m) {
-        GEMM_BRICKS_CASE(1)
-        GEMM_BRICKS_CASE(2)
-        GEMM_BRICKS_CASE(3)
-        GEMM_BRICKS_CASE(4)
-        GEMM_BRICKS_CASE(5)
-        GEMM_BRICKS_CASE(6)
-        GEMM_BRICKS_CASE(7)
-        GEMM_BRICKS_CASE(8)
-        GEMM_BRICKS_CASE(9)
-        GEMM_BRICKS_CASE(10)
-        GEMM_BRICKS_CASE(11)
-        GEMM_BRICKS_CASE(12)
-        GEMM_BRICKS_CASE(13)
-        GEMM_BRICKS_CASE(14)
-    }
+    if (w->scale)
+        GEMM_INSTANCE(w->gemm.m, gemm_block_bricks, w, true)
+    else
+        GEMM_INSTANCE(w->gemm.m, gemm_block_bricks, w, false)
 }
 
 static void gemm_wide(const struct kern_gemm_f32 *g)

@@ -9,6 +9,17 @@
 
 enum { QUADS = VEC_LANES / 4, DOUBLES = VEC_LANES / 2 };
 
+/* One vector of weights by its scales, unless it is plain, and onto what is there. */
+VEC_INLINE void brick_vector_put(vec x, vec scale, const bool plain, const bool accumulate,
+                                 float *out)
+{
+    if (!plain)
+        x = vec_mul(x, scale);
+    if (accumulate)
+        x = vec_add(vec_load(out), x);
+    vec_store(out, x);
+}
+
 /* The quads x[4 * index[0]] and so on. */
 VEC_INLINE vec quads_by_bytes(const float *x, const uint8_t *index)
 {
