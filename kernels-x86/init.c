@@ -33,6 +33,8 @@ uint32_t kern_cpu_detect_x86(void)
         cpu |= KERN_CPU_AVX512;
     if ((cpu & KERN_CPU_AVX512) && __builtin_cpu_supports("avx512vnni"))
         cpu |= KERN_CPU_VNNI;
+    if ((cpu & KERN_CPU_AVX512) && __builtin_cpu_supports("avx512vbmi"))
+        cpu |= KERN_CPU_VBMI;
     return cpu;
 }
 
@@ -47,4 +49,6 @@ void kern_init_x86(struct kern_table *table, uint32_t cpu)
         kern_init_avx512(table);
     if ((table->cpu & KERN_CPU_AVX512) && (table->cpu & KERN_CPU_VNNI))
         kern_init_vnni(table);
+    if ((table->cpu & KERN_CPU_AVX512) && (table->cpu & KERN_CPU_VBMI))
+        kern_init_vbmi(table);
 }

@@ -7,6 +7,7 @@
 void kern_init_avx2(struct kern_table *table);
 void kern_init_avxvnni(struct kern_table *table);
 void kern_init_avx512(struct kern_table *table);
+void kern_init_vbmi(struct kern_table *table);
 void kern_init_vnni(struct kern_table *table);
 
 #endif

@@ -1,4 +1,5 @@
 #include "agent/runtime/weights.h"
+#include "agent/runtime/weights_low.h"
 #include "agent/runtime/weights_split.h"
 #include "agent/runtime/weights_trellis.h"
 #include "agent/runtime/window.h"
@@ -9,73 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WEIGHTS_ALIGN        64
 #define WEIGHTS_DEPTHWISE_NR 32
-#define CATALOGUE_TAIL_ELEMS 16
 /* What a copy of catalogues may take: of the weights, one in so many. */
 #define CATALOGUE_SHARE 32
-
-/* 64-byte aligned and zeroed, NULL where it does not fit. */
-static float *weights_alloc(size_t elems)
-{
-    size_t bytes;
-    void *memory;
-
-    if (!lego_mul_size(elems, sizeof(float), &bytes) ||
-        !lego_align_up(bytes, WEIGHTS_ALIGN, &bytes))
-        return NULL;
-    memory = aligned_alloc(WEIGHTS_ALIGN, bytes ? bytes : WEIGHTS_ALIGN);
-    if (memory)
-        memset(memory, 0, bytes);
-    return memory;
-}
-
-static int catalogue_make(const struct lego_catalogue *source, float **ret_entries,
-                          size_t *ret_bytes)
-{
-    uint32_t height = source->brick_rows, width = source->brick_columns;
-    size_t area = (size_t)height * width, elems = area * source->entries + CATALOGUE_TAIL_ELEMS;
-    float brick[LEGO_BRICK_MAX_SIDE * LEGO_BRICK_MAX_SIDE];
-    float *entries = weights_alloc(elems);
-
-    if (!entries)
-        return LEGO_E_NOMEM;
-    for (uint32_t entry = 0; entry < source->entries; entry++) {
-        lego_catalogue_entry(source, entry, brick);
-        for (uint32_t r = 0; r < height; r++)
-            for (uint32_t c = 0; c < width; c++)
-                entries[entry * area + c * height + r] = brick[r * width + c];
-    }
-    *ret_entries = entries;
-    *ret_bytes += elems * sizeof(float);
-    return LEGO_OK;
-}
-
-int weights_catalogues_make(struct weights_catalogues *catalogues,
-                            const struct lego_catalogue *source, uint32_t count,
-                            struct lego_diag *diag)
-{
-    *catalogues = (struct weights_catalogues){.source = source};
-    if (!count)
-        return LEGO_OK;
-    catalogues->entries = calloc(count, sizeof(*catalogues->entries));
-    if (!catalogues->entries)
-        return lego_fail(diag, LEGO_E_NOMEM, "%u catalogues", count);
-    for (; catalogues->count < count; catalogues->count++)
-        if (catalogue_make(&source[catalogues->count], &catalogues->entries[catalogues->count],
-                           &catalogues->bytes))
-            return lego_fail(diag, LEGO_E_NOMEM, "catalogue %u", catalogues->count);
-    return LEGO_OK;
-}
-
-void weights_catalogues_clear(struct weights_catalogues *catalogues)
-{
-    for (uint32_t i = 0; i < catalogues->count; i++)
-        free(catalogues->entries[i]);
-    free(catalogues->entries);
-    free(catalogues->slots);
-    *catalogues = (struct weights_catalogues){0};
-}
 
 static int weights_scales(struct weights *weights)
 {
@@ -105,7 +42,7 @@ static int weights_scale_catalogues(struct weights *weights)
     float *scaled;
 
     for (uint32_t s = 0; s < coded->stage_count; s++)
-        elems += area * coded->stages[s].catalogue->entries + CATALOGUE_TAIL_ELEMS;
+        elems += area * coded->stages[s].catalogue->entries + WEIGHTS_CATALOGUE_TAIL;
     if (coded->scale_kind != LEGO_SCALE_LAYER || coded->trellis ||
         elems * CATALOGUE_SHARE > (size_t)weights->rows * weights->channels * weights->taps)
         return LEGO_OK;
@@ -114,10 +51,13 @@ static int weights_scale_catalogues(struct weights *weights)
         return LEGO_E_NOMEM;
     for (uint32_t s = 0; s < coded->stage_count; s++) {
         const size_t count = area * coded->stages[s].catalogue->entries;
+        struct weights_catalogue *catalogue = &weights->catalogues[s];
+
         for (size_t i = 0; i < count; i++)
-            scaled[at + i] = weights->catalogues[s][i] * weights->row_scale[0];
-        weights->catalogues[s] = scaled + at;
-        at += count + CATALOGUE_TAIL_ELEMS;
+            scaled[at + i] = catalogue->entries[i] * weights->row_scale[0];
+        catalogue->entries = scaled + at;
+        catalogue->step *= weights->row_scale[0];
+        at += count + WEIGHTS_CATALOGUE_TAIL;
     }
     weights->row_scale = NULL;
     return LEGO_OK;
@@ -143,8 +83,10 @@ static struct kern_brick_decode weights_bricks(const struct weights *weights, ui
         .tile_brick_columns = (columns + width - 1) / width,
         .rows = (uint32_t)lego_min_size(weights->rows - row, weights->tile_rows),
         .columns = columns,
-        .catalogue = weights->catalogues[s],
+        .catalogue = weights->catalogues[s].entries,
         .entries = stage->catalogue->entries,
+        .catalogue_s8 = weights->catalogues[s].integers,
+        .catalogue_step = weights->catalogues[s].step,
         .row_scale = weights->row_scale ? weights->row_scale + row : NULL,
         .accumulate = s > 0,
     };
@@ -213,7 +155,7 @@ static void weights_stage_sums(const struct kern_table *kernels, const struct we
     const struct lego_coded *coded = weights->coded;
     const uint32_t width = coded->brick_columns;
     struct kern_brick_products_f32 made = {
-        .catalogue = weights->catalogues[s],
+        .catalogue = weights->catalogues[s].entries,
         .brick_rows = coded->brick_rows,
         .brick_columns = width,
         .entries = coded->stages[s].catalogue->entries,
@@ -331,7 +273,8 @@ static int weights_pack(const struct kern_table *kernels, struct weights *weight
     size_t tile_elems = weights_tile_elems(weights), elems;
     float *panels;
 
-    if (!lego_mul_size(tile_elems, weights->tile_count, &elems) || !(panels = weights_alloc(elems)))
+    if (!lego_mul_size(tile_elems, weights->tile_count, &elems) ||
+        !(panels = weights_zeroed(elems, sizeof(float))))
         return LEGO_E_NOMEM;
     for (uint32_t tile = 0; tile < weights->tile_count; tile++) {
         uint32_t row = tile * weights->tile_rows;
@@ -362,7 +305,7 @@ static int weights_pack_depthwise(struct weights *weights, const float *source)
 {
     uint32_t height = weights->key.kernel_height, width = weights->key.kernel_width;
     size_t elems = (size_t)weights->rows * weights->taps;
-    float *panels = weights_alloc(elems);
+    float *panels = weights_zeroed(elems, sizeof(float));
 
     if (!panels)
         return LEGO_E_NOMEM;
@@ -385,13 +328,13 @@ static int weights_make_resident(const struct kern_table *kernels, struct weight
     float *panels, *tile;
 
     if (weights->key.nr) {
-        if (!(panels = weights_alloc(elems)))
+        if (!(panels = weights_zeroed(elems, sizeof(float))))
             return LEGO_E_NOMEM;
         weights_decode(kernels, weights, 0, weights->tile_count, weights->splits, panels);
     } else {
         elems = (size_t)weights->taps * weights->rows;
-        panels = weights_alloc(elems);
-        tile = weights_alloc(tile_elems);
+        panels = weights_zeroed(elems, sizeof(float));
+        tile = weights_zeroed(tile_elems, sizeof(float));
         if (panels && tile)
             weights_decode_depthwise(kernels, weights, tile, panels);
         free(tile);
@@ -405,16 +348,6 @@ static int weights_make_resident(const struct kern_table *kernels, struct weight
     return LEGO_OK;
 }
 
-/* The dequantised entries of a catalogue, NULL where the model has it not. */
-static const float *weights_catalogue(const struct weights_catalogues *catalogues,
-                                      const struct lego_catalogue *catalogue)
-{
-    for (uint32_t i = 0; i < catalogues->count; i++)
-        if (&catalogues->source[i] == catalogue || catalogues->source[i].data == catalogue->data)
-            return catalogues->entries[i];
-    return NULL;
-}
-
 static int weights_make_coded(const struct kern_table *kernels, struct weights *weights,
                               const struct weights_catalogues *catalogues, bool resident)
 {
@@ -424,9 +357,11 @@ static int weights_make_coded(const struct kern_table *kernels, struct weights *
     weights->tile_count = lego_coded_tiles(coded);
     weights->tile_blocks = (coded->tile_rows + weights->nr - 1) / weights->nr;
     for (uint32_t s = 0; s < coded->stage_count; s++) {
-        weights->catalogues[s] = weights_catalogue(catalogues, coded->stages[s].catalogue);
-        if (!weights->catalogues[s])
+        const struct weights_catalogue *catalogue =
+            weights_catalogue_find(catalogues, coded->stages[s].catalogue);
+        if (!catalogue)
             return LEGO_E_FORMAT;
+        weights->catalogues[s] = *catalogue;
     }
     if (weights_scales(weights) || weights_scale_catalogues(weights))
         return LEGO_E_NOMEM;

@@ -11,9 +11,9 @@
 #ifndef LEGO_RUNTIME_WEIGHTS_H
 #define LEGO_RUNTIME_WEIGHTS_H
 
+#include "agent/runtime/weights_catalogues.h"
+
 #include "codec/base/diag.h"
-#include "codec/format/package.h"
-#include "codec/format/trellis.h"
 #include "codec/kernels/kernels.h"
 
 /* Panels are kept at most this large where they can be cut: they have to stay in a core's L2. */
@@ -52,34 +52,18 @@ struct weights {
     size_t block_elems;  /* taps * channels * nr */
     const float *panels; /* all blocks; depthwise: [taps][rows]; NULL: decode */
     const struct lego_coded *coded;
-    const float *catalogues[LEGO_MAX_STAGES]; /* column-major fp32, borrowed from the model */
-    const float *row_scale;                   /* NULL: 1 */
-    const uint32_t *slots;                    /* of trellis tables, borrowed from the model */
-    const uint32_t *table;                    /* [taps][2] offsets in slots */
-    const float *rotation;                    /* NULL: none */
-    const uint32_t *tap_at;                   /* where each tap lies in the panel; NULL: in order */
+    struct weights_catalogue catalogues[LEGO_MAX_STAGES]; /* borrowed from the model */
+    const float *row_scale;                               /* NULL: 1 */
+    const uint32_t *slots;  /* of trellis tables, borrowed from the model */
+    const uint32_t *table;  /* [taps][2] offsets in slots */
+    const float *rotation;  /* NULL: none */
+    const uint32_t *tap_at; /* where each tap lies in the panel; NULL: in order */
     uint32_t split_count;
     const struct weights_split *splits;
     struct lego_arena *memory;
     void *panel_memory;
     size_t bytes; /* private memory that this holds */
 };
-
-/* The catalogues of a model, dequantised, and the slots of its trellis tables: made once and shared
- * by all its weights. */
-struct weights_catalogues {
-    uint32_t count;
-    const struct lego_catalogue *source;
-    float **entries; /* column-major, 64-byte aligned, 16 floats behind */
-    const struct lego_trellis_table *tables;
-    uint32_t *slots; /* [table][KERN_TRELLIS_SLOTS] */
-    size_t bytes;
-};
-
-int weights_catalogues_make(struct weights_catalogues *catalogues,
-                            const struct lego_catalogue *source, uint32_t count,
-                            struct lego_diag *diag);
-void weights_catalogues_clear(struct weights_catalogues *catalogues);
 
 /*
  * Prepares `tensor` for `key`. With `resident`, coded weights are decoded into panels now.

@@ -10,6 +10,19 @@ static void run_brick_decode(const void *entry, void *context)
     (*(const kern_brick_decode_fn *)entry)(context);
 }
 
+/* Catalogues of up to 256 entries are integers, as in most files. */
+static int8_t *bench_integers(struct kern_brick_decode *d)
+{
+    const size_t bytes = (size_t)d->brick_rows * d->brick_columns * KERN_CATALOGUE_S8;
+    int8_t *integers = (int8_t *)bench_floats(bytes / sizeof(float));
+
+    for (size_t i = 0; i < bytes; i++)
+        integers[i] = (int8_t)rng_next();
+    d->catalogue_s8 = d->entries <= KERN_CATALOGUE_S8 ? integers : NULL;
+    d->catalogue_step = 0.01f;
+    return integers;
+}
+
 /* A tile of 32 rows and `columns` columns; rate in bytes of decoded fp32. */
 static void decode_shape(const struct check_entry *entry, uint32_t rows, uint32_t columns,
                          uint32_t bits, uint32_t nr, bool scaled)
@@ -28,6 +41,7 @@ static void decode_shape(const struct check_entry *entry, uint32_t rows, uint32_
     size_t bricks = (size_t)d.tile_brick_rows * d.tile_brick_columns;
     float *catalogue = bench_floats(d.entries * rows * columns + 16);
     float *scale = bench_floats(TILE_ROWS);
+    int8_t *integers = bench_integers(&d);
     uint8_t *stream = malloc(bricks * bits / 8 + 32);
     char shape[64];
 
@@ -42,6 +56,7 @@ static void decode_shape(const struct check_entry *entry, uint32_t rows, uint32_
     bench_report(entry, shape, "GB/s", (double)TILE_ROWS * TILE_COLUMNS * sizeof(float),
                  run_brick_decode, &d);
     free(catalogue);
+    free(integers);
     free(scale);
     free(stream);
     free(d.panel);

@@ -12,7 +12,7 @@ struct brick_case {
     struct kern_brick_decode args;
     uint32_t tile_columns; /* columns of bricks in the whole stream */
     uint32_t *index;
-    struct guard stream, catalogue, scale, column_k, panel;
+    struct guard stream, catalogue, integers, scale, column_k, panel;
     size_t panel_elems;
     float *expected, *magnitude;
 };
@@ -40,6 +40,24 @@ static void brick_stream(struct brick_case *b)
     d->stream = stream;
 }
 
+/* A catalogue of integers, and the floats that it stands for. */
+static void brick_integers(struct brick_case *b, float *catalogue)
+{
+    struct kern_brick_decode *d = &b->args;
+    const uint32_t brick = d->brick_rows * d->brick_columns;
+    int8_t *integers = guard_alloc(&b->integers, (size_t)brick * KERN_CATALOGUE_S8, 64, GUARD_END);
+
+    d->catalogue_step = 0.01f + fabsf(rng_float());
+    memset(integers, 0, (size_t)brick * KERN_CATALOGUE_S8);
+    for (uint32_t e = 0; e < d->entries; e++)
+        for (uint32_t i = 0; i < brick; i++) {
+            const int8_t integer = (int8_t)(rng_below(256) - 128);
+            integers[i * KERN_CATALOGUE_S8 + e] = integer;
+            catalogue[e * brick + i] = (float)integer * d->catalogue_step;
+        }
+    d->catalogue_s8 = integers;
+}
+
 /* The buffers of a case whose sizes are set. */
 static void brick_open(struct brick_case *b, bool scaled, bool permuted)
 {
@@ -55,6 +73,8 @@ static void brick_open(struct brick_case *b, bool scaled, bool permuted)
     brick_stream(b);
     fill_floats(catalogue, d->entries * brick + 16, FILL_PLAIN);
     fill_floats(scale, d->rows, FILL_PLAIN);
+    if (d->entries <= KERN_CATALOGUE_S8 && rng_below(2))
+        brick_integers(b, catalogue);
     for (uint32_t c = 0; c < d->columns; c++) { /* a shuffle of the panel's first k's */
         uint32_t other = rng_below(c + 1);
         column_k[c] = column_k[other];
@@ -77,6 +97,8 @@ static void brick_close(struct brick_case *b)
 {
     guard_free(&b->stream);
     guard_free(&b->catalogue);
+    if (b->args.catalogue_s8)
+        guard_free(&b->integers);
     guard_free(&b->scale);
     guard_free(&b->column_k);
     guard_free(&b->panel);

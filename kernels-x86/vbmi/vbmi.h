@@ -1,0 +1,9 @@
+/* What AVX-512 VBMI brings to the table. */
+#ifndef LEGO_KERNELS_X86_VBMI_VBMI_H
+#define LEGO_KERNELS_X86_VBMI_VBMI_H
+
+#include "codec/kernels/kernels.h"
+
+extern const kern_brick_decode_fn kern_vbmi_brick_decode;
+
+#endif
