@@ -3,17 +3,20 @@
 
 #include "codec/base/arith.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Bricks of these rows (and multiples) in tiles of these keep their sums in registers. */
-#define GEMV_ROWS 4
-#define GEMV_TILE 32
+#define GEMV_ROWS  4
+#define GEMV_TILE  32
+#define GEMV_ALIGN 16 /* floats */
 
 /* One call of a step, shared by its threads. */
 struct gemv_call {
     const struct plan_run *run;
     const struct gemm_detail *detail;
-    const float *x, *add; /* x: in the order in which the columns are stored */
+    struct weights_vector x;
+    const float *add;
     float *out;
 };
 
@@ -29,7 +32,7 @@ bool gemv_takes(const struct kern_table *kernels, const struct gemm_detail *deta
     if (weights->panels &&
         weights_tile_elems(weights) * weights->tile_count * sizeof(float) <= WEIGHTS_PANEL_BYTES)
         return false;
-    return coded->brick_rows == 1 ||
+    return coded->brick_rows == 1 || weights_gemv_fixed(kernels, weights) ||
            (coded->brick_rows % GEMV_ROWS == 0 && coded->tile_rows == GEMV_TILE);
 }
 
@@ -64,30 +67,65 @@ static void gemv_task(void *context, uint32_t slot, size_t item)
     float *out = call->out + row;
 
     (void)slot;
-    weights_gemv(call->run->kernels, weights, (uint32_t)item, call->x, out);
+    weights_gemv(call->run->kernels, weights, (uint32_t)item, &call->x, out);
     gemv_finish(detail, call->add, row, rows, out);
+}
+
+/* Where digits lie in the shared scratch, behind the inputs in their order. */
+static size_t gemv_digits_at(const struct weights *weights)
+{
+    return gemv_order(weights)
+               ? lego_div_up(weights->channels, GEMV_ALIGN) * GEMV_ALIGN * sizeof(float)
+               : 0;
+}
+
+static size_t gemv_digits_bytes(const struct weights *weights)
+{
+    return lego_div_up(weights->channels, KERN_FIXED_BLOCK) * KERN_FIXED_BLOCK * KERN_FIXED_DIGITS;
+}
+
+/* Brings a vector of `count` numbers to fixed point, unless its range is none or too small. */
+static void gemv_fix(const struct kern_table *kernels, size_t count, int8_t *digits,
+                     struct weights_vector *vector)
+{
+    struct kern_fixed_digits fixed = {
+        .count = count, .x = vector->x, .digits = digits, .sum = vector->sum};
+    float range[2], largest;
+
+    kernels->range_f32(count, vector->x, range);
+    largest = range[1] > -range[0] ? range[1] : -range[0];
+    fixed.inverse = KERN_FIXED_MAX / largest;
+    if (!(largest > 0.0f) || isinf(fixed.inverse))
+        return;
+    kernels->fixed_digits(&fixed);
+    vector->scale = largest / KERN_FIXED_MAX;
+    vector->digits = digits;
 }
 
 static int gemv_run(const struct plan_step *step, struct plan_run *run, struct lego_diag *diag)
 {
     const struct gemm_detail *detail = step->detail;
-    const uint32_t *order = gemv_order(detail->weights);
+    const struct weights *weights = detail->weights;
+    const uint32_t *order = gemv_order(weights);
     struct gemv_call call = {
         .run = run,
         .detail = detail,
-        .x = run_floats(run, step->inputs[0]),
+        .x = {.x = run_floats(run, step->inputs[0])},
         .add = step->input_count > 1 ? run_floats(run, step->inputs[1]) : NULL,
         .out = run_floats(run, step->outputs[0]),
     };
     float *stored = (float *)run->shared;
 
     (void)diag;
-    for (uint32_t c = 0; order && c < detail->weights->channels; c++)
-        stored[c] = call.x[order[c]];
+    for (uint32_t c = 0; order && c < weights->channels; c++)
+        stored[c] = call.x.x[order[c]];
     if (order)
-        call.x = stored;
+        call.x.x = stored;
+    if (weights_gemv_fixed(run->kernels, weights))
+        gemv_fix(run->kernels, weights->channels, (int8_t *)run->shared + gemv_digits_at(weights),
+                 &call.x);
     workers_run(run->workers, workers_worth(run->workers, SIZE_MAX, step->work),
-                detail->weights->tile_count, gemv_task, &call);
+                weights->tile_count, gemv_task, &call);
     return LEGO_OK;
 }
 
@@ -101,7 +139,7 @@ int gemv_step(struct plan_builder *b, const struct lego_node *node, struct gemm_
     if (partial_takes(weights))
         return partial_step(b, node, detail, a, add, out);
     gemm_finish(b, node, &detail);
-    plan_need_shared(b, gemv_order(weights) ? weights->channels * sizeof(float) : 0);
+    plan_need_shared(b, gemv_digits_at(weights) + gemv_digits_bytes(weights));
     step = plan_step_add(b, node, gemv_run, sizeof(detail), inputs, add >= 0 ? 2 : 1, &out, 1);
     if (!step)
         return LEGO_E_NOMEM;

@@ -134,16 +134,31 @@ void weights_block_bricks(const struct weights *weights, uint32_t tile, uint32_t
     args->scale = bricks.row_scale ? bricks.row_scale + (size_t)in_tile * weights->nr : NULL;
 }
 
+bool weights_gemv_fixed(const struct kern_table *kernels, const struct weights *weights)
+{
+    const uint32_t columns = weights->channels * weights->taps;
+
+    for (uint32_t s = 0; columns <= KERN_FIXED_COUNT && s < weights->coded->stage_count; s++) {
+        const struct kern_brick_decode bricks = weights_bricks(weights, 0, s, 0, columns);
+
+        if (kernels->brick_gemv_fixed.faster(&bricks))
+            return true;
+    }
+    return false;
+}
+
 void weights_gemv(const struct kern_table *kernels, const struct weights *weights, uint32_t tile,
-                  const float *x, float *ret_y)
+                  const struct weights_vector *x, float *ret_y)
 {
     for (uint32_t s = 0; s < weights->coded->stage_count; s++) {
-        struct kern_brick_gemv_f32 gemv = {
-            .bricks = weights_bricks(weights, tile, s, 0, weights->channels * weights->taps),
-            .x = x,
-            .y = ret_y,
-        };
-        kernels->brick_gemv_f32(&gemv);
+        const struct kern_brick_decode bricks =
+            weights_bricks(weights, tile, s, 0, weights->channels * weights->taps);
+
+        if (x->digits && kernels->brick_gemv_fixed.faster(&bricks))
+            kernels->brick_gemv_fixed.run(
+                &(struct kern_brick_gemv_fixed){bricks, x->digits, x->sum, x->scale, ret_y});
+        else
+            kernels->brick_gemv_f32(&(struct kern_brick_gemv_f32){bricks, x->x, ret_y});
     }
 }
 

@@ -106,12 +106,20 @@ bool weights_are_bricks(const struct weights *weights, const struct weights_spli
 void weights_block_bricks(const struct weights *weights, uint32_t tile, uint32_t in_tile,
                           const struct weights_split *split, struct kern_gemm_bricks_f32 *args);
 
-/*
- * Rows of one tile of bricks times `x`, which lies in the order of the stored columns, into
- * `ret_y`. One group, no entropy coding.
- */
+/* A vector that is multiplied, in the order of the stored columns. */
+struct weights_vector {
+    const float *x;
+    const int8_t *digits; /* the same in fixed point, as kern_fixed_digits makes it; NULL: not */
+    int32_t sum[KERN_FIXED_DIGITS];
+    float scale; /* of a number in fixed point */
+};
+
+/* Whether it is worth having in fixed point. */
+bool weights_gemv_fixed(const struct kern_table *kernels, const struct weights *weights);
+
+/* Rows of one tile of bricks times `x`, into `ret_y`. One group, no entropy coding. */
 void weights_gemv(const struct kern_table *kernels, const struct weights *weights, uint32_t tile,
-                  const float *x, float *ret_y);
+                  const struct weights_vector *x, float *ret_y);
 
 /*
  * The same by partial products (kern_brick_products_f32): what the columns of bricks [first, first

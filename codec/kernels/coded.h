@@ -58,13 +58,46 @@ struct kern_brick_gemv_f32 {
 };
 
 /*
- * The same in two steps, for matrices with more bricks below each other than the catalogue has
- * entries, whose bricks have columns: what each entry makes of the columns of x that a column of
- * bricks sees is computed once, and bricks add it up. The first step, for j < columns, e < entries,
- * r < brick_rows:
- *   products[(j * entries + e) * brick_rows + r] = sum over c < brick_columns of
- *                          catalogue[(e * brick_columns + c) * brick_rows + r] * x[j *
- * brick_columns + c]
+ * Numbers in fixed point, as digits of eight bits for instructions that multiply bytes: for c <
+ * count, v[c] = the integer nearest to x[c] * inverse, half to even,
+ *   v[c] = sum over d < KERN_FIXED_DIGITS of 256^d * digit(c, d), digits from -128 to 127
+ *   digits[(c / 8 * KERN_FIXED_DIGITS + d) * 8 + c % 8] = digit(c, d)
+ * up to the next multiple of eight columns, where they are 0. Beside the largest of them numbers
+ * are as exact as 32 bits are, and so are sums of their products.
+ */
+#define KERN_FIXED_DIGITS 4
+#define KERN_FIXED_BLOCK  8             /* columns */
+#define KERN_FIXED_MAX    2130706432.0f /* 127 * 2^24 */
+
+struct kern_fixed_digits {
+    size_t count; /* up to KERN_FIXED_COUNT */
+    const float *x;
+    float inverse; /* |x * inverse| <= KERN_FIXED_MAX, but for rounding */
+    int8_t *digits;
+    int32_t *sum; /* [KERN_FIXED_DIGITS], of all digits d: written */
+};
+
+/*
+ * A tile of bricks of integers times such a vector: y[r] = (accumulate ? y[r] : 0) +
+ *   scale * catalogue_step * row_scale(r) * sum over c < columns of integer(r, c) * v[c]
+ * r < rows. The sum is exact. Of `bricks` catalogue, column_k and the panel are not used.
+ */
+#define KERN_FIXED_COUNT 65536 /* columns: sums of products of bytes fit 32 bits */
+
+struct kern_brick_gemv_fixed {
+    struct kern_brick_decode bricks; /* with a catalogue of integers */
+    const int8_t *digits;            /* of `columns` numbers */
+    const int32_t *sum;
+    float scale;
+    float *y; /* [rows] */
+};
+
+/*
+ * The product of floats in two steps, for matrices with more bricks below each other than the
+ * catalogue has entries, whose bricks have columns: what each entry makes of the columns of x that
+ * a column of bricks sees is computed once, and bricks add it up. The first step, for j < columns,
+ * e < entries, r < brick_rows: products[(j * entries + e) * brick_rows + r] = sum over c <
+ * brick_columns of catalogue[(e * brick_columns + c) * brick_rows + r] * x[j * brick_columns + c]
  */
 struct kern_brick_products_f32 {
     const float *catalogue; /* as kern_brick_decode's */
@@ -128,8 +161,15 @@ struct kern_trellis_decode {
 
 typedef void (*kern_brick_decode_fn)(const struct kern_brick_decode *args);
 typedef void (*kern_brick_gemv_f32_fn)(const struct kern_brick_gemv_f32 *args);
+typedef void (*kern_fixed_digits_fn)(const struct kern_fixed_digits *args);
 typedef void (*kern_brick_products_f32_fn)(const struct kern_brick_products_f32 *args);
 typedef void (*kern_brick_sums_f32_fn)(const struct kern_brick_sums_f32 *args);
 typedef void (*kern_trellis_decode_fn)(const struct kern_trellis_decode *args);
+
+/* `faster`: whether such bricks take less time than by brick_gemv_f32. */
+struct kern_brick_gemv_fixed_variant {
+    void (*run)(const struct kern_brick_gemv_fixed *args);
+    bool (*faster)(const struct kern_brick_decode *bricks);
+};
 
 #endif

@@ -3,67 +3,23 @@
  * a table of 64 or 128, where floats are 16 in one of 32. Bytes are put in the panel's order first,
  * in L1, and become floats by the vector.
  */
-#include "kernels-x86/avx512/vec.h"
+#include "kernels-x86/vbmi/bytes.h"
 #include "kernels-x86/vbmi/vbmi.h"
 
 #include "codec/kernels/simd/quads.h"
 #include "codec/kernels/simd/unroll.h"
 
 enum {
-    BYTES_NR = 32,        /* rows of a tile and of a block */
-    BYTES_GROUP = 64,     /* indices at a time */
     BYTES_BUFFER = 16384, /* of decoded bytes; a multiple of any group's */
-    BYTES_ROWS = 4,       /* of a brick, at most */
+    BYTES_TALLEST = 4,    /* rows of a brick */
     BYTES_LANE = 16,
 };
-
-/* How the packed indices of a group become bytes. */
-struct byte_indices {
-    __m512i spread, shift, mask;
-};
-
-static struct byte_indices byte_indices_make(uint32_t bits)
-{
-    uint8_t spread[BYTES_GROUP], shift[BYTES_GROUP];
-
-    /* Eight indices are `bits` whole bytes. */
-    for (uint32_t i = 0; i < BYTES_GROUP; i++) {
-        spread[i] = (uint8_t)(i / 8 * bits + i % 8);
-        shift[i] = (uint8_t)(i % 8 * bits);
-    }
-    return (struct byte_indices){_mm512_loadu_si512(spread), _mm512_loadu_si512(shift),
-                                 _mm512_set1_epi8((char)((1u << bits) - 1))};
-}
-
-VEC_INLINE __m512i byte_indices_load(const struct byte_indices *how, const uint8_t *at,
-                                     size_t bytes)
-{
-    const __mmask64 first = bytes < BYTES_GROUP ? ((__mmask64)1 << bytes) - 1 : ~(__mmask64)0;
-    const __m512i packed = _mm512_permutexvar_epi8(how->spread, _mm512_maskz_loadu_epi8(first, at));
-
-    return _mm512_and_si512(_mm512_multishift_epi64_epi8(how->shift, packed), how->mask);
-}
-
-/* 64 lookups in a table of `kind` (a constant) entries. */
-VEC_INLINE __m512i byte_lookup(const int8_t *table, const uint32_t kind, __m512i i)
-{
-    const __m512i *t = (const __m512i *)table;
-    __m512i low, high;
-
-    if (kind == 64)
-        return _mm512_permutexvar_epi8(i, _mm512_load_si512(t));
-    low = _mm512_permutex2var_epi8(_mm512_load_si512(t), i, _mm512_load_si512(t + 1));
-    if (kind == 128)
-        return low;
-    high = _mm512_permutex2var_epi8(_mm512_load_si512(t + 2), i, _mm512_load_si512(t + 3));
-    return _mm512_mask_mov_epi8(low, _mm512_movepi8_mask(i), high);
-}
 
 /* One column of a group's bricks, of `rows` rows: row by row to the order of the panel. */
 VEC_INLINE void byte_column(const int8_t *table, const uint32_t rows, const uint32_t kind,
                             __m512i i, int8_t *out)
 {
-    __m512i x[BYTES_ROWS], y[BYTES_ROWS];
+    __m512i x[BYTES_TALLEST], y[BYTES_TALLEST];
 
     for (uint32_t r = 0; r < rows; r++)
         x[r] = byte_lookup(table + r * KERN_CATALOGUE_S8, kind, i);
@@ -106,7 +62,8 @@ VEC_INLINE void byte_groups(const struct kern_brick_decode *d, const struct byte
 
     for (size_t done = 0; done < bytes; done += (size_t)8 * bits) {
         const __m512i i = byte_indices_load(
-            how, first + done, bytes - done < 8 * bits ? bytes - done : (size_t)8 * bits);
+            how, first + done, bytes - done < 8 * bits ? bytes - done : (size_t)8 * bits,
+            kind == 256);
 
         for (uint32_t c = 0; c < columns; c++, out += rows * BYTES_GROUP)
             byte_column(catalogue + c * rows * KERN_CATALOGUE_S8, rows, kind, i, out);
@@ -125,23 +82,23 @@ VEC_INLINE void byte_widen(const struct kern_brick_decode *d, const int8_t *byte
                            uint32_t columns, const vec by[2], const uint32_t rows,
                            const bool accumulate)
 {
-    const uint32_t width = d->brick_columns, in_group = BYTES_GROUP * rows / BYTES_NR;
+    const uint32_t width = d->brick_columns, in_group = BYTES_GROUP * rows / BYTES_ROWS;
     const uint32_t *k = d->column_k ? d->column_k + column : NULL;
     const vec by0 = by[0], by1 = by[1];
-    float *panel = d->panel + (k ? 0 : (size_t)column * BYTES_NR);
+    float *panel = d->panel + (k ? 0 : (size_t)column * BYTES_ROWS);
     uint32_t c = 0, b = 0, i = 0;
 
     for (; width == 1 && c + in_group <= columns; c += in_group, bytes += rows * BYTES_GROUP) {
         GEMM_UNROLL
         for (uint32_t n = 0; n < in_group; n++) {
-            float *out = panel + (size_t)(k ? k[c + n] : c + n) * BYTES_NR;
+            float *out = panel + (size_t)(k ? k[c + n] : c + n) * BYTES_ROWS;
 
             byte_put(bytes + byte_place(rows, n, 0), by0, accumulate, out);
             byte_put(bytes + byte_place(rows, n, 1), by1, accumulate, out + VEC_LANES);
         }
     }
     for (; c < columns; c++) {
-        float *out = panel + (size_t)(k ? k[c] : c) * BYTES_NR;
+        float *out = panel + (size_t)(k ? k[c] : c) * BYTES_ROWS;
         const int8_t *at = bytes + (size_t)i * rows * BYTES_GROUP;
 
         byte_put(at + byte_place(rows, b, 0), by0, accumulate, out);
@@ -160,7 +117,7 @@ VEC_INLINE void byte_widen(const struct kern_brick_decode *d, const int8_t *byte
 VEC_INLINE void byte_tile(const struct kern_brick_decode *d, const uint32_t rows,
                           const uint32_t kind)
 {
-    const uint32_t tile_rows = BYTES_NR / rows, width = d->brick_columns;
+    const uint32_t tile_rows = BYTES_ROWS / rows, width = d->brick_columns;
     const uint32_t groups = BYTES_BUFFER / (BYTES_GROUP * rows * width);
     const uint32_t at_once = groups * (BYTES_GROUP / tile_rows); /* columns of bricks */
     const struct byte_indices how = byte_indices_make(d->index_bits);
@@ -185,47 +142,21 @@ VEC_INLINE void byte_tile(const struct kern_brick_decode *d, const uint32_t rows
     }
 }
 
-#define BYTE_TILE(rows, kind)                                        \
-    static __attribute__((noinline)) void byte_tile_##rows##_##kind( \
-        const struct kern_brick_decode *d)                           \
-    {                                                                \
-        byte_tile(d, rows, kind);                                    \
-    }
+BYTE_INSTANCES(byte_tile, struct kern_brick_decode)
 
-BYTE_TILE(1, 64)
-BYTE_TILE(1, 128)
-BYTE_TILE(1, 256)
-BYTE_TILE(2, 64)
-BYTE_TILE(2, 128)
-BYTE_TILE(2, 256)
-BYTE_TILE(4, 64)
-BYTE_TILE(4, 128)
-BYTE_TILE(4, 256)
-
-/* Whole tiles with indices of up to eight bits. Bricks of four rows and columns are as fast when
- * floats are moved. */
+/* Bricks of four rows and columns are as fast when floats are moved. */
 static bool byte_takes(const struct kern_brick_decode *d)
 {
-    const uint32_t rows = d->brick_rows;
-
-    return d->catalogue_s8 && d->index_bits && d->index_bits <= 8 && d->panel_nr == BYTES_NR &&
-           d->rows == BYTES_NR && d->tile_brick_rows * rows == BYTES_NR &&
-           (rows <= 2 || (rows == 4 && d->brick_columns % 4));
+    return d->catalogue_s8 && d->panel_nr == BYTES_ROWS && byte_tile_fits(d) &&
+           (d->brick_rows < 4 || d->brick_columns % 4);
 }
 
 static void byte_decode(const struct kern_brick_decode *d)
 {
-    const uint32_t rows = d->brick_rows;
-    const bool small = d->entries <= 64, medium = d->entries <= 128;
-
     if (!byte_takes(d))
         kern_avx512_brick_decode(d);
-    else if (rows == 1)
-        (small ? byte_tile_1_64 : medium ? byte_tile_1_128 : byte_tile_1_256)(d);
-    else if (rows == 2)
-        (small ? byte_tile_2_64 : medium ? byte_tile_2_128 : byte_tile_2_256)(d);
     else
-        (small ? byte_tile_4_64 : medium ? byte_tile_4_128 : byte_tile_4_256)(d);
+        BYTE_CALL(byte_tile, d, d)
 }
 
 const kern_brick_decode_fn kern_vbmi_brick_decode = byte_decode;

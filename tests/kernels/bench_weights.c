@@ -129,6 +129,72 @@ void bench_brick_gemv(const struct check_entry *entry)
         gemv_shape(entry, shapes[i][0], shapes[i][1], shapes[i][2]);
 }
 
+static void run_brick_gemv_fixed(const void *entry, void *context)
+{
+    ((const struct kern_brick_gemv_fixed_variant *)entry)->run(context);
+}
+
+/* As gemv_shape(). */
+static void gemv_fixed_shape(const struct check_entry *entry, uint32_t rows, uint32_t bits)
+{
+    enum { TILE_ROWS = 32, TILE_COLUMNS = 4096 };
+    const size_t bytes = (size_t)TILE_ROWS * TILE_COLUMNS / rows * bits / 8 + 32;
+    int32_t sum[KERN_FIXED_DIGITS] = {0};
+    struct kern_brick_gemv_fixed g = {.bricks = {.index_bits = bits,
+                                                 .brick_rows = rows,
+                                                 .brick_columns = 1,
+                                                 .tile_brick_rows = TILE_ROWS / rows,
+                                                 .tile_brick_columns = TILE_COLUMNS,
+                                                 .rows = TILE_ROWS,
+                                                 .columns = TILE_COLUMNS,
+                                                 .entries = 1u << bits},
+                                      .sum = sum,
+                                      .scale = 1e-9f};
+    int8_t *integers = bench_integers(&g.bricks);
+    uint8_t *stream = malloc(bytes);
+    char shape[64];
+
+    for (size_t i = 0; i < bytes; i++)
+        stream[i] = (uint8_t)rng_next();
+    g.bricks.stream = stream;
+    g.digits = (int8_t *)bench_floats(TILE_COLUMNS);
+    g.y = bench_floats(TILE_ROWS);
+    snprintf(shape, sizeof(shape), "%ux1, %u bits, 32x4096", rows, bits);
+    bench_report(entry, shape, "GB/s", (double)TILE_ROWS * TILE_COLUMNS * sizeof(float),
+                 run_brick_gemv_fixed, &g);
+    free(integers);
+    free(stream);
+    free((void *)g.digits);
+    free(g.y);
+}
+
+void bench_brick_gemv_fixed(const struct check_entry *entry)
+{
+    static const uint32_t shapes[][2] = {{4, 8}, {4, 6}, {2, 8}, {2, 6}, {2, 4},
+                                         {1, 8}, {1, 6}, {1, 4}, {1, 2}};
+
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
+        gemv_fixed_shape(entry, shapes[i][0], shapes[i][1]);
+}
+
+static void run_fixed_digits(const void *entry, void *context)
+{
+    (*(const kern_fixed_digits_fn *)entry)(context);
+}
+
+void bench_fixed_digits(const struct check_entry *entry)
+{
+    enum { COUNT = 4096 };
+    int32_t sum[KERN_FIXED_DIGITS];
+    float *x = bench_floats(COUNT), *digits = bench_floats(COUNT);
+    struct kern_fixed_digits f = {
+        .count = COUNT, .x = x, .inverse = 1e6f, .digits = (int8_t *)digits, .sum = sum};
+
+    bench_report(entry, "16 KiB", "GB/s", COUNT * sizeof(float), run_fixed_digits, &f);
+    free(x);
+    free(digits);
+}
+
 static void run_brick_products(const void *entry, void *context)
 {
     (*(const kern_brick_products_f32_fn *)entry)(context);

@@ -59,7 +59,7 @@ static void brick_integers(struct brick_case *b, float *catalogue)
 }
 
 /* The buffers of a case whose sizes are set. */
-static void brick_open(struct brick_case *b, bool scaled, bool permuted)
+static void brick_open(struct brick_case *b, bool scaled, bool permuted, bool integers)
 {
     struct kern_brick_decode *d = &b->args;
     size_t brick = (size_t)d->brick_rows * d->brick_columns;
@@ -73,7 +73,7 @@ static void brick_open(struct brick_case *b, bool scaled, bool permuted)
     brick_stream(b);
     fill_floats(catalogue, d->entries * brick + 16, FILL_PLAIN);
     fill_floats(scale, d->rows, FILL_PLAIN);
-    if (d->entries <= KERN_CATALOGUE_S8 && rng_below(2))
+    if (integers || (d->entries <= KERN_CATALOGUE_S8 && rng_below(2)))
         brick_integers(b, catalogue);
     for (uint32_t c = 0; c < d->columns; c++) { /* a shuffle of the panel's first k's */
         uint32_t other = rng_below(c + 1);
@@ -107,19 +107,35 @@ static void brick_close(struct brick_case *b)
     free(b->magnitude);
 }
 
+/* The index of the brick that has element (r, c) of the case's matrix, and which of its elements
+ * that is. */
+static uint32_t brick_index(const struct brick_case *b, uint32_t r, uint32_t c, size_t *ret_element)
+{
+    const struct kern_brick_decode *d = &b->args;
+    size_t first = d->first_index / d->tile_brick_rows;
+
+    *ret_element = (size_t)c % d->brick_columns * d->brick_rows + r % d->brick_rows;
+    return b->index[(first + c / d->brick_columns) * d->tile_brick_rows + r / d->brick_rows];
+}
+
+/* The element. */
+static float brick_element(const struct brick_case *b, uint32_t r, uint32_t c)
+{
+    const struct kern_brick_decode *d = &b->args;
+    size_t element, index = brick_index(b, r, c, &element);
+    float value = d->catalogue[index * d->brick_rows * d->brick_columns + element];
+
+    return d->row_scale ? value * d->row_scale[r] : value;
+}
+
 /* One element of the matrix into the expected panel. */
 static void brick_expect(struct brick_case *b, uint32_t r, uint32_t c)
 {
     struct kern_brick_decode *d = &b->args;
-    size_t first = d->first_index / d->tile_brick_rows;
-    size_t number = (first + c / d->brick_columns) * d->tile_brick_rows + r / d->brick_rows;
     size_t k = d->column_k ? d->column_k[c] : c;
     size_t at = ((size_t)(r / d->panel_nr) * d->panel_k + k) * d->panel_nr + r % d->panel_nr;
-    const float *brick = d->catalogue + (size_t)b->index[number] * d->brick_rows * d->brick_columns;
-    float value = brick[c % d->brick_columns * d->brick_rows + r % d->brick_rows];
+    float value = brick_element(b, r, c);
 
-    if (d->row_scale)
-        value *= d->row_scale[r];
     b->magnitude[at] = fabsf(value) + (d->accumulate ? fabsf(b->expected[at]) : 0.0f);
     b->expected[at] = d->accumulate ? b->expected[at] + value : value;
 }
@@ -157,7 +173,7 @@ static void brick_run(const struct check_entry *entry, struct brick_case *b)
     check_compare(&exact, d->panel, b->expected, b->magnitude, b->panel_elems);
 }
 
-/* Draws a case with bricks of this size. */
+/* Draws a case with bricks of this size. Flags: accumulate, scales, a map, integers. */
 static void brick_draw(struct brick_case *b, uint32_t brick_rows, uint32_t brick_columns,
                        uint32_t index_bits, uint32_t nr, uint32_t flags)
 {
@@ -171,6 +187,8 @@ static void brick_draw(struct brick_case *b, uint32_t brick_rows, uint32_t brick
     /* What no writer makes, but a reader accepts: more entries than indices name, or far fewer. */
     if (rng_below(6) == 0)
         d->entries = rng_below(2) ? most + 1 + rng_below(300) : 1 + rng_below(most);
+    if ((flags & 8) && d->entries > KERN_CATALOGUE_S8)
+        d->entries = KERN_CATALOGUE_S8;
     d->brick_rows = brick_rows;
     d->brick_columns = brick_columns;
     d->tile_brick_rows = 1 + rng_below(40 / brick_rows);
@@ -191,7 +209,7 @@ static void brick_draw(struct brick_case *b, uint32_t brick_rows, uint32_t brick
                "nr %u, flags %u",
                brick_rows, brick_columns, d->entries, index_bits, skipped, d->tile_brick_columns,
                d->tile_brick_rows, d->rows, d->columns, nr, flags);
-    brick_open(b, flags & 2, flags & 4);
+    brick_open(b, flags & 2, flags & 4, flags & 8);
 }
 
 static void brick_case(const struct check_entry *entry, uint32_t brick_rows, uint32_t brick_columns,
@@ -220,18 +238,6 @@ void check_brick_decode(const struct check_entry *entry)
         }
 }
 
-/* Element (r, c) of the case's matrix. */
-static double brick_element(const struct brick_case *b, uint32_t r, uint32_t c)
-{
-    const struct kern_brick_decode *d = &b->args;
-    size_t first = d->first_index / d->tile_brick_rows;
-    size_t number = (first + c / d->brick_columns) * d->tile_brick_rows + r / d->brick_rows;
-    const float *brick = d->catalogue + (size_t)b->index[number] * d->brick_rows * d->brick_columns;
-    double value = brick[c % d->brick_columns * d->brick_rows + r % d->brick_rows];
-
-    return d->row_scale ? value * d->row_scale[r] : value;
-}
-
 static void gemv_case(const struct check_entry *entry, uint32_t brick_rows, uint32_t brick_columns,
                       uint32_t index_bits)
 {
@@ -249,7 +255,7 @@ static void gemv_case(const struct check_entry *entry, uint32_t brick_rows, uint
     for (uint32_t r = 0; r < d->rows; r++) {
         double sum = d->accumulate ? y[r] : 0.0, magnitude = fabs(sum);
         for (uint32_t c = 0; c < d->columns; c++) {
-            double product = brick_element(&b, r, c) * x[c];
+            double product = (double)brick_element(&b, r, c) * x[c];
             sum += product;
             magnitude += fabs(product);
         }
@@ -276,6 +282,126 @@ void check_brick_gemv(const struct check_entry *entry)
     for (uint32_t bits = 0; bits <= 16; bits++)
         for (uint32_t i = 0; i < 40; i++)
             gemv_case(entry, 1u << rng_below(5), 1 + rng_below(4), bits);
+}
+
+/* The integer that the element is made of. */
+static double brick_integer(const struct brick_case *b, uint32_t r, uint32_t c)
+{
+    size_t element, index = brick_index(b, r, c, &element);
+
+    return b->args.catalogue_s8[element * KERN_CATALOGUE_S8 + index];
+}
+
+/* Numbers for a case's columns, as random digits, with zeros behind them. */
+static int8_t *fixed_draw(struct guard *guard, uint32_t columns, int32_t sum[KERN_FIXED_DIGITS])
+{
+    const uint32_t padded = (columns + KERN_FIXED_BLOCK - 1) / KERN_FIXED_BLOCK * KERN_FIXED_BLOCK;
+    int8_t *digits =
+        guard_alloc(guard, (size_t)padded * KERN_FIXED_DIGITS, KERN_FIXED_BLOCK, rng_below(2));
+
+    memset(sum, 0, KERN_FIXED_DIGITS * sizeof(*sum));
+    for (uint32_t i = 0; i < padded * KERN_FIXED_DIGITS; i++) {
+        const uint32_t block = i / (KERN_FIXED_BLOCK * KERN_FIXED_DIGITS);
+        const bool real = block * KERN_FIXED_BLOCK + i % KERN_FIXED_BLOCK < columns;
+        digits[i] = (int8_t)(real ? (int32_t)rng_below(256) - 128 : 0);
+        sum[i / KERN_FIXED_BLOCK % KERN_FIXED_DIGITS] += digits[i];
+    }
+    return digits;
+}
+
+/* The number in column c. */
+static double fixed_value(const int8_t *digits, uint32_t c)
+{
+    const int8_t *digit =
+        digits + c / KERN_FIXED_BLOCK * KERN_FIXED_BLOCK * KERN_FIXED_DIGITS + c % KERN_FIXED_BLOCK;
+    double value = 0.0;
+
+    for (uint32_t d = KERN_FIXED_DIGITS; d > 0; d--)
+        value = value * 256.0 + digit[(d - 1) * KERN_FIXED_BLOCK];
+    return value;
+}
+
+static void gemv_fixed_case(const struct check_entry *entry, uint32_t brick_rows,
+                            uint32_t brick_columns, uint32_t index_bits)
+{
+    const struct kern_brick_gemv_fixed_variant *tested = entry->tested;
+    struct brick_case b = {0};
+    const struct kern_brick_decode *d = &b.args;
+    struct guard digits, gy;
+    int32_t sum[KERN_FIXED_DIGITS];
+
+    brick_draw(&b, brick_rows, brick_columns, index_bits, 8, rng_below(4) | 8);
+    struct kern_brick_gemv_fixed g = {
+        .bricks = *d, .digits = fixed_draw(&digits, d->columns, sum), .sum = sum, .scale = 1e-9f};
+    g.y = guard_alloc(&gy, d->rows * sizeof(float), sizeof(float), rng_below(2));
+    g.bricks.catalogue = NULL;
+    g.bricks.panel = NULL;
+    float *expected = malloc(d->rows * sizeof(float)), *scale = malloc(d->rows * sizeof(float));
+    fill_floats(g.y, d->rows, FILL_PLAIN);
+    for (uint32_t r = 0; r < d->rows; r++) {
+        double total = 0.0, before = d->accumulate ? g.y[r] : 0.0;
+        for (uint32_t c = 0; c < d->columns; c++)
+            total += brick_integer(&b, r, c) * fixed_value(g.digits, c);
+        total *= (double)g.scale * d->catalogue_step * (d->row_scale ? d->row_scale[r] : 1.0f);
+        expected[r] = (float)(before + total);
+        scale[r] = (float)(fabs(before) + fabs(total));
+    }
+    tested->run(&g);
+    check_compare(entry, g.y, expected, scale, d->rows);
+    if (tested->faster(&g.bricks) && entry->isa[0] == 'c')
+        check_fail("the reference is no faster way");
+    free(expected);
+    free(scale);
+    guard_free(&digits);
+    guard_free(&gy);
+    brick_close(&b);
+}
+
+void check_brick_gemv_fixed(const struct check_entry *entry)
+{
+    for (uint32_t rows = 1; rows <= 16; rows++)
+        for (uint32_t columns = 1; columns <= 4; columns++)
+            gemv_fixed_case(entry, rows, columns, rng_below(9));
+    for (uint32_t bits = 1; bits <= 8; bits++)
+        for (uint32_t i = 0; i < 120; i++)
+            gemv_fixed_case(entry, 1u << i % 3, 1, bits);
+}
+
+static void fixed_digits_case(const struct check_entry *entry, uint32_t count, enum guard_side side)
+{
+    const size_t bytes = (size_t)(count + KERN_FIXED_BLOCK - 1) / KERN_FIXED_BLOCK *
+                         KERN_FIXED_BLOCK * KERN_FIXED_DIGITS;
+    int32_t sum[KERN_FIXED_DIGITS], expected_sum[KERN_FIXED_DIGITS];
+    struct guard in, out;
+    float *x = guard_alloc(&in, count * sizeof(float), sizeof(float), side);
+    int8_t *expected = malloc(bytes);
+    struct kern_fixed_digits f = {.count = count, .x = x, .sum = expected_sum, .digits = expected};
+
+    fill_floats(x, count, FILL_PLAIN);
+    x[rng_below(count)] = rng_below(2) ? 1.0f : -1.0f; /* the ends of the range */
+    f.inverse = rng_below(2) ? KERN_FIXED_MAX : 0.5f + (float)rng_below(40000);
+    (*(const kern_fixed_digits_fn *)entry->reference)(&f);
+    for (uint32_t c = 0; c < count; c++)
+        if (fixed_value(expected, c) != (double)rintf(x[c] * f.inverse))
+            check_fail("%g is %.0f", (double)x[c], fixed_value(expected, c));
+    f.sum = sum;
+    f.digits = guard_alloc(&out, bytes, KERN_FIXED_BLOCK, side);
+    check_case("%u numbers, by %g, side %d", count, (double)f.inverse, side);
+    (*(const kern_fixed_digits_fn *)entry->tested)(&f);
+    if (memcmp(f.digits, expected, bytes) != 0)
+        check_fail("digits differ");
+    if (memcmp(sum, expected_sum, sizeof(sum)) != 0)
+        check_fail("sums differ");
+    free(expected);
+    guard_free(&in);
+    guard_free(&out);
+}
+
+void check_fixed_digits(const struct check_entry *entry)
+{
+    for (size_t s = 0; s < check_size_count; s++)
+        for (int variant = 0; variant < 16; variant++)
+            fixed_digits_case(entry, check_sizes[s] ? check_sizes[s] : 1, variant & 1);
 }
 
 /* What entry e makes of the columns of x that the bricks of column j see, in row r. */

@@ -1,6 +1,8 @@
 /* Bricks and dense weights into panels. */
 #include "codec/kernels/ref/ref.h"
 
+#include <math.h>
+
 /* Index `position` of a stream; reads only the bytes that hold it. */
 static uint32_t read_index(const uint8_t *stream, uint32_t bits, uint64_t position)
 {
@@ -70,6 +72,68 @@ static void brick_gemv(const struct kern_brick_gemv_f32 *g)
     }
 }
 
+static void fixed_digits(const struct kern_fixed_digits *f)
+{
+    const size_t padded = (f->count + KERN_FIXED_BLOCK - 1) / KERN_FIXED_BLOCK * KERN_FIXED_BLOCK;
+
+    for (uint32_t d = 0; d < KERN_FIXED_DIGITS; d++)
+        f->sum[d] = 0;
+    for (size_t c = 0; c < padded; c++) {
+        int8_t *digit = f->digits + c / KERN_FIXED_BLOCK * KERN_FIXED_BLOCK * KERN_FIXED_DIGITS +
+                        c % KERN_FIXED_BLOCK;
+        int64_t left = c < f->count ? (int64_t)rintf(f->x[c] * f->inverse) : 0;
+
+        for (uint32_t d = 0; d < KERN_FIXED_DIGITS; d++, digit += KERN_FIXED_BLOCK) {
+            *digit = (int8_t)(((left + 128) & 255) - 128);
+            f->sum[d] += *digit;
+            left = (left - *digit) / 256;
+        }
+    }
+}
+
+/* The number in column c. */
+static int64_t fixed_number(const struct kern_brick_gemv_fixed *g, uint32_t c)
+{
+    const int8_t *digit = g->digits + c / KERN_FIXED_BLOCK * KERN_FIXED_BLOCK * KERN_FIXED_DIGITS +
+                          c % KERN_FIXED_BLOCK;
+    int64_t number = 0;
+
+    for (uint32_t d = KERN_FIXED_DIGITS; d > 0; d--)
+        number = number * 256 + digit[(d - 1) * KERN_FIXED_BLOCK];
+    return number;
+}
+
+static void brick_gemv_fixed(const struct kern_brick_gemv_fixed *g)
+{
+    const struct kern_brick_decode *d = &g->bricks;
+    const uint32_t width = d->brick_columns;
+
+    for (uint32_t r = 0; r < d->rows; r++) {
+        int64_t sum = 0;
+        float y;
+
+        for (uint32_t c = 0; c < d->columns; c++) {
+            uint64_t column = (uint64_t)(c / width) * d->tile_brick_rows;
+            uint64_t position = d->first_index + column + r / d->brick_rows;
+            size_t element = (size_t)c % width * d->brick_rows + r % d->brick_rows;
+            sum += fixed_number(g, c) *
+                   d->catalogue_s8[element * KERN_CATALOGUE_S8 +
+                                   read_index(d->stream, d->index_bits, position)];
+        }
+        y = (float)((double)sum * ((double)g->scale * d->catalogue_step));
+        if (d->row_scale)
+            y *= d->row_scale[r];
+        g->y[r] = d->accumulate ? g->y[r] + y : y;
+    }
+}
+
+/* It is a reference. */
+static bool brick_gemv_fixed_faster(const struct kern_brick_decode *bricks)
+{
+    (void)bricks;
+    return false;
+}
+
 static void brick_products(const struct kern_brick_products_f32 *p)
 {
     const uint32_t rows = p->brick_rows, width = p->brick_columns;
@@ -128,6 +192,9 @@ static void panel_pack(const struct kern_panel_pack *p)
 
 const kern_brick_decode_fn kern_ref_brick_decode = brick_decode;
 const kern_brick_gemv_f32_fn kern_ref_brick_gemv_f32 = brick_gemv;
+const kern_fixed_digits_fn kern_ref_fixed_digits = fixed_digits;
+const struct kern_brick_gemv_fixed_variant kern_ref_brick_gemv_fixed = {brick_gemv_fixed,
+                                                                        brick_gemv_fixed_faster};
 const kern_brick_products_f32_fn kern_ref_brick_products_f32 = brick_products;
 const kern_brick_sums_f32_fn kern_ref_brick_sums_f32 = brick_sums;
 const kern_panel_pack_fn kern_ref_panel_pack = panel_pack;

@@ -199,16 +199,20 @@ static struct lego_catalogue *build_catalogue(struct lego_package *package, uint
     size_t elems = (size_t)coding->entries * coding->brick_rows * coding->brick_columns;
     struct lego_catalogue *catalogue = &package->catalogues[index];
     float *data = lego_arena_calloc(arena, elems, sizeof(*data));
+    int8_t *integers = lego_arena_calloc(arena, elems, 1);
 
-    for (size_t i = 0; i < elems; i++)
+    for (size_t i = 0; i < elems; i++) {
         data[i] = random_float(random);
-    *catalogue = (struct lego_catalogue){.id = index,
-                                         .dtype = LEGO_DTYPE_FLOAT32,
-                                         .brick_rows = coding->brick_rows,
-                                         .brick_columns = coding->brick_columns,
-                                         .entries = coding->entries,
-                                         .scale = 1.0f,
-                                         .data = data};
+        integers[i] = (int8_t)((int)random_below(random, 256) - 128);
+    }
+    *catalogue =
+        (struct lego_catalogue){.id = index,
+                                .dtype = coding->integers ? LEGO_DTYPE_INT8 : LEGO_DTYPE_FLOAT32,
+                                .brick_rows = coding->brick_rows,
+                                .brick_columns = coding->brick_columns,
+                                .entries = coding->entries,
+                                .scale = coding->integers ? 0.0078125f : 1.0f,
+                                .data = coding->integers ? (void *)integers : data};
     return catalogue;
 }
 

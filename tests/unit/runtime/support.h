@@ -44,6 +44,7 @@ struct coding {
     enum lego_column_order order;
     enum lego_scale_kind scale;
     bool permute;
+    bool integers; /* catalogues are of type INT8 */
 };
 /* Makes the constant `value` a coded one with random bricks; its dense data are gone. */
 void build_coded(struct lego_package *package, int32_t value, const struct coding *coding,

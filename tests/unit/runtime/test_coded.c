@@ -8,6 +8,7 @@
 #include "agent/runtime/kern_init.h"
 #include "agent/runtime/weights.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,6 +114,7 @@ static struct coded_case random_case(struct random *random, enum node_kind kind)
     coding->order = random_below(random, 2) ? LEGO_COLUMNS_TAP_MAJOR : LEGO_COLUMNS_CHANNEL_MAJOR;
     coding->scale = (enum lego_scale_kind)random_below(random, 3);
     coding->permute = random_below(random, 4) == 0;
+    coding->integers = random_below(random, 2);
     return test;
 }
 
@@ -132,22 +134,61 @@ static void check_kind(enum node_kind kind)
 /* One row of inputs: straight from the indices, where the bricks suit that. */
 START_TEST(test_gemv)
 {
-    static const uint32_t heights[] = {1, 4, 8, 16, 3};
+    static const uint32_t heights[] = {1, 4, 8, 16, 3, 2};
 
-    for (uint64_t seed = 1; seed <= 60; seed++) {
+    for (uint64_t seed = 1; seed <= 96; seed++) {
         struct random random = {seed};
         enum node_kind kind = seed % 2 ? NODE_GEMM : NODE_MATMUL;
         struct coded_case test = random_case(&random, kind);
         char what[64];
         test.batch = 1;
         test.in = (int)between(&random, 1, 700);
-        test.coding.brick_rows = heights[seed % 5];
-        test.coding.brick_columns = between(&random, 1, 4);
+        test.coding.brick_rows = heights[seed % 6];
+        test.coding.brick_columns = random_below(&random, 2) ? 1 : between(&random, 2, 4);
         test.coding.tile_rows = 32 / test.coding.brick_rows * test.coding.brick_rows;
         snprintf(what, sizeof(what), "one row, seed %d: %ux%u bricks, %d to %d", (int)seed,
                  test.coding.brick_rows, test.coding.brick_columns, test.in, test.out);
         check_build(build_case, &test, NULL, seed, 1e-5, what);
     }
+}
+END_TEST
+
+/* A row of inputs of any range: none, subnormal, huge, one number that is no number, and one beside
+ * which the others are small. */
+START_TEST(test_gemv_ranges)
+{
+    const struct coded_case test = {
+        NODE_GEMM, 300, 64, 1, 1, {0, 1, 4, 1, 200, 2, 32, 0, LEGO_SCALE_ROW, false, true}, 1, 0};
+    const float factors[] = {0.0f, 1e-40f, 1e36f, 1.0f, 1.0f}, first[] = {0, 0, 0, NAN, 3e4f};
+    struct lego_model_options options = {.resident = LEGO_RESIDENT_CODED};
+    struct random random = {1};
+    struct lego_package *package = build_case(&random, &test);
+    struct lego_session *session;
+    struct lego_model *model;
+
+    ck_assert_int_eq(lego_model_from_package(package, &options, &model, NULL), LEGO_OK);
+    ck_assert_int_eq(lego_session_create(model, NULL, &session, NULL), LEGO_OK);
+    for (size_t i = 0; i < sizeof(first) / sizeof(*first); i++) {
+        struct lego_io *inputs = make_inputs(model, NULL, &random), *want, have = {0};
+        float *x = (float *)inputs->data, *y;
+
+        for (int c = 0; c < test.in; c++)
+            x[c] *= factors[i];
+        x[100] = first[i] != 0.0f ? first[i] : x[100];
+        want = reference_run(package->graph, inputs);
+        ck_assert_int_eq(lego_session_run(session, inputs, 1, &have, 1, NULL), LEGO_OK);
+        y = (float *)have.data;
+        for (int r = 0; r < test.out; r++) {
+            const float expected = ((const float *)want->data)[r];
+            const float allowed = 1e-4f * factors[i] + 1e-5f * first[i] + 1e-6f;
+            ck_assert_msg(isnan(expected) ? isnan(y[r]) : fabsf(y[r] - expected) <= allowed,
+                          "range %zu, row %d: %g, not %g", i, r, (double)y[r], (double)expected);
+        }
+        free_inputs(inputs, 1);
+        free_inputs(want, 1);
+    }
+    lego_session_destroy(session);
+    lego_model_close(model);
 }
 END_TEST
 
@@ -230,20 +271,48 @@ END_TEST
 START_TEST(test_split_columns)
 {
     const struct coded_case cases[] = {
-        {NODE_POINTWISE, 5003, 40, 1, 1, {0, 1, 4, 4, 16, 1, 32, 0, 0, false}, 0, 0},
-        {NODE_GEMM, 9001, 33, 1, 1, {0, 1, 4, 8, 16, 2, 32, 0, LEGO_SCALE_ROW, false}, 0, 0},
-        {NODE_MATMUL, 6007, 70, 1, 1, {LEGO_VIEW_OUT_LAST, 1, 2, 3, 9, 1, 32, 1, 0, false}, 0, 0},
-        {NODE_CONV, 520, 36, 1, 3, {0, 1, 4, 4, 64, 1, 32, LEGO_COLUMNS_TAP_MAJOR, 0, false}, 0, 0},
+        {NODE_POINTWISE, 5003, 40, 1, 1, {0, 1, 4, 4, 16, 1, 32, 0, 0, false, false}, 0, 0},
+        {NODE_GEMM, 9001, 33, 1, 1, {0, 1, 4, 8, 16, 2, 32, 0, LEGO_SCALE_ROW, false, false}, 0, 0},
+        {NODE_MATMUL,
+         6007,
+         70,
+         1,
+         1,
+         {LEGO_VIEW_OUT_LAST, 1, 2, 3, 9, 1, 32, 1, 0, false, false},
+         0,
+         0},
+        {NODE_CONV,
+         520,
+         36,
+         1,
+         3,
+         {0, 1, 4, 4, 64, 1, 32, LEGO_COLUMNS_TAP_MAJOR, 0, false, false},
+         0,
+         0},
         {NODE_CONV,
          513,
          36,
          1,
          3,
-         {0, 1, 4, 4, 64, 1, 32, LEGO_COLUMNS_CHANNEL_MAJOR, 0, false},
+         {0, 1, 4, 4, 64, 1, 32, LEGO_COLUMNS_CHANNEL_MAJOR, 0, false, false},
          0,
          0},
-        {NODE_CONV, 513, 36, 1, 3, {0, 1, 4, 4, 64, 1, 32, LEGO_COLUMNS_TAP_MAJOR, 0, false}, 0, 0},
-        {NODE_CONV, 520, 36, 1, 3, {0, 1, 4, 4, 64, 1, 32, LEGO_COLUMNS_TAP_MAJOR, 0, true}, 0, 0},
+        {NODE_CONV,
+         513,
+         36,
+         1,
+         3,
+         {0, 1, 4, 4, 64, 1, 32, LEGO_COLUMNS_TAP_MAJOR, 0, false, false},
+         0,
+         0},
+        {NODE_CONV,
+         520,
+         36,
+         1,
+         3,
+         {0, 1, 4, 4, 64, 1, 32, LEGO_COLUMNS_TAP_MAJOR, 0, true, false},
+         0,
+         0},
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
@@ -316,8 +385,8 @@ END_TEST
 /* Rows of a panel that no brick covers are zero, whatever lay there before. */
 START_TEST(test_padding_rows_are_zero)
 {
-    const struct coded_case test = {NODE_CONV, 8, 24, 1, 3, {0, 1, 4, 4, 16, 1, 32, 0, 0, false},
-                                    0,         0};
+    const struct coded_case test = {
+        NODE_CONV, 8, 24, 1, 3, {0, 1, 4, 4, 16, 1, 32, 0, 0, false, false}, 0, 0};
     struct random random = {3};
     struct lego_package *package = build_case(&random, &test);
     const struct lego_tensor *tensor = package->graph->tensors;
@@ -400,7 +469,7 @@ START_TEST(test_resident_bytes)
                   128,
                   1,
                   3,
-                  {0, 1, 4, 4, 16, 1, 32, LEGO_COLUMNS_TAP_MAJOR, 0, false},
+                  {0, 1, 4, 4, 16, 1, 32, LEGO_COLUMNS_TAP_MAJOR, 0, false, false},
                   0,
                   0},
         .trellis = {.groups = 1, .lanes = 32, .tile_rows = 32, .scale_kind = LEGO_SCALE_LAYER}};
@@ -439,6 +508,7 @@ int main(void)
     tcase_add_test(tests, test_trellis);
     tcase_add_loop_test(tests, test_kind, NODE_CONV, NODE_MATMUL + 1);
     tcase_add_test(tests, test_gemv);
+    tcase_add_test(tests, test_gemv_ranges);
     tcase_add_test(tests, test_partial_products);
     tcase_add_test(tests, test_split_columns);
     tcase_add_test(tests, test_bricks_in_products);

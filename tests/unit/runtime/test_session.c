@@ -54,7 +54,7 @@ static struct lego_package *build_classifier(struct random *random, const void *
 {
     struct lego_package *package = build_package();
     struct lego_shape shape = shape_of(4, 1, 3, 16, 16);
-    const struct coding coding = {LEGO_VIEW_OUT_FIRST, 1, 4, 4, 16, 1, 32, 0, 0, false};
+    const struct coding coding = {LEGO_VIEW_OUT_FIRST, 1, 4, 4, 16, 1, 32, 0, 0, false, false};
     int32_t x, y, w;
 
     (void)argument;

@@ -1,0 +1,225 @@
+/*
+ * A matrix of bricks of integers times a vector in fixed point for AVX-512 VBMI with VNNI: an
+ * instruction looks 64 weights up, another multiplies and adds as many bytes, and the sums are
+ * exact. Of floats, each brick would be a load of its own.
+ */
+#include "kernels-x86/vbmi/bytes.h"
+#include "kernels-x86/vbmi/vbmi.h"
+
+#include "codec/kernels/ref/ref.h"
+#include "codec/kernels/simd/unroll.h"
+
+enum {
+    FIXED_LANES = 16,  /* sums in a vector */
+    FIXED_TABLES = 4,  /* rows of a brick, at most */
+    FIXED_PACKED = 16, /* entries up to which brick_gemv_f32 is as fast for bricks of one row */
+    FIXED_BIAS = 128,  /* makes an integer of a catalogue one without a sign */
+    FIXED_VECTORS = 4, /* of sums for a digit, at most */
+    FIXED_BYTES = KERN_FIXED_BLOCK * KERN_FIXED_DIGITS,
+};
+
+/* As digits: bytes of v + 128 * (1 + 256 + 65536), of which the last three lost that again. */
+VEC_INLINE __m512i fixed_split(__m512i v)
+{
+    const __m512i carry = _mm512_set1_epi32(0x808080);
+
+    return _mm512_xor_si512(_mm512_add_epi32(v, carry), carry);
+}
+
+static void fixed_digits(const struct kern_fixed_digits *f)
+{
+    const vec inverse = vec_set1(f->inverse);
+    const __m512i ones = _mm512_set1_epi8(1);
+    uint8_t from[BYTES_GROUP];
+    int32_t lane[FIXED_LANES];
+    __m512i order, sum = _mm512_setzero_si512();
+
+    for (uint32_t i = 0; i < BYTES_GROUP; i++)
+        from[i] = (uint8_t)((i / FIXED_BYTES * 8 + i % 8) * 4 + i / 8 % 4);
+    order = _mm512_loadu_si512(from);
+    for (size_t c = 0; c < f->count; c += VEC_LANES) {
+        const size_t left = f->count - c;
+        const vec_mask mask = vec_mask_first(left < VEC_LANES ? (uint32_t)left : VEC_LANES);
+        const __m512i v = _mm512_cvtps_epi32(vec_mul(vec_load_mask(f->x + c, mask), inverse));
+        const __m512i digits = _mm512_permutexvar_epi8(order, fixed_split(v));
+
+        sum = _mm512_dpbusd_epi32(sum, ones, digits);
+        if (left > KERN_FIXED_BLOCK)
+            _mm512_storeu_si512(f->digits + c * KERN_FIXED_DIGITS, digits);
+        else
+            _mm256_storeu_si256((__m256i *)(f->digits + c * KERN_FIXED_DIGITS),
+                                _mm512_castsi512_si256(digits));
+    }
+    _mm512_storeu_si512(lane, sum);
+    for (uint32_t d = 0; d < KERN_FIXED_DIGITS; d++)
+        f->sum[d] = lane[2 * d] + lane[2 * d + 1] + lane[2 * d + 8] + lane[2 * d + 9];
+}
+
+/*
+ * Eight columns are 256 / rows indices, column by column. What comes out is `ret_index`, vectors in
+ * which four columns of a brick lie together, as many as there are bytes in a sum: with four rows a
+ * vector has all eight columns, else vectors of the first four come before those of the others.
+ */
+VEC_INLINE void fixed_turn(const __m512i *index, const uint32_t rows, const __m512i order[2],
+                           __m512i ret_index[FIXED_VECTORS])
+{
+    if (rows == 4) {
+        ret_index[0] = _mm512_permutexvar_epi8(order[0], index[0]);
+    } else if (rows == 2) {
+        ret_index[0] = _mm512_permutexvar_epi8(order[0], index[0]);
+        ret_index[1] = _mm512_permutexvar_epi8(order[0], index[1]);
+    } else {
+        ret_index[0] = _mm512_permutex2var_epi8(index[0], order[0], index[1]);
+        ret_index[1] = _mm512_permutex2var_epi8(index[0], order[1], index[1]);
+        ret_index[2] = _mm512_permutex2var_epi8(index[2], order[0], index[3]);
+        ret_index[3] = _mm512_permutex2var_epi8(index[2], order[1], index[3]);
+    }
+}
+
+VEC_INLINE void fixed_order(const uint32_t rows, __m512i ret_order[2])
+{
+    const uint32_t columns = rows == 4 ? 8 : 4, bricks = BYTES_ROWS / rows;
+    uint8_t at[2 * BYTES_GROUP];
+
+    for (uint32_t i = 0; i < 2 * BYTES_GROUP; i++)
+        at[i] = (uint8_t)(i % columns * bricks + i / columns);
+    ret_order[0] = _mm512_loadu_si512(at);
+    ret_order[1] = _mm512_loadu_si512(at + BYTES_GROUP);
+}
+
+/* Digit d of the columns that vector v of fixed_turn() is of. */
+VEC_INLINE __m512i fixed_digit(const int8_t *digits, const uint32_t rows, uint32_t d, uint32_t v)
+{
+    int64_t eight;
+    int32_t four;
+
+    digits += d * KERN_FIXED_BLOCK;
+    if (rows == 4) {
+        __builtin_memcpy(&eight, digits, sizeof(eight));
+        return _mm512_set1_epi64(eight);
+    }
+    __builtin_memcpy(&four, digits + (rows == 2 ? v : v / 2) * sizeof(four), sizeof(four));
+    return _mm512_set1_epi32(four);
+}
+
+/* Eight columns into the sums [vector][digit]. Vectors of a digit are the rows of a brick, or where
+ * that is one, two halves. */
+VEC_INLINE void fixed_block(const uint8_t *tables, const __m512i *index, const int8_t *digits,
+                            const uint32_t rows, const uint32_t kind,
+                            __m512i sum[FIXED_VECTORS][KERN_FIXED_DIGITS])
+{
+    const uint32_t vectors = rows == 4 ? 1 : 4 / rows;
+
+    GEMM_UNROLL
+    for (uint32_t v = 0; v < vectors; v++) {
+        __m512i digit[KERN_FIXED_DIGITS];
+
+        GEMM_UNROLL
+        for (uint32_t d = 0; d < KERN_FIXED_DIGITS; d++)
+            digit[d] = fixed_digit(digits, rows, d, v);
+        GEMM_UNROLL
+        for (uint32_t r = 0; r < rows; r++) {
+            const uint32_t to = rows == 1 ? v % 2 : r;
+            const __m512i w =
+                byte_lookup((const int8_t *)tables + r * KERN_CATALOGUE_S8, kind, index[v]);
+            GEMM_UNROLL
+            for (uint32_t d = 0; d < KERN_FIXED_DIGITS; d++)
+                sum[to][d] = _mm512_dpbusd_epi32(sum[to][d], w, digit[d]);
+        }
+    }
+}
+
+/* What row `row` of the tile has in the sums of digit d. */
+VEC_INLINE int32_t fixed_sum(int32_t sum[FIXED_VECTORS][KERN_FIXED_DIGITS][FIXED_LANES],
+                             const uint32_t rows, uint32_t row, uint32_t d)
+{
+    if (rows == 4)
+        return sum[row % 4][d][row / 4 * 2] + sum[row % 4][d][row / 4 * 2 + 1];
+    if (rows == 2)
+        return sum[row % 2][d][row / 2];
+    return sum[row / FIXED_LANES][d][row % FIXED_LANES];
+}
+
+VEC_INLINE void fixed_give(const struct kern_brick_gemv_fixed *g, const uint32_t rows,
+                           const __m512i sum[FIXED_VECTORS][KERN_FIXED_DIGITS])
+{
+    const struct kern_brick_decode *b = &g->bricks;
+    const double scale = (double)g->scale * b->catalogue_step;
+    int32_t lane[FIXED_VECTORS][KERN_FIXED_DIGITS][FIXED_LANES];
+
+    GEMM_UNROLL
+    for (uint32_t v = 0; v < FIXED_VECTORS * KERN_FIXED_DIGITS; v++)
+        _mm512_storeu_si512(lane[v / KERN_FIXED_DIGITS][v % KERN_FIXED_DIGITS],
+                            sum[v / KERN_FIXED_DIGITS][v % KERN_FIXED_DIGITS]);
+    for (uint32_t row = 0; row < BYTES_ROWS; row++) {
+        int64_t total = 0;
+        float y;
+
+        for (uint32_t d = KERN_FIXED_DIGITS; d-- > 0;)
+            total = total * 256 + fixed_sum(lane, rows, row, d) - FIXED_BIAS * (int64_t)g->sum[d];
+        y = (float)((double)total * scale);
+        y = b->row_scale ? y * b->row_scale[row] : y;
+        g->y[row] = b->accumulate ? g->y[row] + y : y;
+    }
+}
+
+VEC_INLINE void fixed_tile(const struct kern_brick_gemv_fixed *g, const uint32_t rows,
+                           const uint32_t kind)
+{
+    const struct kern_brick_decode *b = &g->bricks;
+    const uint32_t vectors = 4 / rows; /* of 64 indices in eight columns */
+    const struct byte_indices how = byte_indices_make(b->index_bits);
+    const size_t each = (size_t)8 * b->index_bits; /* bytes of 64 indices */
+    const uint8_t *at = b->stream + b->first_index * b->index_bits / 8;
+    const int8_t *digits = g->digits;
+    size_t left = ((size_t)b->tile_brick_columns * b->tile_brick_rows * b->index_bits + 7) / 8;
+    uint8_t tables[FIXED_TABLES * KERN_CATALOGUE_S8] __attribute__((aligned(64)));
+    __m512i sum[FIXED_VECTORS][KERN_FIXED_DIGITS], order[2];
+
+    for (uint32_t i = 0; i < rows * KERN_CATALOGUE_S8; i++)
+        tables[i] = (uint8_t)(b->catalogue_s8[i] + FIXED_BIAS);
+    fixed_order(rows, order);
+    GEMM_UNROLL
+    for (uint32_t v = 0; v < FIXED_VECTORS * KERN_FIXED_DIGITS; v++)
+        sum[v / KERN_FIXED_DIGITS][v % KERN_FIXED_DIGITS] = _mm512_setzero_si512();
+    for (uint32_t c = 0; c < b->columns; c += KERN_FIXED_BLOCK, digits += FIXED_BYTES) {
+        __m512i index[FIXED_VECTORS], turned[FIXED_VECTORS];
+        const uint8_t *table = tables;
+
+        /* Registers are for sums: tables come from L1, each time. */
+        __asm__("" : "+r"(table));
+
+        GEMM_UNROLL
+        for (uint32_t v = 0; v < vectors; v++, at += each) {
+            const size_t bytes = left < each ? left : each;
+            index[v] = byte_indices_load(&how, at, bytes, kind == 256);
+            left -= bytes;
+        }
+        fixed_turn(index, rows, order, turned);
+        fixed_block(table, turned, digits, rows, kind, sum);
+    }
+    fixed_give(g, rows, sum);
+}
+
+BYTE_INSTANCES(fixed_tile, struct kern_brick_gemv_fixed)
+
+static bool fixed_takes(const struct kern_brick_decode *b)
+{
+    return b->catalogue_s8 && b->brick_columns == 1 && byte_tile_fits(b);
+}
+
+static bool fixed_faster(const struct kern_brick_decode *b)
+{
+    return fixed_takes(b) && (b->brick_rows > 1 || b->entries > FIXED_PACKED);
+}
+
+static void fixed_gemv(const struct kern_brick_gemv_fixed *g)
+{
+    if (!fixed_takes(&g->bricks))
+        kern_ref_brick_gemv_fixed.run(g);
+    else
+        BYTE_CALL(fixed_tile, &g->bricks, g)
+}
+
+const kern_fixed_digits_fn kern_vbmi_fixed_digits = fixed_digits;
+const struct kern_brick_gemv_fixed_variant kern_vbmi_brick_gemv_fixed = {fixed_gemv, fixed_faster};
