@@ -140,7 +140,9 @@ static const struct cli_option OPTIONS[] = {
      .type = CLI_STRING,
      OPTION(type),
      .value = "TYPE",
-     .help = "fp32, fp16 or int8; fp16 if not given (fp32 with legonet)"},
+     .help =
+         "fp32, fp16 or int8; if not given, int8 for indices of up to 4 bits a weight, else fp16\n"
+         "(fp32 with legonet)"},
     {.name = "iterations",
      .type = CLI_UINT,
      OPTION(iterations),

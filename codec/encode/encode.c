@@ -27,6 +27,19 @@ static int check_side(const char *name, uint32_t side, struct lego_diag *diag)
                      LEGO_BRICK_MAX_SIDE);
 }
 
+/* Bits of an index for each weight up to which a catalogue of integers loses nothing that shows
+ * beside what clustering loses: it is half as large, and faster to decode. */
+#define INTEGER_BITS 4
+
+static enum lego_dtype default_dtype(const struct settings *settings)
+{
+    const uint32_t bits = lego_index_bits(settings->cluster.entries);
+
+    return bits <= INTEGER_BITS * settings->brick_rows * settings->brick_columns
+               ? LEGO_DTYPE_INT8
+               : LEGO_DTYPE_FLOAT16;
+}
+
 static int check_options(const struct encode_options *options, const struct settings *settings,
                          struct lego_diag *diag)
 {
@@ -78,7 +91,7 @@ static int settle(const struct encode_options *options, struct settings *ret_set
         (options->codec != ENCODE_CODEC_SMALL || options->weight_bytes == 0))
         return lego_fail(diag, LEGO_E_INVALID, "there is no codec %d", (int)options->codec);
     if (settings.cluster.dtype == LEGO_DTYPE_UNKNOWN)
-        settings.cluster.dtype = paper ? LEGO_DTYPE_FLOAT32 : LEGO_DTYPE_FLOAT16;
+        settings.cluster.dtype = paper ? LEGO_DTYPE_FLOAT32 : default_dtype(&settings);
     const int status = check_options(options, &settings, diag);
     if (status == LEGO_OK)
         *ret_settings = settings;

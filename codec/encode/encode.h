@@ -50,7 +50,9 @@ struct encode_options {
     uint32_t catalogue_entries;         /* K, 1 to 65,536; 0: the codec's default */
     enum encode_scope scope;
     enum lego_scale_kind scales;
-    enum lego_dtype catalogue_dtype; /* FLOAT32, FLOAT16 or INT8; UNKNOWN: the codec's default */
+    enum lego_dtype catalogue_dtype; /* FLOAT32, FLOAT16 or INT8; UNKNOWN: FLOAT32 for
+                                        the paper's method, else INT8 where an index is of up to 4
+                                        bits for each weight, FLOAT16 where it is longer */
     uint32_t max_iterations;         /* of Lloyd; 0: 50, fewer for huge catalogues */
     uint64_t seed;
     uint32_t threads; /* 0: all cores */

@@ -166,6 +166,33 @@ START_TEST(biases_to_come_are_counted)
 }
 END_TEST
 
+START_TEST(catalogues_are_of_integers_where_indices_are_short)
+{
+    const struct {
+        uint32_t rows, entries;
+        enum lego_dtype dtype;
+    } cases[] = {{1, 16, LEGO_DTYPE_INT8},
+                 {1, 17, LEGO_DTYPE_FLOAT16},
+                 {2, 256, LEGO_DTYPE_INT8},
+                 {2, 257, LEGO_DTYPE_FLOAT16},
+                 {4, 4096, LEGO_DTYPE_INT8}};
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        struct lego_package *package = model_small();
+        struct encode_report report;
+
+        encode(package,
+               &(struct encode_options){.codec = ENCODE_CODEC_BRICKS,
+                                        .brick_rows = cases[i].rows,
+                                        .catalogue_entries = cases[i].entries},
+               &report);
+        ck_assert_int_eq(package->catalogues[0].dtype, cases[i].dtype);
+        encode_report_clear(&report);
+        lego_package_destroy(package);
+    }
+}
+END_TEST
+
 START_TEST(one_value_everywhere_needs_no_bits)
 {
     struct lego_package *package = model_create();
@@ -525,6 +552,7 @@ int main(void)
                         126);
     tcase_add_test(tests, a_catalogue_that_is_large_enough_loses_nothing);
     tcase_add_test(tests, index_bits_are_as_few_as_the_entries_need);
+    tcase_add_test(tests, catalogues_are_of_integers_where_indices_are_short);
     tcase_add_test(tests, one_value_everywhere_needs_no_bits);
     tcase_add_test(tests, the_same_bytes_for_any_number_of_threads_and_others_for_another_seed);
     tcase_add_loop_test(tests, bricks_are_cut_where_the_order_says, 0, 2);
