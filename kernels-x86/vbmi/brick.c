@@ -65,6 +65,7 @@ VEC_INLINE void byte_groups(const struct kern_brick_decode *d, const struct byte
             how, first + done, bytes - done < 8 * bits ? bytes - done : (size_t)8 * bits,
             kind == 256);
 
+        __builtin_prefetch(first + done + BYTES_AHEAD);
         for (uint32_t c = 0; c < columns; c++, out += rows * BYTES_GROUP)
             byte_column(catalogue + c * rows * KERN_CATALOGUE_S8, rows, kind, i, out);
     }

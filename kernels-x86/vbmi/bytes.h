@@ -5,8 +5,9 @@
 #include "kernels-x86/avx512/vec.h"
 
 enum {
-    BYTES_GROUP = 64, /* indices at a time */
-    BYTES_ROWS = 32,  /* of a tile */
+    BYTES_GROUP = 64,   /* indices at a time */
+    BYTES_ROWS = 32,    /* of a tile */
+    BYTES_AHEAD = 4096, /* of indices, to fetch: processors themselves stop at the end of a page */
 };
 
 /* How the packed indices of a group become bytes. */

@@ -195,6 +195,7 @@ VEC_INLINE void fixed_tile(const struct kern_brick_gemv_fixed *g, const uint32_t
             index[v] = byte_indices_load(&how, at, bytes, kind == 256);
             left -= bytes;
         }
+        __builtin_prefetch(at + BYTES_AHEAD);
         fixed_turn(index, rows, order, turned);
         fixed_block(table, turned, digits, rows, kind, sum);
     }
