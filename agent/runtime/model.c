@@ -283,7 +283,8 @@ int model_weights_s8(struct lego_model *model, const struct lego_tensor *tensor,
     while (weights && (weights->source != source || weights->view != view))
         weights = weights->next;
     if (!weights) {
-        status = weights_s8_make(&model->kernels, tensor, view, &model->catalogues, &weights, diag);
+        status = weights_s8_make(&model->kernels, tensor, view, &model->catalogues,
+                                 model_keeps_panels(model, tensor), &weights, diag);
         if (status)
             return status;
         weights->source = source;

@@ -56,8 +56,8 @@ static int halve_run(const struct plan_step *step, struct plan_run *run, struct 
     return LEGO_OK;
 }
 
-static void gemm_f16_pixels(const struct low_call *call, const void *const *rows, size_t pixel,
-                            uint32_t m, uint32_t row, uint32_t end)
+static void gemm_f16_pixels(const struct low_call *call, const void *unit, const void *const *rows,
+                            size_t pixel, uint32_t m, uint32_t row, uint32_t end)
 {
     const struct weights_f16 *weights = call->detail;
     const struct gemm_detail *conv = &call->product->conv;
@@ -75,6 +75,7 @@ static void gemm_f16_pixels(const struct low_call *call, const void *const *rows
         .hi = conv->hi,
     };
 
+    (void)unit;
     for (uint32_t r = row; r < end; r += v->nr) {
         args.n = (uint32_t)lego_min_size(v->nr, end - r);
         args.panel = weights->panels + r / v->nr * block_elems;
@@ -115,7 +116,8 @@ int gemm_f16_step(struct plan_builder *b, const struct lego_node *node,
                   int32_t add, int32_t out)
 {
     const struct kern_gemm_f16_variant *v = &b->model->kernels.gemm_f16;
-    struct gemm_f16_detail detail = {.product = {.conv = *conv, .mr = v->mr, .nr = v->nr}};
+    struct gemm_f16_detail detail = {
+        .product = {.conv = *conv, .mr = v->mr, .nr = v->nr, .tile_blocks = 1}};
     const struct weights_f16 *weights;
     struct plan_step *step;
     int status =

@@ -4,6 +4,10 @@
 
 #include <string.h>
 
+/* Pixels for which it is worth decoding weights: that takes as long as multiplying them by a few.
+ */
+#define LOW_DECODED_PIXELS 128
+
 struct low_bring low_bring_of(const struct plan_builder *b, int32_t value, uint32_t channels,
                               uint32_t padded)
 {
@@ -72,15 +76,25 @@ static void low_task(void *context, uint32_t slot, size_t item)
     const uint32_t end = (uint32_t)lego_min_size((size_t)row + unit, product->rows);
     size_t pixel = item % call->chunks * call->chunk_pixels;
     const size_t last = lego_min_size(pixel + call->chunk_pixels, product->conv.pixels);
+    const void *decoded =
+        call->unit ? call->unit(call, scratch + product->unit_at, row, end) : NULL;
 
     for (; pixel < last; pixel += product->mr) {
         const uint32_t m = (uint32_t)lego_min_size(product->mr, last - pixel);
 
         low_pointers(call, pixel, m, pointers, rows);
-        call->pixels(call, rows, pixel, m, row, end);
+        call->pixels(call, decoded, rows, pixel, m, row, end);
         if (product->conv.activation)
             gemm_activate_rows(&product->conv, call->out, pixel, m, row, end - row);
     }
+}
+
+/* Whole tiles of `blocks`, at least one. */
+static uint32_t low_whole_tiles(const struct low_product *product, size_t blocks)
+{
+    const uint32_t tile = product->tile_blocks;
+
+    return (uint32_t)lego_max_size(tile, blocks / tile * tile);
 }
 
 /* Units of blocks and chunks of pixels: enough items for the threads. Returns how many. */
@@ -95,8 +109,11 @@ static size_t low_cut(struct low_call *call, uint32_t slots)
     call->unit_blocks = product->unit_blocks;
     units = lego_div_up(blocks, call->unit_blocks);
     call->chunks = lego_min_size(lego_div_up(wanted, units), pixels);
+    if (product->decoded) /* once for each chunk */
+        call->chunks = lego_min_size(call->chunks,
+                                     lego_max_size(1, product->conv.pixels / LOW_DECODED_PIXELS));
     if (call->chunks * units < wanted) {
-        call->unit_blocks = (uint32_t)lego_max_size(1, blocks * call->chunks / wanted);
+        call->unit_blocks = low_whole_tiles(product, blocks * call->chunks / wanted);
         units = lego_div_up(blocks, call->unit_blocks);
     }
     call->chunk_pixels = lego_div_up(pixels, call->chunks) * product->mr;
@@ -115,12 +132,17 @@ void low_prepare(struct plan_builder *b, struct low_product *product)
 {
     const size_t bytes = (product->taps * product->mr * sizeof(void *) + 63) & ~(size_t)63;
 
+    size_t unit = product->unit_bytes;
+
     product->unit_blocks =
-        (uint32_t)lego_max_size(1, WEIGHTS_PANEL_BYTES / lego_max_size(1, product->block_bytes));
+        low_whole_tiles(product, WEIGHTS_PANEL_BYTES / lego_max_size(1, product->block_bytes));
+    if (product->decoded)
+        unit += product->unit_blocks * product->block_bytes;
     product->window = product->conv.window;
     product->window.channels = product->pixel_bytes / sizeof(float);
     product->rows_at = bytes;
-    plan_need_slot(b, 2 * bytes);
+    product->unit_at = 2 * bytes;
+    plan_need_slot(b, 2 * bytes + unit);
 }
 
 struct plan_step *low_step(struct plan_builder *b, const struct lego_node *node, plan_step_fn run,

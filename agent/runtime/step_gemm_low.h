@@ -50,15 +50,25 @@ struct low_product {
     uint32_t rows, channels, taps; /* of the weights */
     size_t pixel_bytes;            /* a multiple of 4 */
     size_t block_bytes;            /* nr rows of the weights */
-    uint32_t unit_blocks;          /* at most: panels that fit L2 */
-    size_t pointers_at, rows_at;
+    uint32_t tile_blocks; /* units are whole tiles of so many, where they are decoded; else 1 */
+    size_t unit_bytes;    /* of scratch, beside the panels where units are decoded; 0: no unit() */
+    bool decoded;         /* by unit(), of which there should not be many */
+    uint32_t unit_blocks; /* at most: panels that fit L2 */
+    size_t pointers_at, rows_at, unit_at;
 };
 
 struct low_call;
 
-/* Blocks of rows [row, end) for pixels [pixel, pixel + m), m <= mr; `rows`: [taps][mr]. */
-typedef void (*low_pixels_fn)(const struct low_call *call, const void *const *rows, size_t pixel,
-                              uint32_t m, uint32_t row, uint32_t end);
+/* What a task needs of rows [row, end) before it begins, in `scratch`, of unit_bytes and, where
+ * units are decoded, panels behind that. */
+typedef const void *(*low_unit_fn)(const struct low_call *call, char *scratch, uint32_t row,
+                                   uint32_t end);
+
+/* Blocks of rows [row, end) for pixels [pixel, pixel + m), m <= mr; `rows`: [taps][mr]; `unit`:
+ * what the other returned. */
+typedef void (*low_pixels_fn)(const struct low_call *call, const void *unit,
+                              const void *const *rows, size_t pixel, uint32_t m, uint32_t row,
+                              uint32_t end);
 
 /* One run of it, shared by its threads. The last lines are low_run's. */
 struct low_call {
@@ -68,6 +78,7 @@ struct low_call {
     const char *a;      /* as LOW_HEAD says */
     const float *add;
     float *out;
+    low_unit_fn unit; /* NULL: nothing */
     low_pixels_fn pixels;
     uint32_t unit_blocks;
     size_t chunks, chunk_pixels;

@@ -35,8 +35,14 @@ struct gemm_s8_detail {
 struct gemm_s8_call {
     const struct weights_s8 *weights;
     const float *bias;
-    const int32_t *start; /* [rows] */
-    const float *scale;   /* [rows] */
+    const float *scale; /* [rows] */
+    int32_t zero;       /* of the inputs */
+};
+
+/* Rows that a task multiplies by, from the first on. */
+struct gemm_s8_unit {
+    const int8_t *panels;
+    const int32_t *start;
 };
 
 static void range_task(void *context, uint32_t slot, size_t item)
@@ -115,9 +121,42 @@ static int quantize_run(const struct plan_step *step, struct plan_run *run, stru
     return LEGO_OK;
 }
 
-static void gemm_s8_pixels(const struct low_call *call, const void *const *rows, size_t pixel,
-                           uint32_t m, uint32_t row, uint32_t end)
+/* What gemm_s8_unit() lays out in a slot's scratch: the unit, starts, bytes to decode in, panels.
+ */
+static size_t gemm_s8_start_at(void)
 {
+    return (sizeof(struct gemm_s8_unit) + 63) / 64 * 64;
+}
+
+static size_t gemm_s8_bytes_at(const struct weights_s8 *weights)
+{
+    return gemm_s8_start_at() + (weights->rows * sizeof(int32_t) + 63) / 64 * 64;
+}
+
+static const void *gemm_s8_unit(const struct low_call *call, char *scratch, uint32_t row,
+                                uint32_t end)
+{
+    const struct gemm_s8_call *s8 = call->detail;
+    const struct weights_s8 *weights = s8->weights;
+    struct gemm_s8_unit *unit = (struct gemm_s8_unit *)(void *)scratch;
+    int32_t *start = (int32_t *)(void *)(scratch + gemm_s8_start_at());
+    char *bytes = scratch + gemm_s8_bytes_at(weights);
+    int8_t *panels = (int8_t *)bytes + weights_s8_scratch(weights);
+
+    *unit = (struct gemm_s8_unit){panels, start};
+    if (weights->coded)
+        weights_s8_decode(call->run->kernels, weights, row, end, bytes, panels, start);
+    else
+        unit->panels = weights->panels + row / call->product->nr * weights->block_bytes;
+    for (uint32_t r = 0; r < end - row; r++)
+        start[r] = -s8->zero * (weights->coded ? start[r] : weights->sum[row + r]);
+    return unit;
+}
+
+static void gemm_s8_pixels(const struct low_call *call, const void *unit, const void *const *rows,
+                           size_t pixel, uint32_t m, uint32_t row, uint32_t end)
+{
+    const struct gemm_s8_unit *s8_unit = unit;
     const struct gemm_s8_call *s8 = call->detail;
     const struct weights_s8 *weights = s8->weights;
     const struct gemm_detail *conv = &call->product->conv;
@@ -136,8 +175,8 @@ static void gemm_s8_pixels(const struct low_call *call, const void *const *rows,
 
     for (uint32_t r = row; r < end; r += v->nr) {
         args.n = (uint32_t)lego_min_size(v->nr, end - r);
-        args.panel = weights->panels + r / v->nr * weights->block_bytes;
-        args.start = s8->start + r;
+        args.panel = s8_unit->panels + (r - row) / v->nr * weights->block_bytes;
+        args.start = s8_unit->start + (r - row);
         args.scale = s8->scale + r;
         args.bias = s8->bias + r;
         args.c = call->out + to + r;
@@ -153,12 +192,11 @@ static int gemm_s8_run(const struct plan_step *step, struct plan_run *run, struc
     const char *a = run->address[step->inputs[0]];
     const struct quantized *head = (const struct quantized *)a;
     float *scale = (float *)run->shared;
-    int32_t *start = (int32_t *)(scale + weights->rows);
     const struct gemm_s8_call s8 = {
         .weights = weights,
         .bias = detail->product.conv.bias ? detail->product.conv.bias : run->zeros,
-        .start = start,
         .scale = scale,
+        .zero = head->zero,
     };
     struct low_call call = {
         .run = run,
@@ -167,14 +205,13 @@ static int gemm_s8_run(const struct plan_step *step, struct plan_run *run, struc
         .a = a,
         .add = step->input_count > 1 ? run_floats(run, step->inputs[1]) : NULL,
         .out = run_floats(run, step->outputs[0]),
+        .unit = gemm_s8_unit,
         .pixels = gemm_s8_pixels,
     };
 
     (void)diag;
-    for (uint32_t r = 0; r < weights->rows; r++) {
+    for (uint32_t r = 0; r < weights->rows; r++)
         scale[r] = head->scale * weights->scale[r];
-        start[r] = -head->zero * weights->sum[r];
-    }
     low_run(&call, step->work);
     return LEGO_OK;
 }
@@ -210,6 +247,9 @@ int gemm_s8_step(struct plan_builder *b, const struct lego_node *node,
     detail.product.taps = weights->taps;
     detail.product.pixel_bytes = weights->padded;
     detail.product.block_bytes = weights->block_bytes;
+    detail.product.decoded = weights->coded;
+    detail.product.tile_blocks = weights->coded ? weights->coded->tile_rows / v->nr : 1;
+    detail.product.unit_bytes = gemm_s8_bytes_at(weights) + weights_s8_scratch(weights);
     /* The ranges of the chunks. */
     plan_need_shared(b, low_bring_of(b, a, weights->channels, weights->padded).chunks *
                             sizeof(float[2]));
@@ -217,7 +257,7 @@ int gemm_s8_step(struct plan_builder *b, const struct lego_node *node,
     if (a < 0)
         return a;
     low_prepare(b, &detail.product);
-    plan_need_shared(b, weights->rows * (sizeof(float) + sizeof(int32_t)));
+    plan_need_shared(b, weights->rows * sizeof(float));
     if (!conv->bias)
         plan_need_zeros(b, weights->rows);
     gemm_finish(b, node, &detail.product.conv);

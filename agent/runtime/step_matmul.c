@@ -4,6 +4,7 @@
  */
 #include "agent/runtime/step_gemm_f16.h"
 #include "agent/runtime/step_gemm_s8.h"
+#include "agent/runtime/step_gemv.h"
 
 #include "codec/base/arith.h"
 
@@ -28,18 +29,23 @@ static int matmul_constant(struct plan_builder *b, const struct lego_node *node,
     int64_t n = shape->dim[view == LEGO_VIEW_OUT_FIRST ? 0 : 1];
     int64_t k = shape->dim[view == LEGO_VIEW_OUT_FIRST ? 1 : 0];
     struct weights_key key = {.view = view, .groups = 1};
-    const bool integers = gemm_s8_takes(b, weights, 1, (size_t)k, 1);
+    bool integers = gemm_s8_takes(b, weights, 1, (size_t)k, 1);
     /* One row of inputs is bound by memory, and coded weights are smaller than halves. */
     const bool halves = !integers && detail.pixels > 1 && gemm_f16_takes(b, weights, 1, (size_t)k);
     int32_t a, out;
-    int status;
+    int status = LEGO_OK;
 
     detail.variant = gemm_choose(&b->model->kernels, (uint32_t)n, detail.pixels);
+    detail.source = GEMM_ROWS;
     key.nr = detail.variant->nr;
-    status = integers || halves ? LEGO_OK : plan_weights(b, node, 1, key, &detail.weights);
+    if ((!integers && !halves) || (integers && weights->coded && detail.pixels == 1))
+        status = plan_weights(b, node, 1, key, &detail.weights);
     if (status)
         return status;
-    detail.source = GEMM_ROWS;
+    /* In fixed point a row is as fast as in integers, and exact. */
+    if (integers && detail.weights)
+        integers = !gemv_takes(&b->model->kernels, &detail) ||
+                   !weights_gemv_fixed(&b->model->kernels, detail.weights);
     detail.a_stride = (ptrdiff_t)k;
     detail.out_stride = (ptrdiff_t)n;
     a = plan_operand(b, node->inputs[0], PLAN_PLAIN);

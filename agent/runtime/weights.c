@@ -134,6 +134,26 @@ void weights_block_bricks(const struct weights *weights, uint32_t tile, uint32_t
     args->scale = bricks.row_scale ? bricks.row_scale + (size_t)in_tile * weights->nr : NULL;
 }
 
+bool weights_have_integers(const struct kern_table *kernels, const struct weights *weights)
+{
+    const uint32_t last = weights->tile_count - 1, columns = weights->channels * weights->taps;
+
+    if (!weights->coded || weights->coded->trellis || weights->coded->stage_count != 1 ||
+        weights->groups != 1)
+        return false;
+    const struct kern_brick_decode first = weights_bricks(weights, 0, 0, 0, columns);
+    const struct kern_brick_decode end = weights_bricks(weights, last, 0, 0, columns);
+
+    return kernels->brick_decode_s8.takes(&first) && kernels->brick_decode_s8.takes(&end);
+}
+
+void weights_decode_integers(const struct kern_table *kernels, const struct weights *weights,
+                             uint32_t tile, struct kern_brick_decode_s8 *args)
+{
+    args->bricks = weights_bricks(weights, tile, 0, 0, weights->channels * weights->taps);
+    kernels->brick_decode_s8.run(args);
+}
+
 bool weights_gemv_fixed(const struct kern_table *kernels, const struct weights *weights)
 {
     const uint32_t columns = weights->channels * weights->taps;

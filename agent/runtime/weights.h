@@ -106,6 +106,15 @@ bool weights_are_bricks(const struct weights *weights, const struct weights_spli
 void weights_block_bricks(const struct weights *weights, uint32_t tile, uint32_t in_tile,
                           const struct weights_split *split, struct kern_gemm_bricks_f32 *args);
 
+/*
+ * The integers that coded weights are made of, for kern_brick_decode_s8: whether all tiles can be
+ * decoded so (one stage of bricks, in one group), and tile `tile` by `args`, whose bricks this
+ * fills in. What they are worth: weights->catalogues[0].step times the row's scale.
+ */
+bool weights_have_integers(const struct kern_table *kernels, const struct weights *weights);
+void weights_decode_integers(const struct kern_table *kernels, const struct weights *weights,
+                             uint32_t tile, struct kern_brick_decode_s8 *args);
+
 /* A vector that is multiplied, in the order of the stored columns. */
 struct weights_vector {
     const float *x;

@@ -92,9 +92,71 @@ static int pack(const struct kern_table *kernels, const struct weights *from,
     return status;
 }
 
+/* Where stored columns do not lie as the panel's k's do: which of them each k is. */
+static int map_columns(struct weights_s8 *weights)
+{
+    const struct weights *coded = weights->coded;
+    const uint32_t *column_k = coded->splits[0].column_k;
+    const uint32_t depth = weights->taps * weights->padded;
+
+    if (!column_k && weights->padded == weights->channels)
+        return LEGO_OK;
+    weights->stored = weights_zeroed(depth, sizeof(*weights->stored));
+    if (!weights->stored)
+        return LEGO_E_NOMEM;
+    memset(weights->stored, 0xff, depth * sizeof(*weights->stored));
+    for (uint32_t c = 0; c < weights->taps * weights->channels; c++) {
+        const uint32_t k = column_k ? column_k[c] : c, tap = k / weights->channels;
+        weights->stored[tap * weights->padded + k % weights->channels] = c;
+    }
+    weights->bytes += depth * sizeof(*weights->stored);
+    return LEGO_OK;
+}
+
+/* Weights that stay coded; `from` is theirs. */
+static int keep(const struct kern_table *kernels, struct weights *from, struct weights_s8 *weights)
+{
+    weights->coded = from;
+    weights->block_bytes = (size_t)weights->taps * weights->padded * kernels->gemm_s8.nr;
+    weights->scale = weights_zeroed(weights->rows, sizeof(float));
+    if (!weights->scale)
+        return LEGO_E_NOMEM;
+    for (uint32_t r = 0; r < weights->rows; r++)
+        weights->scale[r] =
+            from->catalogues[0].step * (from->row_scale ? from->row_scale[r] : 1.0f);
+    weights->bytes = from->bytes + weights->rows * sizeof(float);
+    return map_columns(weights);
+}
+
+size_t weights_s8_scratch(const struct weights_s8 *weights)
+{
+    return weights->coded ? KERN_S8_BYTES(weights->taps * weights->channels) : 0;
+}
+
+void weights_s8_decode(const struct kern_table *kernels, const struct weights_s8 *weights,
+                       uint32_t row, uint32_t end, void *scratch, int8_t *panels, int32_t *sum)
+{
+    const uint32_t rows = weights->coded->tile_rows;
+    struct kern_brick_decode_s8 args = {
+        .stored = weights->stored,
+        .depth = weights->taps * weights->padded,
+        .nr = kernels->gemm_s8.nr,
+        .kg = kernels->gemm_s8.kg,
+        .bytes = scratch,
+        .panel = panels,
+        .sum = sum,
+    };
+
+    for (uint32_t tile = row / rows; tile * rows < end; tile++) {
+        weights_decode_integers(kernels, weights->coded, tile, &args);
+        args.panel += rows / args.nr * weights->block_bytes;
+        args.sum += rows;
+    }
+}
+
 int weights_s8_make(const struct kern_table *kernels, const struct lego_tensor *tensor,
                     enum lego_matrix_view view, const struct weights_catalogues *catalogues,
-                    struct weights_s8 **ret_weights, struct lego_diag *diag)
+                    bool resident, struct weights_s8 **ret_weights, struct lego_diag *diag)
 {
     struct weights_key key = {.view = view, .groups = 1, .nr = PACK_NR, .whole = true};
     struct weights_s8 *weights;
@@ -112,8 +174,14 @@ int weights_s8_make(const struct kern_table *kernels, const struct lego_tensor *
         weights->taps = from->taps;
         weights->padded = (from->channels + kg - 1) / kg * kg;
     }
-    status = weights ? pack(kernels, from, weights) : LEGO_E_NOMEM;
-    weights_destroy(from);
+    if (!weights)
+        status = LEGO_E_NOMEM;
+    else if (!resident && weights_have_integers(kernels, from))
+        status = keep(kernels, from, weights);
+    else
+        status = pack(kernels, from, weights);
+    if (!weights || !weights->coded)
+        weights_destroy(from);
     if (status) {
         weights_s8_destroy(weights);
         return lego_fail(diag, status, "weights '%s' as integers", tensor->name);
@@ -129,5 +197,7 @@ void weights_s8_destroy(struct weights_s8 *weights)
     free(weights->panels);
     free(weights->scale);
     free(weights->sum);
+    free(weights->stored);
+    weights_destroy(weights->coded);
     free(weights);
 }

@@ -47,6 +47,24 @@ struct kern_brick_decode {
 };
 
 /*
+ * Decodes all columns of a tile of bricks of integers to a panel of gemm_s8 as it is, without a
+ * scale: for r < rows, k < depth
+ *   panel[(r / nr * (depth / kg) + k / kg) * nr * kg + r % nr * kg + k % kg] = integer(r,
+ * stored(k)) with stored(k) = stored ? stored[k] : k, and 0 where that is not below bricks.columns.
+ * Rows of the last row block beyond `rows` get unspecified values. sum[r] = the sum of row r's
+ * integers Of `bricks` catalogue, row_scale, column_k, accumulate and the panel are not used.
+ */
+struct kern_brick_decode_s8 {
+    struct kern_brick_decode bricks; /* with a catalogue of integers; first_index 0 */
+    const uint32_t *stored;          /* [depth], NULL: k's lie in order */
+    uint32_t depth, nr, kg;          /* depth: a multiple of kg; nr, kg: the table's gemm_s8's */
+    int8_t *bytes; /* to work in, KERN_S8_BYTES(columns) of them, 64-byte aligned */
+    int8_t *panel; /* 64-byte aligned */
+    int32_t *sum;  /* [rows] */
+};
+#define KERN_S8_BYTES(columns) (((size_t)(columns) + 1025) / 2 * 64)
+
+/*
  * A tile of bricks times a vector: y[r] = (accumulate ? y[r] : 0) + scale(r) * sum over c < columns
  * of element(r, c) * x[c], r < rows, with columns in the order in which they are stored. Of
  * `bricks` column_k and the panel are not used.
@@ -170,6 +188,12 @@ typedef void (*kern_trellis_decode_fn)(const struct kern_trellis_decode *args);
 struct kern_brick_gemv_fixed_variant {
     void (*run)(const struct kern_brick_gemv_fixed *args);
     bool (*faster)(const struct kern_brick_decode *bricks);
+};
+
+/* `takes`: whether it decodes such bricks so fast that integers need not stay in memory. */
+struct kern_brick_decode_s8_variant {
+    void (*run)(const struct kern_brick_decode_s8 *args);
+    bool (*takes)(const struct kern_brick_decode *bricks);
 };
 
 #endif

@@ -94,8 +94,9 @@ typedef void (*kern_gemm_f32_fn)(const struct kern_gemm_f32 *args);
  *
  * Activations are 0 to 127 and weights -64 to 64: the products of two pairs, or of four single
  * ones, then fit 16 bits, where machines without a dot product add them up; one sum of
- * KERN_S8_MAX_DEPTH products and a start of that many fit 32 bits. a[t * mr + i] with i >= m must
- * be a readable pointer (repeat the last row).
+ * KERN_S8_MAX_DEPTH products and a start of that many fit 32 bits. Where the variant is `wide`,
+ * weights may be any bytes: start and products may pass 32 bits then, but what they add up to may
+ * not. a[t * mr + i] with i >= m must be a readable pointer (repeat the last row).
  */
 #define KERN_U7_MAX       127
 #define KERN_S8_MAX       64
@@ -323,6 +324,7 @@ struct kern_gemm_bricks_variant {
 struct kern_gemm_s8_variant {
     void (*run)(const struct kern_gemm_s8 *args);
     uint32_t mr, nr, kg;
+    bool wide;
 };
 
 struct kern_gemm_f16_variant {

@@ -96,4 +96,4 @@ static void gemm(const struct kern_gemm_s8 *g)
     }
 }
 
-const struct kern_gemm_s8_variant kern_dotprod_gemm_s8 = {gemm, MR, NR, KG};
+const struct kern_gemm_s8_variant kern_dotprod_gemm_s8 = {gemm, MR, NR, KG, true};

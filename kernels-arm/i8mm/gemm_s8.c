@@ -115,4 +115,4 @@ static void gemm(const struct kern_gemm_s8 *g)
         gemm_block(g, MR / 2, false);
 }
 
-const struct kern_gemm_s8_variant kern_i8mm_gemm_s8 = {gemm, MR, NR, KG};
+const struct kern_gemm_s8_variant kern_i8mm_gemm_s8 = {gemm, MR, NR, KG, true};

@@ -118,4 +118,4 @@ static void gemm(const struct kern_gemm_s8 *g)
     }
 }
 
-const struct kern_gemm_s8_variant KERN_ISA(gemm_s8) = {gemm, MR, NR, KG};
+const struct kern_gemm_s8_variant KERN_ISA(gemm_s8) = {gemm, MR, NR, KG, false};

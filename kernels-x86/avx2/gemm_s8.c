@@ -22,4 +22,5 @@ VEC_INLINE ivec ivec_dot4(ivec sum, ivec a, ivec b)
 #define GEMM_S8_MR 4
 #include "codec/kernels/simd/gemm_s8.h"
 
-const struct kern_gemm_s8_variant KERN_ISA(gemm_s8) = {gemm_s8, GEMM_S8_MR, GEMM_S8_NR, GEMM_S8_KG};
+const struct kern_gemm_s8_variant KERN_ISA(gemm_s8) = {gemm_s8, GEMM_S8_MR, GEMM_S8_NR, GEMM_S8_KG,
+                                                       false};

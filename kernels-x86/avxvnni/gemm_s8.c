@@ -19,4 +19,4 @@ VEC_INLINE ivec ivec_dot8(ivec sum, ivec a0, ivec b0, ivec a1, ivec b1)
 #include "codec/kernels/simd/gemm_s8.h"
 
 const struct kern_gemm_s8_variant kern_avxvnni_gemm_s8 = {gemm_s8, GEMM_S8_MR, GEMM_S8_NR,
-                                                          GEMM_S8_KG};
+                                                          GEMM_S8_KG, true};

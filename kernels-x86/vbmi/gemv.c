@@ -168,11 +168,8 @@ VEC_INLINE void fixed_tile(const struct kern_brick_gemv_fixed *g, const uint32_t
 {
     const struct kern_brick_decode *b = &g->bricks;
     const uint32_t vectors = 4 / rows; /* of 64 indices in eight columns */
-    const struct byte_indices how = byte_indices_make(b->index_bits);
-    const size_t each = (size_t)8 * b->index_bits; /* bytes of 64 indices */
-    const uint8_t *at = b->stream + b->first_index * b->index_bits / 8;
     const int8_t *digits = g->digits;
-    size_t left = ((size_t)b->tile_brick_columns * b->tile_brick_rows * b->index_bits + 7) / 8;
+    struct byte_stream stream = byte_stream_make(b, rows);
     uint8_t tables[FIXED_TABLES * KERN_CATALOGUE_S8] __attribute__((aligned(64)));
     __m512i sum[FIXED_VECTORS][KERN_FIXED_DIGITS], order[2];
 
@@ -190,23 +187,22 @@ VEC_INLINE void fixed_tile(const struct kern_brick_gemv_fixed *g, const uint32_t
         __asm__("" : "+r"(table));
 
         GEMM_UNROLL
-        for (uint32_t v = 0; v < vectors; v++, at += each) {
-            const size_t bytes = left < each ? left : each;
-            index[v] = byte_indices_load(&how, at, bytes, kind == 256);
-            left -= bytes;
-        }
-        __builtin_prefetch(at + BYTES_AHEAD);
+        for (uint32_t v = 0; v < vectors; v++)
+            index[v] = byte_stream_next(&stream, kind == 256);
         fixed_turn(index, rows, order, turned);
         fixed_block(table, turned, digits, rows, kind, sum);
     }
     fixed_give(g, rows, sum);
 }
 
-BYTE_INSTANCES(fixed_tile, struct kern_brick_gemv_fixed)
+BYTE_ROWS_INSTANCES(fixed_tile, struct kern_brick_gemv_fixed, 1)
+BYTE_ROWS_INSTANCES(fixed_tile, struct kern_brick_gemv_fixed, 2)
+BYTE_ROWS_INSTANCES(fixed_tile, struct kern_brick_gemv_fixed, 4)
 
 static bool fixed_takes(const struct kern_brick_decode *b)
 {
-    return b->catalogue_s8 && b->brick_columns == 1 && byte_tile_fits(b);
+    return b->catalogue_s8 && b->brick_columns == 1 && b->brick_rows <= FIXED_TABLES &&
+           byte_tile_fits(b);
 }
 
 static bool fixed_faster(const struct kern_brick_decode *b)
@@ -216,10 +212,16 @@ static bool fixed_faster(const struct kern_brick_decode *b)
 
 static void fixed_gemv(const struct kern_brick_gemv_fixed *g)
 {
+    const uint32_t rows = g->bricks.brick_rows, kind = byte_kind(&g->bricks);
+
     if (!fixed_takes(&g->bricks))
         kern_ref_brick_gemv_fixed.run(g);
+    else if (rows == 1)
+        BYTE_KIND(fixed_tile, 1, kind, g)
+    else if (rows == 2)
+        BYTE_KIND(fixed_tile, 2, kind, g)
     else
-        BYTE_CALL(fixed_tile, &g->bricks, g)
+        BYTE_KIND(fixed_tile, 4, kind, g)
 }
 
 const kern_fixed_digits_fn kern_vbmi_fixed_digits = fixed_digits;

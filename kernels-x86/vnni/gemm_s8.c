@@ -15,4 +15,5 @@ VEC_INLINE ivec ivec_dot8(ivec sum, ivec a0, ivec b0, ivec a1, ivec b1)
 #define GEMM_S8_MR 12
 #include "codec/kernels/simd/gemm_s8.h"
 
-const struct kern_gemm_s8_variant kern_vnni_gemm_s8 = {gemm_s8, GEMM_S8_MR, GEMM_S8_NR, GEMM_S8_KG};
+const struct kern_gemm_s8_variant kern_vnni_gemm_s8 = {gemm_s8, GEMM_S8_MR, GEMM_S8_NR, GEMM_S8_KG,
+                                                       true};

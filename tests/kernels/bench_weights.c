@@ -81,6 +81,64 @@ void bench_brick_decode(const struct check_entry *entry)
                      shapes[i].scaled);
 }
 
+static void run_brick_decode_s8(const void *entry, void *context)
+{
+    ((const struct kern_brick_decode_s8_variant *)entry)->run(context);
+}
+
+/* A tile of 32 rows and 576 columns, as decode_shape(); rate in bytes of integers. */
+static void decode_s8_shape(const struct check_entry *entry, uint32_t rows, uint32_t columns,
+                            uint32_t bits, bool mapped)
+{
+    enum { TILE_ROWS = 32, TILE_COLUMNS = 576 };
+    struct kern_brick_decode_s8 s = {.bricks = {.index_bits = bits,
+                                                .brick_rows = rows,
+                                                .brick_columns = columns,
+                                                .tile_brick_rows = TILE_ROWS / rows,
+                                                .tile_brick_columns = TILE_COLUMNS / columns,
+                                                .rows = TILE_ROWS,
+                                                .columns = TILE_COLUMNS,
+                                                .entries = 1u << bits},
+                                     .depth = TILE_COLUMNS,
+                                     .nr = 32,
+                                     .kg = 4};
+    const size_t bytes = (size_t)TILE_ROWS * TILE_COLUMNS / rows / columns * bits / 8 + 32;
+    int8_t *integers = bench_integers(&s.bricks);
+    uint8_t *stream = malloc(bytes);
+    uint32_t stored[TILE_COLUMNS];
+    int32_t sum[TILE_ROWS];
+    char shape[64];
+
+    for (size_t i = 0; i < bytes; i++)
+        stream[i] = (uint8_t)rng_next();
+    for (uint32_t k = 0; k < TILE_COLUMNS; k++)
+        stored[k] = k % (TILE_COLUMNS / columns) * columns + k / (TILE_COLUMNS / columns);
+    s.bricks.stream = stream;
+    s.stored = mapped ? stored : NULL;
+    s.bytes = (int8_t *)bench_floats(KERN_S8_BYTES(TILE_COLUMNS) / sizeof(float));
+    s.panel = (int8_t *)bench_floats((size_t)TILE_ROWS * TILE_COLUMNS / sizeof(float));
+    s.sum = sum;
+    snprintf(shape, sizeof(shape), "%ux%u, %u bits%s", rows, columns, bits,
+             mapped ? ", by a map" : "");
+    bench_report(entry, shape, "GB/s", (double)TILE_ROWS * TILE_COLUMNS, run_brick_decode_s8, &s);
+    free(integers);
+    free(stream);
+    free(s.bytes);
+    free(s.panel);
+}
+
+void bench_brick_decode_s8(const struct check_entry *entry)
+{
+    static const struct {
+        uint32_t rows, columns, bits;
+        bool mapped;
+    } shapes[] = {{4, 1, 8, false}, {4, 4, 8, false}, {2, 1, 6, false}, {2, 1, 8, false},
+                  {1, 1, 4, false}, {1, 1, 6, false}, {8, 1, 8, false}, {1, 9, 8, true}};
+
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
+        decode_s8_shape(entry, shapes[i].rows, shapes[i].columns, shapes[i].bits, shapes[i].mapped);
+}
+
 static void run_brick_gemv(const void *entry, void *context)
 {
     (*(const kern_brick_gemv_f32_fn *)entry)(context);

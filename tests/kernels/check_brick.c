@@ -2,20 +2,11 @@
  * Drivers of brick_decode, brick_gemv and panel_pack: against the formulas of kernels.h, from
  * indices that the driver has drawn and packed itself.
  */
-#include "tests/kernels/check.h"
+#include "tests/kernels/check_brick.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct brick_case {
-    struct kern_brick_decode args;
-    uint32_t tile_columns; /* columns of bricks in the whole stream */
-    uint32_t *index;
-    struct guard stream, catalogue, integers, scale, column_k, panel;
-    size_t panel_elems;
-    float *expected, *magnitude;
-};
 
 static void brick_stream(struct brick_case *b)
 {
@@ -93,7 +84,7 @@ static void brick_open(struct brick_case *b, bool scaled, bool permuted, bool in
     memcpy(b->expected, d->panel, b->panel_elems * sizeof(float));
 }
 
-static void brick_close(struct brick_case *b)
+void brick_close(struct brick_case *b)
 {
     guard_free(&b->stream);
     guard_free(&b->catalogue);
@@ -126,6 +117,13 @@ static float brick_element(const struct brick_case *b, uint32_t r, uint32_t c)
     float value = d->catalogue[index * d->brick_rows * d->brick_columns + element];
 
     return d->row_scale ? value * d->row_scale[r] : value;
+}
+
+double brick_integer(const struct brick_case *b, uint32_t r, uint32_t c)
+{
+    size_t element, index = brick_index(b, r, c, &element);
+
+    return b->args.catalogue_s8[element * KERN_CATALOGUE_S8 + index];
 }
 
 /* One element of the matrix into the expected panel. */
@@ -173,9 +171,8 @@ static void brick_run(const struct check_entry *entry, struct brick_case *b)
     check_compare(&exact, d->panel, b->expected, b->magnitude, b->panel_elems);
 }
 
-/* Draws a case with bricks of this size. Flags: accumulate, scales, a map, integers. */
-static void brick_draw(struct brick_case *b, uint32_t brick_rows, uint32_t brick_columns,
-                       uint32_t index_bits, uint32_t nr, uint32_t flags)
+void brick_draw(struct brick_case *b, uint32_t brick_rows, uint32_t brick_columns,
+                uint32_t index_bits, uint32_t nr, uint32_t flags)
 {
     struct kern_brick_decode *d = &b->args;
     uint32_t most = 1u << index_bits;
@@ -282,126 +279,6 @@ void check_brick_gemv(const struct check_entry *entry)
     for (uint32_t bits = 0; bits <= 16; bits++)
         for (uint32_t i = 0; i < 40; i++)
             gemv_case(entry, 1u << rng_below(5), 1 + rng_below(4), bits);
-}
-
-/* The integer that the element is made of. */
-static double brick_integer(const struct brick_case *b, uint32_t r, uint32_t c)
-{
-    size_t element, index = brick_index(b, r, c, &element);
-
-    return b->args.catalogue_s8[element * KERN_CATALOGUE_S8 + index];
-}
-
-/* Numbers for a case's columns, as random digits, with zeros behind them. */
-static int8_t *fixed_draw(struct guard *guard, uint32_t columns, int32_t sum[KERN_FIXED_DIGITS])
-{
-    const uint32_t padded = (columns + KERN_FIXED_BLOCK - 1) / KERN_FIXED_BLOCK * KERN_FIXED_BLOCK;
-    int8_t *digits =
-        guard_alloc(guard, (size_t)padded * KERN_FIXED_DIGITS, KERN_FIXED_BLOCK, rng_below(2));
-
-    memset(sum, 0, KERN_FIXED_DIGITS * sizeof(*sum));
-    for (uint32_t i = 0; i < padded * KERN_FIXED_DIGITS; i++) {
-        const uint32_t block = i / (KERN_FIXED_BLOCK * KERN_FIXED_DIGITS);
-        const bool real = block * KERN_FIXED_BLOCK + i % KERN_FIXED_BLOCK < columns;
-        digits[i] = (int8_t)(real ? (int32_t)rng_below(256) - 128 : 0);
-        sum[i / KERN_FIXED_BLOCK % KERN_FIXED_DIGITS] += digits[i];
-    }
-    return digits;
-}
-
-/* The number in column c. */
-static double fixed_value(const int8_t *digits, uint32_t c)
-{
-    const int8_t *digit =
-        digits + c / KERN_FIXED_BLOCK * KERN_FIXED_BLOCK * KERN_FIXED_DIGITS + c % KERN_FIXED_BLOCK;
-    double value = 0.0;
-
-    for (uint32_t d = KERN_FIXED_DIGITS; d > 0; d--)
-        value = value * 256.0 + digit[(d - 1) * KERN_FIXED_BLOCK];
-    return value;
-}
-
-static void gemv_fixed_case(const struct check_entry *entry, uint32_t brick_rows,
-                            uint32_t brick_columns, uint32_t index_bits)
-{
-    const struct kern_brick_gemv_fixed_variant *tested = entry->tested;
-    struct brick_case b = {0};
-    const struct kern_brick_decode *d = &b.args;
-    struct guard digits, gy;
-    int32_t sum[KERN_FIXED_DIGITS];
-
-    brick_draw(&b, brick_rows, brick_columns, index_bits, 8, rng_below(4) | 8);
-    struct kern_brick_gemv_fixed g = {
-        .bricks = *d, .digits = fixed_draw(&digits, d->columns, sum), .sum = sum, .scale = 1e-9f};
-    g.y = guard_alloc(&gy, d->rows * sizeof(float), sizeof(float), rng_below(2));
-    g.bricks.catalogue = NULL;
-    g.bricks.panel = NULL;
-    float *expected = malloc(d->rows * sizeof(float)), *scale = malloc(d->rows * sizeof(float));
-    fill_floats(g.y, d->rows, FILL_PLAIN);
-    for (uint32_t r = 0; r < d->rows; r++) {
-        double total = 0.0, before = d->accumulate ? g.y[r] : 0.0;
-        for (uint32_t c = 0; c < d->columns; c++)
-            total += brick_integer(&b, r, c) * fixed_value(g.digits, c);
-        total *= (double)g.scale * d->catalogue_step * (d->row_scale ? d->row_scale[r] : 1.0f);
-        expected[r] = (float)(before + total);
-        scale[r] = (float)(fabs(before) + fabs(total));
-    }
-    tested->run(&g);
-    check_compare(entry, g.y, expected, scale, d->rows);
-    if (tested->faster(&g.bricks) && entry->isa[0] == 'c')
-        check_fail("the reference is no faster way");
-    free(expected);
-    free(scale);
-    guard_free(&digits);
-    guard_free(&gy);
-    brick_close(&b);
-}
-
-void check_brick_gemv_fixed(const struct check_entry *entry)
-{
-    for (uint32_t rows = 1; rows <= 16; rows++)
-        for (uint32_t columns = 1; columns <= 4; columns++)
-            gemv_fixed_case(entry, rows, columns, rng_below(9));
-    for (uint32_t bits = 1; bits <= 8; bits++)
-        for (uint32_t i = 0; i < 120; i++)
-            gemv_fixed_case(entry, 1u << i % 3, 1, bits);
-}
-
-static void fixed_digits_case(const struct check_entry *entry, uint32_t count, enum guard_side side)
-{
-    const size_t bytes = (size_t)(count + KERN_FIXED_BLOCK - 1) / KERN_FIXED_BLOCK *
-                         KERN_FIXED_BLOCK * KERN_FIXED_DIGITS;
-    int32_t sum[KERN_FIXED_DIGITS], expected_sum[KERN_FIXED_DIGITS];
-    struct guard in, out;
-    float *x = guard_alloc(&in, count * sizeof(float), sizeof(float), side);
-    int8_t *expected = malloc(bytes);
-    struct kern_fixed_digits f = {.count = count, .x = x, .sum = expected_sum, .digits = expected};
-
-    fill_floats(x, count, FILL_PLAIN);
-    x[rng_below(count)] = rng_below(2) ? 1.0f : -1.0f; /* the ends of the range */
-    f.inverse = rng_below(2) ? KERN_FIXED_MAX : 0.5f + (float)rng_below(40000);
-    (*(const kern_fixed_digits_fn *)entry->reference)(&f);
-    for (uint32_t c = 0; c < count; c++)
-        if (fixed_value(expected, c) != (double)rintf(x[c] * f.inverse))
-            check_fail("%g is %.0f", (double)x[c], fixed_value(expected, c));
-    f.sum = sum;
-    f.digits = guard_alloc(&out, bytes, KERN_FIXED_BLOCK, side);
-    check_case("%u numbers, by %g, side %d", count, (double)f.inverse, side);
-    (*(const kern_fixed_digits_fn *)entry->tested)(&f);
-    if (memcmp(f.digits, expected, bytes) != 0)
-        check_fail("digits differ");
-    if (memcmp(sum, expected_sum, sizeof(sum)) != 0)
-        check_fail("sums differ");
-    free(expected);
-    guard_free(&in);
-    guard_free(&out);
-}
-
-void check_fixed_digits(const struct check_entry *entry)
-{
-    for (size_t s = 0; s < check_size_count; s++)
-        for (int variant = 0; variant < 16; variant++)
-            fixed_digits_case(entry, check_sizes[s] ? check_sizes[s] : 1, variant & 1);
 }
 
 /* What entry e makes of the columns of x that the bricks of column j see, in row r. */

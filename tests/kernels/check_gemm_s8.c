@@ -71,6 +71,8 @@ static void s8_case(const struct check_entry *entry, uint32_t m, uint32_t n, uin
     float *add = guard_alloc(&gadd, add_elems * sizeof(float), sizeof(float), side);
 
     s8_fill(x, (size_t)pixels * channels, panel, (size_t)taps * channels * v->nr, fill == 1);
+    for (size_t i = 0; v->wide && fill == 2 && i < (size_t)taps * channels * v->nr; i++)
+        panel[i] = (int8_t)((rng_below(3) ? (int)rng_below(256) : 0) - 128);
     for (uint32_t t = 0; t < taps; t++)
         for (uint32_t i = 0; i < v->mr; i++)
             k.rows[t * v->mr + i] =

@@ -52,6 +52,18 @@ static void brick_decode(const struct kern_brick_decode *d)
     }
 }
 
+/* Element (r, c) of the integers. */
+static int8_t brick_integer(const struct kern_brick_decode *d, uint32_t r, uint32_t c)
+{
+    const uint32_t width = d->brick_columns;
+    const uint64_t column = (uint64_t)(c / width) * d->tile_brick_rows;
+    const uint64_t position = d->first_index + column + r / d->brick_rows;
+    const size_t element = (size_t)c % width * d->brick_rows + r % d->brick_rows;
+
+    return d->catalogue_s8[element * KERN_CATALOGUE_S8 +
+                           read_index(d->stream, d->index_bits, position)];
+}
+
 static void brick_gemv(const struct kern_brick_gemv_f32 *g)
 {
     const struct kern_brick_decode *d = &g->bricks;
@@ -69,6 +81,25 @@ static void brick_gemv(const struct kern_brick_gemv_f32 *g)
         if (d->row_scale)
             sum *= d->row_scale[r];
         g->y[r] = d->accumulate ? g->y[r] + sum : sum;
+    }
+}
+
+static void brick_decode_s8(const struct kern_brick_decode_s8 *s)
+{
+    const struct kern_brick_decode *d = &s->bricks;
+    const uint32_t nr = s->nr, kg = s->kg;
+
+    for (uint32_t r = 0; r < d->rows; r++) {
+        int8_t *row = s->panel + (size_t)(r / nr) * s->depth * nr + (size_t)(r % nr) * kg;
+
+        s->sum[r] = 0;
+        for (uint32_t k = 0; k < s->depth; k++) {
+            const uint32_t c = s->stored ? s->stored[k] : k;
+            const int8_t integer = c < d->columns ? brick_integer(d, r, c) : 0;
+
+            row[(size_t)(k / kg) * nr * kg + k % kg] = integer;
+            s->sum[r] += integer;
+        }
     }
 }
 
@@ -106,20 +137,13 @@ static int64_t fixed_number(const struct kern_brick_gemv_fixed *g, uint32_t c)
 static void brick_gemv_fixed(const struct kern_brick_gemv_fixed *g)
 {
     const struct kern_brick_decode *d = &g->bricks;
-    const uint32_t width = d->brick_columns;
 
     for (uint32_t r = 0; r < d->rows; r++) {
         int64_t sum = 0;
         float y;
 
-        for (uint32_t c = 0; c < d->columns; c++) {
-            uint64_t column = (uint64_t)(c / width) * d->tile_brick_rows;
-            uint64_t position = d->first_index + column + r / d->brick_rows;
-            size_t element = (size_t)c % width * d->brick_rows + r % d->brick_rows;
-            sum += fixed_number(g, c) *
-                   d->catalogue_s8[element * KERN_CATALOGUE_S8 +
-                                   read_index(d->stream, d->index_bits, position)];
-        }
+        for (uint32_t c = 0; c < d->columns; c++)
+            sum += fixed_number(g, c) * brick_integer(d, r, c);
         y = (float)((double)sum * ((double)g->scale * d->catalogue_step));
         if (d->row_scale)
             y *= d->row_scale[r];
@@ -127,8 +151,8 @@ static void brick_gemv_fixed(const struct kern_brick_gemv_fixed *g)
     }
 }
 
-/* It is a reference. */
-static bool brick_gemv_fixed_faster(const struct kern_brick_decode *bricks)
+/* They are references. */
+static bool never(const struct kern_brick_decode *bricks)
 {
     (void)bricks;
     return false;
@@ -193,8 +217,8 @@ static void panel_pack(const struct kern_panel_pack *p)
 const kern_brick_decode_fn kern_ref_brick_decode = brick_decode;
 const kern_brick_gemv_f32_fn kern_ref_brick_gemv_f32 = brick_gemv;
 const kern_fixed_digits_fn kern_ref_fixed_digits = fixed_digits;
-const struct kern_brick_gemv_fixed_variant kern_ref_brick_gemv_fixed = {brick_gemv_fixed,
-                                                                        brick_gemv_fixed_faster};
+const struct kern_brick_gemv_fixed_variant kern_ref_brick_gemv_fixed = {brick_gemv_fixed, never};
+const struct kern_brick_decode_s8_variant kern_ref_brick_decode_s8 = {brick_decode_s8, never};
 const kern_brick_products_f32_fn kern_ref_brick_products_f32 = brick_products;
 const kern_brick_sums_f32_fn kern_ref_brick_sums_f32 = brick_sums;
 const kern_panel_pack_fn kern_ref_panel_pack = panel_pack;

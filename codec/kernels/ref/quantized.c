@@ -58,6 +58,6 @@ static void quantize(const struct kern_quantize_u7 *q)
     }
 }
 
-const struct kern_gemm_s8_variant kern_ref_gemm_s8 = {gemm, MR, NR, KG};
+const struct kern_gemm_s8_variant kern_ref_gemm_s8 = {gemm, MR, NR, KG, false};
 const kern_range_f32_fn kern_ref_range_f32 = range;
 const kern_quantize_u7_fn kern_ref_quantize_u7 = quantize;

@@ -95,6 +95,62 @@ START_TEST(test_coded)
 }
 END_TEST
 
+/* Bricks of integers, which where kernels take them stay coded: as one row block and several, in
+ * any order, with channels that are no multiple of a group of k's, and rows that fill no tile. */
+struct bricks_case {
+    struct coding coding;
+    int in, out, side, kernel;
+};
+
+static struct lego_package *build_bricks(struct random *random, const void *argument)
+{
+    const struct bricks_case *test = argument;
+    const int pad = test->kernel / 2, kernel = test->kernel;
+    struct lego_package *package = build_package();
+    int32_t x = build_input(package, "x", shape_of(4, 1, test->in, test->side, test->side));
+    int32_t w = build_random(package, shape_of(4, test->out, test->in, kernel, kernel), random);
+    int32_t b = build_random(package, shape_of(1, test->out), random);
+    int32_t y = build_node(package, LEGO_OP_Conv, x, w, b, -2);
+
+    build_ints(package, "pads", 4, pad, pad, pad, pad);
+    build_coded(package, w, &test->coding, random);
+    build_output(package, y);
+    build_finish(package);
+    return package;
+}
+
+START_TEST(test_bricks_of_integers)
+{
+    static const uint32_t heights[] = {1, 2, 4, 8};
+
+    for (uint64_t seed = 1; seed <= 48; seed++) {
+        struct random random = {seed};
+        struct bricks_case test = {.in = (int)between(&random, 8, 200),
+                                   .out = 32 * (int)between(&random, 1, 12),
+                                   .side = (int)between(&random, 3, 40),
+                                   .kernel = seed % 2 ? 1 : 3};
+        char what[64];
+
+        test.coding = (struct coding){.view = LEGO_VIEW_OUT_FIRST,
+                                      .groups = 1,
+                                      .brick_rows = heights[seed / 2 % 4],
+                                      .brick_columns = seed % 3 ? 1 : between(&random, 2, 9),
+                                      .entries = between(&random, 2, 256),
+                                      .stages = 1,
+                                      .tile_rows = 32,
+                                      .order = seed % 5 < 2 ? LEGO_COLUMNS_TAP_MAJOR
+                                                            : LEGO_COLUMNS_CHANNEL_MAJOR,
+                                      .scale = (enum lego_scale_kind)(seed % 3),
+                                      .permute = seed % 7 == 0,
+                                      .integers = true};
+        test.out -= seed % 11 == 0 ? 4 : 0;
+        snprintf(what, sizeof(what), "bricks of integers, %d", (int)seed);
+        check_build_compute(build_bricks, &test, NULL, seed, computes[_i].tolerance,
+                            computes[_i].compute, what);
+    }
+}
+END_TEST
+
 static struct lego_package *build_matmul(struct random *random, const void *argument)
 {
     const struct lego_shape *a = argument;
@@ -236,6 +292,7 @@ int main(void)
     tcase_set_timeout(tests, 300);
     tcase_add_loop_test(tests, test_convs, 0, COMPUTES);
     tcase_add_loop_test(tests, test_coded, 0, COMPUTES);
+    tcase_add_loop_test(tests, test_bricks_of_integers, 0, COMPUTES);
     tcase_add_loop_test(tests, test_matmul, 0, COMPUTES);
     tcase_add_test(tests, test_exact);
     tcase_add_test(tests, test_every_kernel);
