@@ -71,28 +71,62 @@ static void gemv_task(void *context, uint32_t slot, size_t item)
     gemv_finish(detail, call->add, row, rows, out);
 }
 
-/* Where digits lie in the shared scratch, behind the inputs in their order. */
-static size_t gemv_digits_at(const struct weights *weights)
+/* Numbers in fixed point for each column of a brick. */
+static size_t gemv_padded(const struct weights *weights)
 {
-    return gemv_order(weights)
-               ? lego_div_up(weights->channels, GEMV_ALIGN) * GEMV_ALIGN * sizeof(float)
-               : 0;
+    const size_t bricks = lego_div_up(weights->channels, weights->coded->brick_columns);
+
+    return lego_div_up(bricks, KERN_FIXED_BLOCK) * KERN_FIXED_BLOCK;
 }
 
-static size_t gemv_digits_bytes(const struct weights *weights)
+/* Of the shared scratch: inputs in the order of the stored columns (at 0), the same in that of
+ * fixed point, their digits. The first two only where they are needed. */
+struct gemv_scratch {
+    size_t fixed_at, digits_at, bytes;
+};
+
+static struct gemv_scratch gemv_scratch(const struct weights *weights)
 {
-    return lego_div_up(weights->channels, KERN_FIXED_BLOCK) * KERN_FIXED_BLOCK * KERN_FIXED_DIGITS;
+    const size_t fixed = gemv_padded(weights) * weights->coded->brick_columns;
+    struct gemv_scratch at = {0};
+
+    if (gemv_order(weights))
+        at.fixed_at = lego_div_up(weights->channels, GEMV_ALIGN) * GEMV_ALIGN * sizeof(float);
+    at.digits_at = at.fixed_at;
+    if (weights->coded->brick_columns > 1)
+        at.digits_at += lego_div_up(fixed, GEMV_ALIGN) * GEMV_ALIGN * sizeof(float);
+    at.bytes = at.digits_at + fixed * KERN_FIXED_DIGITS;
+    return at;
 }
 
-/* Brings a vector of `count` numbers to fixed point, unless its range is none or too small. */
-static void gemv_fix(const struct kern_table *kernels, size_t count, int8_t *digits,
+/* Inputs that the same column of bricks sees, together; what sticks out sees 0. */
+static void gemv_regroup(const struct weights *weights, const float *x, float *ret_x)
+{
+    const size_t padded = gemv_padded(weights), width = weights->coded->brick_columns;
+
+    memset(ret_x, 0, padded * width * sizeof(*ret_x));
+    for (size_t c = 0, j = 0; c < weights->channels; j++)
+        for (size_t i = 0; i < width && c < weights->channels; i++, c++)
+            ret_x[i * padded + j] = x[c];
+}
+
+/* Brings a vector to fixed point, unless its range is none or too small. */
+static void gemv_fix(const struct kern_table *kernels, const struct weights *weights, char *scratch,
                      struct weights_vector *vector)
 {
+    const struct gemv_scratch at = gemv_scratch(weights);
+    int8_t *digits = (int8_t *)scratch + at.digits_at;
+    float *regrouped = (float *)(void *)(scratch + at.fixed_at);
     struct kern_fixed_digits fixed = {
-        .count = count, .x = vector->x, .digits = digits, .sum = vector->sum};
+        .count = weights->channels, .x = vector->x, .digits = digits, .sum = vector->sum};
     float range[2], largest;
 
-    kernels->range_f32(count, vector->x, range);
+    if (weights->coded->brick_columns > 1) {
+        gemv_regroup(weights, vector->x, regrouped);
+        fixed.x = regrouped;
+        fixed.count = gemv_padded(weights) * weights->coded->brick_columns;
+    }
+    kernels->range_f32(fixed.count, fixed.x, range);
     largest = range[1] > -range[0] ? range[1] : -range[0];
     fixed.inverse = KERN_FIXED_MAX / largest;
     if (!(largest > 0.0f) || isinf(fixed.inverse))
@@ -122,8 +156,7 @@ static int gemv_run(const struct plan_step *step, struct plan_run *run, struct l
     if (order)
         call.x.x = stored;
     if (weights_gemv_fixed(run->kernels, weights))
-        gemv_fix(run->kernels, weights->channels, (int8_t *)run->shared + gemv_digits_at(weights),
-                 &call.x);
+        gemv_fix(run->kernels, weights, run->shared, &call.x);
     workers_run(run->workers, workers_worth(run->workers, SIZE_MAX, step->work),
                 weights->tile_count, gemv_task, &call);
     return LEGO_OK;
@@ -136,10 +169,10 @@ int gemv_step(struct plan_builder *b, const struct lego_node *node, struct gemm_
     const struct weights *weights = detail.weights;
     struct plan_step *step;
 
-    if (partial_takes(weights))
+    if (!weights_gemv_fixed(&b->model->kernels, weights) && partial_takes(weights))
         return partial_step(b, node, detail, a, add, out);
     gemm_finish(b, node, &detail);
-    plan_need_shared(b, gemv_digits_at(weights) + gemv_digits_bytes(weights));
+    plan_need_shared(b, gemv_scratch(weights).bytes);
     step = plan_step_add(b, node, gemv_run, sizeof(detail), inputs, add >= 0 ? 2 : 1, &out, 1);
     if (!step)
         return LEGO_E_NOMEM;

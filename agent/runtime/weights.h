@@ -118,7 +118,7 @@ void weights_decode_integers(const struct kern_table *kernels, const struct weig
 /* A vector that is multiplied, in the order of the stored columns. */
 struct weights_vector {
     const float *x;
-    const int8_t *digits; /* the same in fixed point, as kern_fixed_digits makes it; NULL: not */
+    const int8_t *digits; /* the same in fixed point, in kern_brick_gemv_fixed's order; NULL: not */
     int32_t sum[KERN_FIXED_DIGITS];
     float scale; /* of a number in fixed point */
 };

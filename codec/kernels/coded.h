@@ -97,14 +97,16 @@ struct kern_fixed_digits {
 
 /*
  * A tile of bricks of integers times such a vector: y[r] = (accumulate ? y[r] : 0) +
- *   scale * catalogue_step * row_scale(r) * sum over c < columns of integer(r, c) * v[c]
- * r < rows. The sum is exact. Of `bricks` catalogue, column_k and the panel are not used.
+ *   scale * catalogue_step * row_scale(r) * sum over c < columns of integer(r, c) * v[place(c)]
+ * r < rows. The sum is exact. Numbers lie together that the same column of bricks is for: place(c)
+ * = c % brick_columns * blocks * 8 + c / brick_columns, with blocks = tile_brick_columns / 8,
+ * rounded up; what no column has is 0. Of `bricks` catalogue, column_k and the panel are not used.
  */
-#define KERN_FIXED_COUNT 65536 /* columns: sums of products of bytes fit 32 bits */
+#define KERN_FIXED_COUNT 65536 /* numbers: sums of products of bytes fit 32 bits */
 
 struct kern_brick_gemv_fixed {
     struct kern_brick_decode bricks; /* with a catalogue of integers */
-    const int8_t *digits;            /* of `columns` numbers */
+    const int8_t *digits;            /* of brick_columns * blocks * 8 numbers */
     const int32_t *sum;
     float scale;
     float *y; /* [rows] */

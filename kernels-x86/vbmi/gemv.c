@@ -11,7 +11,7 @@
 
 enum {
     FIXED_LANES = 16,  /* sums in a vector */
-    FIXED_TABLES = 4,  /* rows of a brick, at most */
+    FIXED_TABLES = 64, /* elements of a brick, at most */
     FIXED_PACKED = 16, /* entries up to which brick_gemv_f32 is as fast for bricks of one row */
     FIXED_BIAS = 128,  /* makes an integer of a catalogue one without a sign */
     FIXED_VECTORS = 4, /* of sums for a digit, at most */
@@ -168,18 +168,20 @@ VEC_INLINE void fixed_tile(const struct kern_brick_gemv_fixed *g, const uint32_t
 {
     const struct kern_brick_decode *b = &g->bricks;
     const uint32_t vectors = 4 / rows; /* of 64 indices in eight columns */
+    const uint32_t width = b->brick_columns, area = rows * width;
+    const size_t blocks = (b->tile_brick_columns + KERN_FIXED_BLOCK - 1) / KERN_FIXED_BLOCK;
     const int8_t *digits = g->digits;
     struct byte_stream stream = byte_stream_make(b, rows);
     uint8_t tables[FIXED_TABLES * KERN_CATALOGUE_S8] __attribute__((aligned(64)));
     __m512i sum[FIXED_VECTORS][KERN_FIXED_DIGITS], order[2];
 
-    for (uint32_t i = 0; i < rows * KERN_CATALOGUE_S8; i++)
+    for (uint32_t i = 0; i < area * KERN_CATALOGUE_S8; i++)
         tables[i] = (uint8_t)(b->catalogue_s8[i] + FIXED_BIAS);
     fixed_order(rows, order);
     GEMM_UNROLL
     for (uint32_t v = 0; v < FIXED_VECTORS * KERN_FIXED_DIGITS; v++)
         sum[v / KERN_FIXED_DIGITS][v % KERN_FIXED_DIGITS] = _mm512_setzero_si512();
-    for (uint32_t c = 0; c < b->columns; c += KERN_FIXED_BLOCK, digits += FIXED_BYTES) {
+    for (size_t block = 0; block < blocks; block++, digits += FIXED_BYTES) {
         __m512i index[FIXED_VECTORS], turned[FIXED_VECTORS];
         const uint8_t *table = tables;
 
@@ -190,7 +192,9 @@ VEC_INLINE void fixed_tile(const struct kern_brick_gemv_fixed *g, const uint32_t
         for (uint32_t v = 0; v < vectors; v++)
             index[v] = byte_stream_next(&stream, kind == 256);
         fixed_turn(index, rows, order, turned);
-        fixed_block(table, turned, digits, rows, kind, sum);
+        for (uint32_t i = 0; i < width; i++)
+            fixed_block(table + i * rows * KERN_CATALOGUE_S8, turned,
+                        digits + i * blocks * FIXED_BYTES, rows, kind, sum);
     }
     fixed_give(g, rows, sum);
 }
@@ -201,8 +205,7 @@ BYTE_ROWS_INSTANCES(fixed_tile, struct kern_brick_gemv_fixed, 4)
 
 static bool fixed_takes(const struct kern_brick_decode *b)
 {
-    return b->catalogue_s8 && b->brick_columns == 1 && b->brick_rows <= FIXED_TABLES &&
-           byte_tile_fits(b);
+    return b->catalogue_s8 && b->brick_rows <= 4 && byte_tile_fits(b);
 }
 
 static bool fixed_faster(const struct kern_brick_decode *b)

@@ -193,16 +193,17 @@ static void run_brick_gemv_fixed(const void *entry, void *context)
 }
 
 /* As gemv_shape(). */
-static void gemv_fixed_shape(const struct check_entry *entry, uint32_t rows, uint32_t bits)
+static void gemv_fixed_shape(const struct check_entry *entry, uint32_t rows, uint32_t columns,
+                             uint32_t bits)
 {
     enum { TILE_ROWS = 32, TILE_COLUMNS = 4096 };
-    const size_t bytes = (size_t)TILE_ROWS * TILE_COLUMNS / rows * bits / 8 + 32;
+    const size_t bytes = (size_t)TILE_ROWS * TILE_COLUMNS / rows / columns * bits / 8 + 32;
     int32_t sum[KERN_FIXED_DIGITS] = {0};
     struct kern_brick_gemv_fixed g = {.bricks = {.index_bits = bits,
                                                  .brick_rows = rows,
-                                                 .brick_columns = 1,
+                                                 .brick_columns = columns,
                                                  .tile_brick_rows = TILE_ROWS / rows,
-                                                 .tile_brick_columns = TILE_COLUMNS,
+                                                 .tile_brick_columns = TILE_COLUMNS / columns,
                                                  .rows = TILE_ROWS,
                                                  .columns = TILE_COLUMNS,
                                                  .entries = 1u << bits},
@@ -217,7 +218,7 @@ static void gemv_fixed_shape(const struct check_entry *entry, uint32_t rows, uin
     g.bricks.stream = stream;
     g.digits = (int8_t *)bench_floats(TILE_COLUMNS);
     g.y = bench_floats(TILE_ROWS);
-    snprintf(shape, sizeof(shape), "%ux1, %u bits, 32x4096", rows, bits);
+    snprintf(shape, sizeof(shape), "%ux%u, %u bits, 32x4096", rows, columns, bits);
     bench_report(entry, shape, "GB/s", (double)TILE_ROWS * TILE_COLUMNS * sizeof(float),
                  run_brick_gemv_fixed, &g);
     free(integers);
@@ -228,11 +229,11 @@ static void gemv_fixed_shape(const struct check_entry *entry, uint32_t rows, uin
 
 void bench_brick_gemv_fixed(const struct check_entry *entry)
 {
-    static const uint32_t shapes[][2] = {{4, 8}, {4, 6}, {2, 8}, {2, 6}, {2, 4},
-                                         {1, 8}, {1, 6}, {1, 4}, {1, 2}};
+    static const uint32_t shapes[][3] = {{4, 1, 8}, {4, 1, 6}, {4, 4, 8}, {2, 1, 8}, {2, 1, 6},
+                                         {2, 1, 4}, {1, 1, 8}, {1, 1, 4}, {1, 1, 2}, {1, 4, 8}};
 
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
-        gemv_fixed_shape(entry, shapes[i][0], shapes[i][1]);
+        gemv_fixed_shape(entry, shapes[i][0], shapes[i][1], shapes[i][2]);
 }
 
 static void run_fixed_digits(const void *entry, void *context)

@@ -8,24 +8,32 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Numbers for a case's columns, as random digits, with zeros behind them. */
-static int8_t *fixed_draw(struct guard *guard, uint32_t columns, int32_t sum[KERN_FIXED_DIGITS])
+/* Columns of bricks, padded. */
+static uint32_t fixed_padded(const struct kern_brick_decode *d)
 {
-    const uint32_t padded = (columns + KERN_FIXED_BLOCK - 1) / KERN_FIXED_BLOCK * KERN_FIXED_BLOCK;
+    return (d->tile_brick_columns + KERN_FIXED_BLOCK - 1) / KERN_FIXED_BLOCK * KERN_FIXED_BLOCK;
+}
+
+/* Numbers for a case's columns, as random digits, with zeros for those that there are not. */
+static int8_t *fixed_draw(struct guard *guard, const struct kern_brick_decode *d,
+                          int32_t sum[KERN_FIXED_DIGITS])
+{
+    const uint32_t padded = fixed_padded(d), count = padded * d->brick_columns;
     int8_t *digits =
-        guard_alloc(guard, (size_t)padded * KERN_FIXED_DIGITS, KERN_FIXED_BLOCK, rng_below(2));
+        guard_alloc(guard, (size_t)count * KERN_FIXED_DIGITS, KERN_FIXED_BLOCK, rng_below(2));
 
     memset(sum, 0, KERN_FIXED_DIGITS * sizeof(*sum));
-    for (uint32_t i = 0; i < padded * KERN_FIXED_DIGITS; i++) {
+    for (uint32_t i = 0; i < count * KERN_FIXED_DIGITS; i++) {
         const uint32_t block = i / (KERN_FIXED_BLOCK * KERN_FIXED_DIGITS);
-        const bool real = block * KERN_FIXED_BLOCK + i % KERN_FIXED_BLOCK < columns;
+        const uint32_t place = block * KERN_FIXED_BLOCK + i % KERN_FIXED_BLOCK;
+        const bool real = place % padded * d->brick_columns + place / padded < d->columns;
         digits[i] = (int8_t)(real ? (int32_t)rng_below(256) - 128 : 0);
         sum[i / KERN_FIXED_BLOCK % KERN_FIXED_DIGITS] += digits[i];
     }
     return digits;
 }
 
-/* The number in column c. */
+/* Number c of them. */
 static double fixed_value(const int8_t *digits, uint32_t c)
 {
     const int8_t *digit =
@@ -48,7 +56,7 @@ static void gemv_fixed_case(const struct check_entry *entry, uint32_t brick_rows
 
     brick_draw(&b, brick_rows, brick_columns, index_bits, 8, rng_below(4) | 8);
     struct kern_brick_gemv_fixed g = {
-        .bricks = *d, .digits = fixed_draw(&digits, d->columns, sum), .sum = sum, .scale = 1e-9f};
+        .bricks = *d, .digits = fixed_draw(&digits, d, sum), .sum = sum, .scale = 1e-9f};
     g.y = guard_alloc(&gy, d->rows * sizeof(float), sizeof(float), rng_below(2));
     g.bricks.catalogue = NULL;
     g.bricks.panel = NULL;
@@ -57,7 +65,8 @@ static void gemv_fixed_case(const struct check_entry *entry, uint32_t brick_rows
     for (uint32_t r = 0; r < d->rows; r++) {
         double total = 0.0, before = d->accumulate ? g.y[r] : 0.0;
         for (uint32_t c = 0; c < d->columns; c++)
-            total += brick_integer(&b, r, c) * fixed_value(g.digits, c);
+            total += brick_integer(&b, r, c) *
+                     fixed_value(g.digits, c % brick_columns * fixed_padded(d) + c / brick_columns);
         total *= (double)g.scale * d->catalogue_step * (d->row_scale ? d->row_scale[r] : 1.0f);
         expected[r] = (float)(before + total);
         scale[r] = (float)(fabs(before) + fabs(total));
@@ -144,7 +153,7 @@ void check_brick_gemv_fixed(const struct check_entry *entry)
             gemv_fixed_case(entry, rows, columns, rng_below(9));
     for (uint32_t bits = 1; bits <= 8; bits++)
         for (uint32_t i = 0; i < 120; i++)
-            gemv_fixed_case(entry, 1u << i % 3, 1, bits);
+            gemv_fixed_case(entry, 1u << i % 3, i % 2 ? 1 : 1 + rng_below(16), bits);
 }
 
 static void fixed_digits_case(const struct check_entry *entry, uint32_t count, enum guard_side side)

@@ -125,8 +125,11 @@ static void fixed_digits(const struct kern_fixed_digits *f)
 /* The number in column c. */
 static int64_t fixed_number(const struct kern_brick_gemv_fixed *g, uint32_t c)
 {
-    const int8_t *digit = g->digits + c / KERN_FIXED_BLOCK * KERN_FIXED_BLOCK * KERN_FIXED_DIGITS +
-                          c % KERN_FIXED_BLOCK;
+    const uint32_t width = g->bricks.brick_columns;
+    const size_t blocks = (g->bricks.tile_brick_columns + KERN_FIXED_BLOCK - 1) / KERN_FIXED_BLOCK;
+    const size_t block = c % width * blocks + c / width / KERN_FIXED_BLOCK;
+    const int8_t *digit =
+        g->digits + block * KERN_FIXED_BLOCK * KERN_FIXED_DIGITS + c / width % KERN_FIXED_BLOCK;
     int64_t number = 0;
 
     for (uint32_t d = KERN_FIXED_DIGITS; d > 0; d--)
