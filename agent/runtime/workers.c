@@ -33,6 +33,7 @@ struct workers_range {
 struct helper {
     struct workers *workers;
     uint32_t slot;
+    int home; /* where the caller ran */
     pthread_t thread;
 };
 
@@ -117,12 +118,33 @@ static void workers_linger(struct workers *workers)
     }
 }
 
+/*
+ * Begins on a core of its own: a thread that goes to sleep where it was made is woken there, beside
+ * the caller, until the scheduler has looked around for some tens of milliseconds. Where it may run
+ * stays as it was.
+ */
+static void helper_spread(uint32_t slot, int home)
+{
+    cpu_set_t all, one;
+    int cpu = home;
+
+    if (sched_getaffinity(0, sizeof(all), &all) || CPU_COUNT(&all) < 2 || home < 0)
+        return;
+    for (int left = (int)slot % CPU_COUNT(&all); left > 0; left -= CPU_ISSET(cpu, &all) ? 1 : 0)
+        cpu = (cpu + 1) % CPU_SETSIZE;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    if (!sched_setaffinity(0, sizeof(one), &one))
+        sched_setaffinity(0, sizeof(all), &all);
+}
+
 static void *helper_main(void *argument)
 {
     struct helper *helper = argument;
     struct workers *workers = helper->workers;
     bool quit = false;
 
+    helper_spread(helper->slot, helper->home);
     while (!quit) {
         workers_help(workers, helper->slot);
         workers_linger(workers);
@@ -149,7 +171,7 @@ static int workers_start(struct workers *workers, struct lego_diag *diag)
     pthread_sigmask(SIG_BLOCK, &all, &before);
     for (uint32_t slot = 1; !error && slot < workers->count; slot++) {
         struct helper *helper = &workers->helpers[workers->started];
-        *helper = (struct helper){.workers = workers, .slot = slot};
+        *helper = (struct helper){.workers = workers, .slot = slot, .home = sched_getcpu()};
         error = pthread_create(&helper->thread, NULL, helper_main, helper);
         workers->started += !error;
     }
