@@ -45,7 +45,9 @@ int cli_import(const char *path, struct lego_package **ret_package, struct lego_
         .name = "compute", .type = CLI_STRING, .offset = offsetof(options_, compute),              \
         .value = "WHAT", .otherwise = "auto",                                                      \
         .help = "numbers of convolutions and matrix products: fp32, fp16 or int8 (all that can,\n" \
-                "weights in memory as two bytes or one), or auto: each layer as the file says",    \
+                "weights in memory as two bytes or one; with VBMI bricks of integers as in the "   \
+                "file),\n"                                                                         \
+                "or auto: each layer as the file says",                                            \
     }
 
 /* Its word's meaning; false where it is none of the four. */
