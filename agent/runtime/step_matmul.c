@@ -20,6 +20,12 @@ static bool matmul_weights_fit(const struct plan_builder *b, const struct lego_n
            (!weights->coded || (weights->coded->view == view && weights->coded->groups == 1));
 }
 
+/* Are the weights bricks of which nothing is decoded before it is used? */
+static bool matmul_keeps_bricks(const struct plan_builder *b, const struct lego_tensor *weights)
+{
+    return weights->coded && !weights->coded->trellis && b->model->resident != LEGO_RESIDENT_PANELS;
+}
+
 /* A step for `pixels` rows of `k` floats times constant weights. */
 static int matmul_constant(struct plan_builder *b, const struct lego_node *node,
                            struct gemm_detail detail, enum lego_matrix_view view, int32_t add)
@@ -38,7 +44,8 @@ static int matmul_constant(struct plan_builder *b, const struct lego_node *node,
     detail.variant = gemm_choose(&b->model->kernels, (uint32_t)n, detail.pixels);
     detail.source = GEMM_ROWS;
     key.nr = detail.variant->nr;
-    if ((!integers && !halves) || (integers && weights->coded && detail.pixels == 1))
+    if ((!integers && !halves) ||
+        (integers && detail.pixels == 1 && matmul_keeps_bricks(b, weights)))
         status = plan_weights(b, node, 1, key, &detail.weights);
     if (status)
         return status;

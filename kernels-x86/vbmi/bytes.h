@@ -27,9 +27,10 @@ struct byte_stream {
 };
 
 /*
- * A lookup in each of a brick's rows, bytes of which are interleaved by lanes of 128 bits: byte p
- * of lane l of the n-th vector that comes out is of brick 16 / rows * (n % rows) + ... of the group
- * as it is ordered here, so that vector n has all rows of columns of bricks 2 * n and 2 * n + 1.
+ * The order of a group's indices from which byte_zip() makes columns. It works in each lane of 128
+ * bits by itself: of what `rows` lookups say of a lane's sixteen bricks, vector n gets all rows of
+ * the n-th 16 / rows of them, half a column. Lanes 0 and 1 therefore begin with the halves of
+ * column 2 * n, lanes 2 and 3 with those of the next: vector n is two columns one after the other.
  */
 VEC_INLINE __m512i byte_order(const uint32_t rows)
 {
@@ -105,7 +106,7 @@ VEC_INLINE __m512i byte_lookup(const int8_t *table, const uint32_t kind, __m512i
     return _mm512_mask_mov_epi8(low, _mm512_movepi8_mask(i), high);
 }
 
-/* x[] to pairs, pairs to fours, fours to eights: what lies below each other comes together. */
+/* Rows of bricks, one in each x[], come together: to pairs, pairs to fours, fours to eights. */
 VEC_INLINE void byte_zip(const uint32_t rows, const __m512i x[BYTES_TALLEST],
                          __m512i ret_y[BYTES_TALLEST])
 {

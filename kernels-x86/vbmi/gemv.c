@@ -18,7 +18,8 @@ enum {
     FIXED_BYTES = KERN_FIXED_BLOCK * KERN_FIXED_DIGITS,
 };
 
-/* As digits: bytes of v + 128 * (1 + 256 + 65536), of which the last three lost that again. */
+/* Bytes of v as digits with signs: 128 more in the lower three, which carries where one is 128 or
+ * more, then taken off them again, without a carry: that is what the exclusive or does. */
 VEC_INLINE __m512i fixed_split(__m512i v)
 {
     const __m512i carry = _mm512_set1_epi32(0x808080);
@@ -56,9 +57,9 @@ static void fixed_digits(const struct kern_fixed_digits *f)
 }
 
 /*
- * Eight columns are 256 / rows indices, column by column. What comes out is `ret_index`, vectors in
- * which four columns of a brick lie together, as many as there are bytes in a sum: with four rows a
- * vector has all eight columns, else vectors of the first four come before those of the others.
+ * Eight columns are 256 / rows indices, column by column, in 4 / rows vectors. In ret_index the
+ * indices of four columns of the same bricks lie together, as a sum adds four products: in one
+ * vector for all eight columns, or in those of the first four columns, then of the others.
  */
 VEC_INLINE void fixed_turn(const __m512i *index, const uint32_t rows, const __m512i order[2],
                            __m512i ret_index[FIXED_VECTORS])
@@ -87,7 +88,7 @@ VEC_INLINE void fixed_order(const uint32_t rows, __m512i ret_order[2])
     ret_order[1] = _mm512_loadu_si512(at + BYTES_GROUP);
 }
 
-/* Digit d of the columns that vector v of fixed_turn() is of. */
+/* Digit d of the columns that vector v of fixed_turn() is of: for four rows, of eight. */
 VEC_INLINE __m512i fixed_digit(const int8_t *digits, const uint32_t rows, uint32_t d, uint32_t v)
 {
     int64_t eight;
