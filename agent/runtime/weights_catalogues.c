@@ -5,6 +5,9 @@
 
 #include <stdlib.h>
 
+/* Of tables of integers in all: a file may have many catalogues of one entry. */
+#define CATALOGUE_TABLE_BYTES ((size_t)4 << 20)
+
 /* Row-major as in the file to column-major as in kernels. */
 static const float *catalogue_floats(const struct lego_catalogue *source, size_t *total)
 {
@@ -41,22 +44,30 @@ static const int8_t *catalogue_integers(const struct lego_catalogue *source, siz
     return integers;
 }
 
+/* `tables`: bytes of tables so far. */
 static int catalogue_make(const struct lego_catalogue *source, struct weights_catalogue *made,
-                          size_t *total)
+                          size_t *tables, size_t *total)
 {
-    const bool integers = source->dtype == LEGO_DTYPE_INT8 && source->entries <= KERN_CATALOGUE_S8;
+    const size_t table = (size_t)source->brick_rows * source->brick_columns * KERN_CATALOGUE_S8;
 
     made->step = source->scale;
     made->entries = catalogue_floats(source, total);
-    if (integers)
-        made->integers = catalogue_integers(source, total);
-    return made->entries && (made->integers || !integers) ? LEGO_OK : LEGO_E_NOMEM;
+    if (!made->entries)
+        return LEGO_E_NOMEM;
+    if (source->dtype != LEGO_DTYPE_INT8 || source->entries > KERN_CATALOGUE_S8 ||
+        *tables + table > CATALOGUE_TABLE_BYTES)
+        return LEGO_OK;
+    *tables += table;
+    made->integers = catalogue_integers(source, total);
+    return made->integers ? LEGO_OK : LEGO_E_NOMEM;
 }
 
 int weights_catalogues_make(struct weights_catalogues *catalogues,
                             const struct lego_catalogue *source, uint32_t count,
                             struct lego_diag *diag)
 {
+    size_t tables = 0;
+
     *catalogues = (struct weights_catalogues){.source = source, .count = count};
     if (!count)
         return LEGO_OK;
@@ -66,7 +77,7 @@ int weights_catalogues_make(struct weights_catalogues *catalogues,
         return lego_fail(diag, LEGO_E_NOMEM, "%u catalogues", count);
     }
     for (uint32_t i = 0; i < count; i++)
-        if (catalogue_make(&source[i], &catalogues->made[i], &catalogues->bytes))
+        if (catalogue_make(&source[i], &catalogues->made[i], &tables, &catalogues->bytes))
             return lego_fail(diag, LEGO_E_NOMEM, "catalogue %u", i);
     return LEGO_OK;
 }

@@ -15,7 +15,7 @@
 /* Of struct kern_brick_decode: catalogue, catalogue_s8 and catalogue_step. */
 struct weights_catalogue {
     const float *entries;
-    const int8_t *integers; /* NULL: the file has none, or too many */
+    const int8_t *integers; /* NULL: the file has none, or too many in all */
     float step;
 };
 
