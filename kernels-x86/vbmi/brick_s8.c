@@ -20,17 +20,13 @@ struct panel {
 
 static struct panel panel_make(int8_t *out)
 {
-    uint8_t order[2 * BYTES_GROUP];
-    struct panel panel = {.ones = _mm512_set1_epi8(1), .out = out};
-
-    for (uint32_t i = 0; i < 2 * BYTES_GROUP; i++)
-        order[i] = (uint8_t)(i % PANEL_KG * BYTES_ROWS + i / PANEL_KG);
-    GEMM_UNROLL
-    for (uint32_t half = 0; half < 2; half++) {
-        panel.order[half] = _mm512_loadu_si512(order + half * BYTES_GROUP);
-        panel.sum[half] = _mm512_setzero_si512();
-    }
-    return panel;
+    /* A row of each of four columns of 32. */
+    return (struct panel){
+        .order = {byte_ramp32(0x60402000, 1), byte_ramp32(0x70503010, 1)},
+        .ones = _mm512_set1_epi8(1),
+        .sum = {_mm512_setzero_si512(), _mm512_setzero_si512()},
+        .out = out,
+    };
 }
 
 /* Four columns, two in each vector. */

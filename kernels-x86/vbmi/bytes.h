@@ -44,24 +44,39 @@ VEC_INLINE __m512i byte_order(const uint32_t rows)
     return _mm512_loadu_si512(order);
 }
 
+/* In each byte of lane l what `base` has there and l times `step`. */
+VEC_INLINE __m512i byte_ramp32(uint32_t base, uint32_t step)
+{
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+
+    return _mm512_add_epi32(
+        _mm512_set1_epi32((int32_t)base),
+        _mm512_mullo_epi32(lane, _mm512_set1_epi32((int32_t)(step * 0x01010101u))));
+}
+
+VEC_INLINE __m512i byte_ramp64(uint64_t base, uint64_t step)
+{
+    const __m512i lane = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
+
+    return _mm512_add_epi64(
+        _mm512_set1_epi64((int64_t)base),
+        _mm512_mullo_epi64(lane, _mm512_set1_epi64((int64_t)(step * 0x0101010101010101u))));
+}
+
 VEC_INLINE struct byte_stream byte_stream_make(const struct kern_brick_decode *d,
                                                const uint32_t rows)
 {
     const uint32_t bits = d->index_bits;
+    const uint64_t eight = 0x0706050403020100u;
     const size_t bricks = (size_t)d->tile_brick_columns * d->tile_brick_rows;
-    uint8_t spread[BYTES_GROUP], shift[BYTES_GROUP];
 
     /* Eight indices are `bits` whole bytes. */
-    for (uint32_t i = 0; i < BYTES_GROUP; i++) {
-        spread[i] = (uint8_t)(i / 8 * bits + i % 8);
-        shift[i] = (uint8_t)(i % 8 * bits);
-    }
     return (struct byte_stream){
         .at = d->stream + d->first_index * bits / 8,
         .left = (bricks * bits + 7) / 8,
         .each = (size_t)8 * bits,
-        .spread = _mm512_loadu_si512(spread),
-        .shift = _mm512_loadu_si512(shift),
+        .spread = byte_ramp64(eight, bits),
+        .shift = _mm512_set1_epi64((int64_t)(bits * eight)),
         .mask = _mm512_set1_epi8((char)((1u << bits) - 1)),
         .order = byte_order(rows),
     };

@@ -31,13 +31,14 @@ static void fixed_digits(const struct kern_fixed_digits *f)
 {
     const vec inverse = vec_set1(f->inverse);
     const __m512i ones = _mm512_set1_epi8(1);
-    uint8_t from[BYTES_GROUP];
+    /* Eight numbers' lowest bytes, their next, and so on, then those of eight more: of these, lane
+     * 4 begins at byte 32. */
+    const int64_t more = 0x1c1c1c1c1c1c1c1c;
+    const __m512i order = _mm512_add_epi64(byte_ramp64(0x1c1814100c080400, 1),
+                                           _mm512_setr_epi64(0, 0, 0, 0, more, more, more, more));
     int32_t lane[FIXED_LANES];
-    __m512i order, sum = _mm512_setzero_si512();
+    __m512i sum = _mm512_setzero_si512();
 
-    for (uint32_t i = 0; i < BYTES_GROUP; i++)
-        from[i] = (uint8_t)((i / FIXED_BYTES * 8 + i % 8) * 4 + i / 8 % 4);
-    order = _mm512_loadu_si512(from);
     for (size_t c = 0; c < f->count; c += VEC_LANES) {
         const size_t left = f->count - c;
         const vec_mask mask = vec_mask_first(left < VEC_LANES ? (uint32_t)left : VEC_LANES);
@@ -79,13 +80,13 @@ VEC_INLINE void fixed_turn(const __m512i *index, const uint32_t rows, const __m5
 
 VEC_INLINE void fixed_order(const uint32_t rows, __m512i ret_order[2])
 {
-    const uint32_t columns = rows == 4 ? 8 : 4, bricks = BYTES_ROWS / rows;
-    uint8_t at[2 * BYTES_GROUP];
-
-    for (uint32_t i = 0; i < 2 * BYTES_GROUP; i++)
-        at[i] = (uint8_t)(i % columns * bricks + i / columns);
-    ret_order[0] = _mm512_loadu_si512(at);
-    ret_order[1] = _mm512_loadu_si512(at + BYTES_GROUP);
+    if (rows == 4) /* of eight columns of eight */
+        ret_order[0] = byte_ramp64(0x3830282018100800, 1);
+    else if (rows == 2) /* of four of sixteen */
+        ret_order[0] = byte_ramp32(0x30201000, 1);
+    else /* of four of 32 */
+        ret_order[0] = byte_ramp32(0x60402000, 1);
+    ret_order[1] = byte_ramp32(0x70503010, 1); /* for one row alone */
 }
 
 /* Digit d of the columns that vector v of fixed_turn() is of: for four rows, of eight. */
