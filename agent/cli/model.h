@@ -40,14 +40,14 @@ int cli_import(const char *path, struct lego_package **ret_package, struct lego_
     }
 
 /* The option --compute, read into a `const char *compute` of the command's struct. */
-#define CLI_COMPUTE(options_)                                                                      \
-    {                                                                                              \
-        .name = "compute", .type = CLI_STRING, .offset = offsetof(options_, compute),              \
-        .value = "WHAT", .otherwise = "auto",                                                      \
-        .help = "numbers of convolutions and matrix products: fp32, fp16 or int8 (all that can,\n" \
-                "weights in memory as two bytes or one; with VBMI bricks of integers as in the "   \
-                "file),\n"                                                                         \
-                "or auto: each layer as the file says",                                            \
+#define CLI_COMPUTE(options_)                                                                    \
+    {                                                                                            \
+        .name = "compute", .type = CLI_STRING, .offset = offsetof(options_, compute),            \
+        .value = "WHAT", .otherwise = "auto",                                                    \
+        .help =                                                                                  \
+            "numbers of convolutions and matrix products: fp32, fp16 or int8 (all that can,\n"   \
+            "weights in memory as two bytes or one, bricks of integers as in the file where a\n" \
+            "processor has VBMI or ARM's dot products), or auto: each layer as the file says",   \
     }
 
 /* Its word's meaning; false where it is none of the four. */

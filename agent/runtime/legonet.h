@@ -37,9 +37,9 @@ enum lego_compute {
     LEGO_COMPUTE_FP32 = 1,
     LEGO_COMPUTE_INT8 = 2, /* all layers that can: products and sums of integers, an activation to 7
                               bits, a weight to 7 bits; panels of a byte a weight stay in memory.
-                              Where kernels decode integers fast (x86 with VBMI and VNNI), bricks
-                              with one catalogue of INT8 are taken as they are, exactly, and only
-                              panels that RESIDENT asks for stay */
+                              Where kernels decode integers fast (VBMI with VNNI, ARM's dot
+                              products), bricks with one catalogue of INT8 are taken as they are,
+                              exactly, and only panels that RESIDENT asks for stay */
     LEGO_COMPUTE_FP16 = 3, /* all layers that can: activations and weights rounded to halves, whose
                               products machines with such arithmetic (ARMv8.2) sum so, too; panels
                               of two bytes a weight stay in memory */

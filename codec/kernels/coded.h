@@ -46,6 +46,17 @@ struct kern_brick_decode {
     uint32_t panel_k;         /* k's of the panel: its row blocks are panel_k * panel_nr apart */
 };
 
+/* What kernels that look bytes up take: integers in bricks of 1, 2, 4 or 8 rows that fill a tile of
+ * 32, with indices of one to eight bits that begin with a byte. */
+static inline bool kern_bricks_are_bytes(const struct kern_brick_decode *d)
+{
+    const uint32_t rows = d->brick_rows;
+
+    return d->catalogue_s8 && d->rows == 32 && d->tile_brick_rows * rows == 32 &&
+           (rows == 1 || rows == 2 || rows == 4 || rows == 8) && d->index_bits &&
+           d->index_bits <= 8 && d->first_index * d->index_bits % 8 == 0;
+}
+
 /*
  * Decodes all columns of a tile of bricks of integers to a panel of gemm_s8 as it is, without a
  * scale: for r < rows, k < depth

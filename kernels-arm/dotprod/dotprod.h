@@ -4,6 +4,7 @@
 
 #include "codec/kernels/kernels.h"
 
+extern const struct kern_brick_decode_s8_variant kern_dotprod_brick_decode_s8;
 extern const struct kern_gemm_s8_variant kern_dotprod_gemm_s8;
 
 #endif

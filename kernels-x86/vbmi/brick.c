@@ -61,7 +61,7 @@ BYTE_INSTANCES(byte_tile, struct kern_brick_decode)
 /* Bricks of four rows and columns are as fast when floats are moved. */
 static bool byte_takes(const struct kern_brick_decode *d)
 {
-    return d->catalogue_s8 && d->panel_nr == BYTES_ROWS && byte_tile_fits(d) &&
+    return d->panel_nr == BYTES_ROWS && kern_bricks_are_bytes(d) &&
            (d->brick_rows < 4 || d->brick_columns % 4);
 }
 

@@ -105,19 +105,15 @@ VEC_INLINE void panel_tile(const struct kern_brick_decode_s8 *s, const uint32_t 
 
 BYTE_INSTANCES(panel_tile, struct kern_brick_decode_s8)
 
-static bool panel_takes(const struct kern_brick_decode *d)
-{
-    return d->catalogue_s8 && byte_tile_fits(d);
-}
-
 /* Where k's lie in order there are as many columns: nothing is to be zero. */
 static void panel_decode(const struct kern_brick_decode_s8 *s)
 {
-    if (!panel_takes(&s->bricks) || s->nr != BYTES_ROWS || s->kg != PANEL_KG ||
+    if (!kern_bricks_are_bytes(&s->bricks) || s->nr != BYTES_ROWS || s->kg != PANEL_KG ||
         (!s->stored && s->depth != s->bricks.columns))
         kern_ref_brick_decode_s8.run(s);
     else
         BYTE_CALL(panel_tile, &s->bricks, s)
 }
 
-const struct kern_brick_decode_s8_variant kern_vbmi_brick_decode_s8 = {panel_decode, panel_takes};
+const struct kern_brick_decode_s8_variant kern_vbmi_brick_decode_s8 = {panel_decode,
+                                                                       kern_bricks_are_bytes};

@@ -192,16 +192,6 @@ VEC_INLINE void byte_columns(const struct kern_brick_decode *d, struct byte_stre
     }
 }
 
-/* Indices in columns of bricks of 1, 2, 4 or 8 rows that fill 32 rows, of up to eight bits. */
-VEC_INLINE bool byte_tile_fits(const struct kern_brick_decode *d)
-{
-    const uint32_t rows = d->brick_rows;
-
-    return (rows == 1 || rows == 2 || rows == 4 || rows == 8) && d->index_bits &&
-           d->index_bits <= 8 && d->first_index * d->index_bits % 8 == 0 && d->rows == BYTES_ROWS &&
-           d->tile_brick_rows * rows == BYTES_ROWS;
-}
-
 /* Calls name_<rows>_<kind> of args for bricks d. */
 #define BYTE_KIND(name, rows, kind, args) \
     {                                     \

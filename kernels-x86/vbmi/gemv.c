@@ -207,7 +207,7 @@ BYTE_ROWS_INSTANCES(fixed_tile, struct kern_brick_gemv_fixed, 4)
 
 static bool fixed_takes(const struct kern_brick_decode *b)
 {
-    return b->catalogue_s8 && b->brick_rows <= 4 && byte_tile_fits(b);
+    return b->brick_rows <= 4 && kern_bricks_are_bytes(b);
 }
 
 static bool fixed_faster(const struct kern_brick_decode *b)

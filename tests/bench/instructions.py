@@ -23,10 +23,11 @@ from onnx import TensorProto, helper, numpy_helper, save
 
 # kernel, side of the image, channels in and out; kernel 0 is a linear layer.
 SHAPES = ((3, 14, 256, 256), (1, 14, 256, 256), (3, 56, 64, 64), (3, 7, 512, 512), (3, 32, 16, 16), (0, 1, 1024, 1000))
-# heading, emulated core, whether the weights are bricks, numbers
-COLUMNS = (('fp32, full weights', 'cortex-a72', False, 'fp32'), ('fp32, bricks', 'cortex-a72', True, 'fp32'),
-           ('fp16', 'cortex-a76', True, 'fp16'), ('int8', 'cortex-a72', True, 'int8'),
-           ('int8, dot products', 'cortex-a76', True, 'int8'), ('int8, matrix products', 'max', True, 'int8'))
+# heading, emulated core, whether the weights are bricks, numbers, what stays in memory
+COLUMNS = (('fp32, full weights', 'cortex-a72', False, 'fp32', 'coded'), ('fp32, bricks', 'cortex-a72', True, 'fp32', 'coded'),
+           ('fp16', 'cortex-a76', True, 'fp16', 'coded'), ('int8', 'cortex-a72', True, 'int8', 'coded'),
+           ('int8, dot products', 'cortex-a76', True, 'int8', 'panels'), ('the same, decoded', 'cortex-a76', True, 'int8', 'coded'),
+           ('int8, matrix products', 'max', True, 'int8', 'panels'), ('the same, decoded', 'max', True, 'int8', 'coded'))
 RUNS = (1, 2)
 
 
@@ -61,12 +62,12 @@ def write_layers(path, kernel, side, channels, rows, layers):
     save(model, path)
 
 
-def per_run(args, plugin, folder, model, cpu, compute):
+def per_run(args, plugin, folder, model, cpu, compute, resident):
     """Instructions of one inference."""
     counts, out = [], os.path.join(folder, 'count')
     for runs in RUNS:
         run(['qemu-aarch64', '-cpu', cpu, '-L', args.sysroot, '-plugin', f'{plugin},out={out}', args.arm, 'bench', model,
-             '--threads', '1', '--runs', str(runs), '--resident', 'coded', '--compute', compute, '--json'])
+             '--threads', '1', '--runs', str(runs), '--resident', resident, '--compute', compute, '--json'])
         with open(out) as file:
             counts.append(int(file.read()))
     return (counts[1] - counts[0]) / (RUNS[1] - RUNS[0])
@@ -91,8 +92,8 @@ def layer_row(args, plugin, folder, shape):
         onnx = os.path.join(folder, f'{layers}.onnx')
         write_layers(onnx, kernel, side, channels, rows, layers)
         paths[layers] = (onnx, compress(args, onnx))
-    for _, cpu, coded, compute in COLUMNS:
-        counts = [per_run(args, plugin, folder, pair[coded], cpu, compute) for pair in paths.values()]
+    for _, cpu, coded, compute, resident in COLUMNS:
+        counts = [per_run(args, plugin, folder, pair[coded], cpu, compute, resident) for pair in paths.values()]
         count = counts[0] - counts[1] if kernel else counts[0]
         cells.append(f'{count / macs:.3f}')
     name = f'{kernel}x{kernel} {side}x{side}x{channels} -> {rows}' if kernel else f'linear {channels} -> {rows}'
@@ -101,7 +102,7 @@ def layer_row(args, plugin, folder, shape):
 
 def model_row(args, plugin, folder, model):
     macs = macs_of(args, model)
-    cells = [f'{per_run(args, plugin, folder, model, cpu, compute) / macs:.3f}' for _, cpu, coded, compute in COLUMNS if coded]
+    cells = [f'{per_run(args, plugin, folder, model, cpu, compute, resident) / macs:.3f}' for _, cpu, coded, compute, resident in COLUMNS if coded]
     return f'| {os.path.basename(model)} | {" | ".join(cells)} |'
 
 
@@ -113,7 +114,7 @@ def main():
     parser.add_argument('--brick', default='4x4')
     parser.add_argument('models', nargs='*')
     args = parser.parse_args()
-    heads = [head for head, _, coded, _ in COLUMNS if coded or not args.models]
+    heads = [head for head, _, coded, _, _ in COLUMNS if coded or not args.models]
     print(f'| {"model" if args.models else "layer"} | {" | ".join(heads)} |\n|---|{"---|" * len(heads)}')
     with tempfile.TemporaryDirectory() as folder:
         plugin = build_plugin(folder)

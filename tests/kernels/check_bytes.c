@@ -141,9 +141,10 @@ void check_brick_decode_s8(const struct check_entry *entry)
     for (uint32_t rows = 1; rows <= 16; rows++)
         for (uint32_t i = 0; i < 12; i++)
             decode_s8_case(entry, rows, widths[i % 5], rng_below(9), i & 1 ? 32 : 8, i & 2 ? 4 : 8);
-    for (uint32_t bits = 1; bits <= 8; bits++)
-        for (uint32_t i = 0; i < 160; i++)
-            decode_s8_case(entry, 1u << i % 4, widths[rng_below(5)], bits, 32, 4);
+    for (uint32_t bits = 1; bits <= 8; bits++) /* the blocks that GEMMs have */
+        for (uint32_t i = 0; i < 360; i++)
+            decode_s8_case(entry, 1u << i % 4, widths[rng_below(5)], bits, i % 3 ? 8 : 32,
+                           i % 3 == 2 ? 8 : 4);
 }
 
 void check_brick_gemv_fixed(const struct check_entry *entry)
