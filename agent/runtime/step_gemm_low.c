@@ -131,7 +131,6 @@ void low_run(struct low_call *call, uint64_t work)
 void low_prepare(struct plan_builder *b, struct low_product *product)
 {
     const size_t bytes = (product->taps * product->mr * sizeof(void *) + 63) & ~(size_t)63;
-
     size_t unit = product->unit_bytes;
 
     product->unit_blocks =
