@@ -10,56 +10,74 @@ static void run_brick_decode(const void *entry, void *context)
     (*(const kern_brick_decode_fn *)entry)(context);
 }
 
-/* Catalogues of up to 256 entries are integers, as in most files. */
-static int8_t *bench_integers(struct kern_brick_decode *d)
-{
-    const size_t bytes = (size_t)d->brick_rows * d->brick_columns * KERN_CATALOGUE_S8;
-    int8_t *integers = (int8_t *)bench_floats(bytes / sizeof(float));
+enum { TILE_ROWS = 32, DECODED_COLUMNS = 576, GEMV_COLUMNS = 4096 };
 
+/* What the bricks of a tile lie in. */
+struct tile {
+    float *catalogue;
+    int8_t *integers;
+    uint8_t *stream;
+};
+
+/* A tile of random bricks; catalogues of up to 256 entries are of integers, as in most files. */
+static struct kern_brick_decode tile_make(uint32_t rows, uint32_t columns, uint32_t bits,
+                                          uint32_t tile_columns, struct tile *ret_tile)
+{
+    const size_t area = (size_t)rows * columns, entries = (size_t)1 << bits;
+    const size_t bytes = (size_t)TILE_ROWS * tile_columns / area * bits / 8 + 32;
+
+    *ret_tile = (struct tile){
+        .catalogue = bench_floats(entries * area + 16),
+        .integers = (int8_t *)bench_floats(area * KERN_CATALOGUE_S8 / sizeof(float)),
+        .stream = (uint8_t *)bench_floats((bytes + 3) / sizeof(float)),
+    };
+    for (size_t i = 0; i < area * KERN_CATALOGUE_S8; i++)
+        ret_tile->integers[i] = (int8_t)rng_next();
     for (size_t i = 0; i < bytes; i++)
-        integers[i] = (int8_t)rng_next();
-    d->catalogue_s8 = d->entries <= KERN_CATALOGUE_S8 ? integers : NULL;
-    d->catalogue_step = 0.01f;
-    return integers;
+        ret_tile->stream[i] = (uint8_t)rng_next();
+    return (struct kern_brick_decode){
+        .stream = ret_tile->stream,
+        .index_bits = bits,
+        .brick_rows = rows,
+        .brick_columns = columns,
+        .tile_brick_rows = TILE_ROWS / rows,
+        .tile_brick_columns = tile_columns / columns,
+        .rows = TILE_ROWS,
+        .columns = tile_columns,
+        .catalogue = ret_tile->catalogue,
+        .entries = (uint32_t)entries,
+        .catalogue_s8 = entries <= KERN_CATALOGUE_S8 ? ret_tile->integers : NULL,
+        .catalogue_step = 0.01f,
+    };
 }
 
-/* A tile of 32 rows and `columns` columns; rate in bytes of decoded fp32. */
+static void tile_free(struct tile *tile)
+{
+    free(tile->catalogue);
+    free(tile->integers);
+    free(tile->stream);
+}
+
+/* A tile of 576 columns; rate in bytes of decoded fp32. */
 static void decode_shape(const struct check_entry *entry, uint32_t rows, uint32_t columns,
                          uint32_t bits, uint32_t nr, bool scaled)
 {
-    enum { TILE_ROWS = 32, TILE_COLUMNS = 576 };
-    struct kern_brick_decode d = {.index_bits = bits,
-                                  .brick_rows = rows,
-                                  .brick_columns = columns,
-                                  .tile_brick_rows = TILE_ROWS / rows,
-                                  .tile_brick_columns = TILE_COLUMNS / columns,
-                                  .rows = TILE_ROWS,
-                                  .columns = TILE_COLUMNS,
-                                  .entries = 1u << bits,
-                                  .panel_nr = nr,
-                                  .panel_k = TILE_COLUMNS};
-    size_t bricks = (size_t)d.tile_brick_rows * d.tile_brick_columns;
-    float *catalogue = bench_floats(d.entries * rows * columns + 16);
+    struct tile tile;
+    struct kern_brick_decode d = tile_make(rows, columns, bits, DECODED_COLUMNS, &tile);
     float *scale = bench_floats(TILE_ROWS);
-    int8_t *integers = bench_integers(&d);
-    uint8_t *stream = malloc(bricks * bits / 8 + 32);
     char shape[64];
 
-    for (size_t i = 0; i < bricks * bits / 8 + 32; i++)
-        stream[i] = (uint8_t)rng_next();
-    d.catalogue = catalogue;
-    d.stream = stream;
     d.row_scale = scaled ? scale : NULL;
-    d.panel = bench_floats((size_t)TILE_ROWS * TILE_COLUMNS);
+    d.panel_nr = nr;
+    d.panel_k = DECODED_COLUMNS;
+    d.panel = bench_floats((size_t)TILE_ROWS * DECODED_COLUMNS);
     snprintf(shape, sizeof(shape), "%ux%u, %u bits, nr %u%s", rows, columns, bits, nr,
              scaled ? ", row scales" : "");
-    bench_report(entry, shape, "GB/s", (double)TILE_ROWS * TILE_COLUMNS * sizeof(float),
+    bench_report(entry, shape, "GB/s", (double)TILE_ROWS * DECODED_COLUMNS * sizeof(float),
                  run_brick_decode, &d);
-    free(catalogue);
-    free(integers);
     free(scale);
-    free(stream);
     free(d.panel);
+    tile_free(&tile);
 }
 
 void bench_brick_decode(const struct check_entry *entry)
@@ -86,45 +104,33 @@ static void run_brick_decode_s8(const void *entry, void *context)
     ((const struct kern_brick_decode_s8_variant *)entry)->run(context);
 }
 
-/* A tile of 32 rows and 576 columns, as decode_shape(); rate in bytes of integers. */
+/* As decode_shape(), into blocks as the ISA's gemm_s8 has them; rate in bytes of integers. */
 static void decode_s8_shape(const struct check_entry *entry, uint32_t rows, uint32_t columns,
                             uint32_t bits, bool mapped)
 {
-    enum { TILE_ROWS = 32, TILE_COLUMNS = 576 };
-    struct kern_brick_decode_s8 s = {.bricks = {.index_bits = bits,
-                                                .brick_rows = rows,
-                                                .brick_columns = columns,
-                                                .tile_brick_rows = TILE_ROWS / rows,
-                                                .tile_brick_columns = TILE_COLUMNS / columns,
-                                                .rows = TILE_ROWS,
-                                                .columns = TILE_COLUMNS,
-                                                .entries = 1u << bits},
-                                     .depth = TILE_COLUMNS,
-                                     .nr = 32,
+    struct tile tile;
+    struct kern_brick_decode_s8 s = {.bricks =
+                                         tile_make(rows, columns, bits, DECODED_COLUMNS, &tile),
+                                     .depth = DECODED_COLUMNS,
+                                     .nr = strcmp(entry->isa, "dotprod") == 0 ? 8 : 32,
                                      .kg = 4};
-    const size_t bytes = (size_t)TILE_ROWS * TILE_COLUMNS / rows / columns * bits / 8 + 32;
-    int8_t *integers = bench_integers(&s.bricks);
-    uint8_t *stream = malloc(bytes);
-    uint32_t stored[TILE_COLUMNS];
+    uint32_t stored[DECODED_COLUMNS];
     int32_t sum[TILE_ROWS];
     char shape[64];
 
-    for (size_t i = 0; i < bytes; i++)
-        stream[i] = (uint8_t)rng_next();
-    for (uint32_t k = 0; k < TILE_COLUMNS; k++)
-        stored[k] = k % (TILE_COLUMNS / columns) * columns + k / (TILE_COLUMNS / columns);
-    s.bricks.stream = stream;
+    for (uint32_t k = 0; k < DECODED_COLUMNS; k++)
+        stored[k] = k % (DECODED_COLUMNS / columns) * columns + k / (DECODED_COLUMNS / columns);
     s.stored = mapped ? stored : NULL;
-    s.bytes = (int8_t *)bench_floats(KERN_S8_BYTES(TILE_COLUMNS) / sizeof(float));
-    s.panel = (int8_t *)bench_floats((size_t)TILE_ROWS * TILE_COLUMNS / sizeof(float));
+    s.bytes = (int8_t *)bench_floats(KERN_S8_BYTES(DECODED_COLUMNS) / sizeof(float));
+    s.panel = (int8_t *)bench_floats((size_t)TILE_ROWS * DECODED_COLUMNS / sizeof(float));
     s.sum = sum;
     snprintf(shape, sizeof(shape), "%ux%u, %u bits%s", rows, columns, bits,
              mapped ? ", by a map" : "");
-    bench_report(entry, shape, "GB/s", (double)TILE_ROWS * TILE_COLUMNS, run_brick_decode_s8, &s);
-    free(integers);
-    free(stream);
+    bench_report(entry, shape, "GB/s", (double)TILE_ROWS * DECODED_COLUMNS, run_brick_decode_s8,
+                 &s);
     free(s.bytes);
     free(s.panel);
+    tile_free(&tile);
 }
 
 void bench_brick_decode_s8(const struct check_entry *entry)
@@ -144,38 +150,23 @@ static void run_brick_gemv(const void *entry, void *context)
     (*(const kern_brick_gemv_f32_fn *)entry)(context);
 }
 
-/* A tile of 32 rows and 4096 columns; rate in bytes of what fp32 weights would be. */
+/* A tile of 4096 columns; rate in bytes of what fp32 weights would be. */
 static void gemv_shape(const struct check_entry *entry, uint32_t rows, uint32_t columns,
                        uint32_t bits)
 {
-    enum { TILE_ROWS = 32, TILE_COLUMNS = 4096 };
-    struct kern_brick_gemv_f32 g = {.bricks = {.index_bits = bits,
-                                               .brick_rows = rows,
-                                               .brick_columns = columns,
-                                               .tile_brick_rows = TILE_ROWS / rows,
-                                               .tile_brick_columns = TILE_COLUMNS / columns,
-                                               .rows = TILE_ROWS,
-                                               .columns = TILE_COLUMNS,
-                                               .entries = 1u << bits}};
-    size_t bytes = (size_t)TILE_ROWS * TILE_COLUMNS / rows / columns * bits / 8 + 32;
-    float *catalogue = bench_floats(g.bricks.entries * rows * columns + 16);
-    float *x = bench_floats(TILE_COLUMNS);
-    uint8_t *stream = malloc(bytes);
+    struct tile tile;
+    struct kern_brick_gemv_f32 g = {.bricks = tile_make(rows, columns, bits, GEMV_COLUMNS, &tile)};
+    float *x = bench_floats(GEMV_COLUMNS);
     char shape[64];
 
-    for (size_t i = 0; i < bytes; i++)
-        stream[i] = (uint8_t)rng_next();
-    g.bricks.catalogue = catalogue;
-    g.bricks.stream = stream;
     g.x = x;
     g.y = bench_floats(TILE_ROWS);
     snprintf(shape, sizeof(shape), "%ux%u, %u bits, 32x4096", rows, columns, bits);
-    bench_report(entry, shape, "GB/s", (double)TILE_ROWS * TILE_COLUMNS * sizeof(float),
+    bench_report(entry, shape, "GB/s", (double)TILE_ROWS * GEMV_COLUMNS * sizeof(float),
                  run_brick_gemv, &g);
-    free(catalogue);
-    free(stream);
     free(x);
     free(g.y);
+    tile_free(&tile);
 }
 
 void bench_brick_gemv(const struct check_entry *entry)
@@ -196,35 +187,22 @@ static void run_brick_gemv_fixed(const void *entry, void *context)
 static void gemv_fixed_shape(const struct check_entry *entry, uint32_t rows, uint32_t columns,
                              uint32_t bits)
 {
-    enum { TILE_ROWS = 32, TILE_COLUMNS = 4096 };
-    const size_t bytes = (size_t)TILE_ROWS * TILE_COLUMNS / rows / columns * bits / 8 + 32;
+    struct tile tile;
     int32_t sum[KERN_FIXED_DIGITS] = {0};
-    struct kern_brick_gemv_fixed g = {.bricks = {.index_bits = bits,
-                                                 .brick_rows = rows,
-                                                 .brick_columns = columns,
-                                                 .tile_brick_rows = TILE_ROWS / rows,
-                                                 .tile_brick_columns = TILE_COLUMNS / columns,
-                                                 .rows = TILE_ROWS,
-                                                 .columns = TILE_COLUMNS,
-                                                 .entries = 1u << bits},
+    float *digits = bench_floats(GEMV_COLUMNS); /* of four bytes each, they too */
+    struct kern_brick_gemv_fixed g = {.bricks = tile_make(rows, columns, bits, GEMV_COLUMNS, &tile),
+                                      .digits = (const int8_t *)digits,
                                       .sum = sum,
                                       .scale = 1e-9f};
-    int8_t *integers = bench_integers(&g.bricks);
-    uint8_t *stream = malloc(bytes);
     char shape[64];
 
-    for (size_t i = 0; i < bytes; i++)
-        stream[i] = (uint8_t)rng_next();
-    g.bricks.stream = stream;
-    g.digits = (int8_t *)bench_floats(TILE_COLUMNS);
     g.y = bench_floats(TILE_ROWS);
     snprintf(shape, sizeof(shape), "%ux%u, %u bits, 32x4096", rows, columns, bits);
-    bench_report(entry, shape, "GB/s", (double)TILE_ROWS * TILE_COLUMNS * sizeof(float),
+    bench_report(entry, shape, "GB/s", (double)TILE_ROWS * GEMV_COLUMNS * sizeof(float),
                  run_brick_gemv_fixed, &g);
-    free(integers);
-    free(stream);
-    free((void *)g.digits);
+    free(digits);
     free(g.y);
+    tile_free(&tile);
 }
 
 void bench_brick_gemv_fixed(const struct check_entry *entry)
@@ -296,7 +274,7 @@ static void run_brick_sums(const void *entry, void *context)
 void bench_brick_sums(const struct check_entry *entry)
 {
     static const uint32_t shapes[][2] = {{4, 8}, {4, 4}, {8, 8}};
-    enum { TILE_ROWS = 32, COLUMNS = 8, WIDTH = 4 };
+    enum { COLUMNS = 8, WIDTH = 4 };
 
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
         struct kern_brick_sums_f32 s = {.bricks = {.index_bits = shapes[i][1],
