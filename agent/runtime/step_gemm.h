@@ -30,6 +30,7 @@ struct gemm_detail {
     size_t gated_pixels; /* of an image, whose inputs are multiplied by gates; 0: not */
     uint32_t unit_tiles; /* at most: what a panel holds at a time */
     bool bricks;         /* the kernel decodes panels while it multiplies */
+    bool fixed;          /* one row of inputs goes in fixed point (step_gemv.h) */
     /* Where in a slot's scratch: */
     size_t panel_at, pointers_at, edge_at, block_at, gated_at;
 };

@@ -155,7 +155,7 @@ static int gemv_run(const struct plan_step *step, struct plan_run *run, struct l
         stored[c] = call.x.x[order[c]];
     if (order)
         call.x.x = stored;
-    if (weights_gemv_fixed(run->kernels, weights))
+    if (detail->fixed)
         gemv_fix(run->kernels, weights, run->shared, &call.x);
     workers_run(run->workers, workers_worth(run->workers, SIZE_MAX, step->work),
                 weights->tile_count, gemv_task, &call);
@@ -169,7 +169,8 @@ int gemv_step(struct plan_builder *b, const struct lego_node *node, struct gemm_
     const struct weights *weights = detail.weights;
     struct plan_step *step;
 
-    if (!weights_gemv_fixed(&b->model->kernels, weights) && partial_takes(weights))
+    detail.fixed = weights_gemv_fixed(&b->model->kernels, weights);
+    if (!detail.fixed && partial_takes(weights))
         return partial_step(b, node, detail, a, add, out);
     gemm_finish(b, node, &detail);
     plan_need_shared(b, gemv_scratch(weights).bytes);

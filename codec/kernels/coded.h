@@ -59,11 +59,12 @@ static inline bool kern_bricks_are_bytes(const struct kern_brick_decode *d)
 
 /*
  * Decodes all columns of a tile of bricks of integers to a panel of gemm_s8 as it is, without a
- * scale: for r < rows, k < depth
- *   panel[(r / nr * (depth / kg) + k / kg) * nr * kg + r % nr * kg + k % kg] = integer(r,
- * stored(k)) with stored(k) = stored ? stored[k] : k, and 0 where that is not below bricks.columns.
- * Rows of the last row block beyond `rows` get unspecified values. sum[r] = the sum of row r's
- * integers Of `bricks` catalogue, row_scale, column_k, accumulate and the panel are not used.
+ * scale: for r < rows, k < depth, c = stored ? stored[k] : k
+ *   panel[((r / nr * depth + k) / kg * nr + r % nr) * kg + k % kg] = integer(r, c)
+ * and 0 where c is not below bricks.columns;
+ *   sum[r] = the sum of row r's integers.
+ * Rows of the last row block beyond `rows` get unspecified values. Of `bricks` catalogue,
+ * row_scale, column_k, accumulate and the panel are not used.
  */
 struct kern_brick_decode_s8 {
     struct kern_brick_decode bricks; /* with a catalogue of integers; first_index 0 */

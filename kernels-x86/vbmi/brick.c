@@ -8,8 +8,6 @@
 
 #include "codec/kernels/simd/quads.h"
 
-enum { BYTES_AT_ONCE = 512 }; /* columns in L1; a multiple of any group's, or more than it */
-
 VEC_INLINE void byte_put(const int8_t *bytes, vec by, const bool accumulate, float *out)
 {
     const __m128i x = _mm_load_si128((const __m128i *)bytes);
@@ -37,7 +35,7 @@ VEC_INLINE void byte_tile(const struct kern_brick_decode *d, const uint32_t rows
                           const uint32_t kind)
 {
     const uint32_t width = d->brick_columns;
-    const uint32_t at_once = BYTES_AT_ONCE / width / BYTE_COLUMNS(rows) * BYTE_COLUMNS(rows);
+    const uint32_t at_once = byte_at_once(rows, width);
     const vec step = vec_set1(d->catalogue_step);
     const vec by[2] = {d->row_scale ? vec_mul(step, vec_load(d->row_scale)) : step,
                        d->row_scale ? vec_mul(step, vec_load(d->row_scale + VEC_LANES)) : step};

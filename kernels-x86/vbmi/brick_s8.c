@@ -7,10 +7,7 @@
 
 #include "codec/kernels/ref/ref.h"
 
-enum {
-    PANEL_KG = 4,        /* k's of a lane */
-    PANEL_AT_ONCE = 512, /* columns in L1, where they need not be looked for */
-};
+enum { PANEL_KG = 4 }; /* k's of a lane */
 
 struct panel {
     __m512i order[2]; /* of rows 0 to 15, and 16 to 31 */
@@ -20,9 +17,8 @@ struct panel {
 
 static struct panel panel_make(int8_t *out)
 {
-    /* A row of each of four columns of 32. */
     return (struct panel){
-        .order = {byte_ramp32(0x60402000, 1), byte_ramp32(0x70503010, 1)},
+        .order = {byte_fours(0), byte_fours(1)},
         .ones = _mm512_set1_epi8(1),
         .sum = {_mm512_setzero_si512(), _mm512_setzero_si512()},
         .out = out,
@@ -56,7 +52,7 @@ VEC_INLINE void panel_in_order(const struct kern_brick_decode_s8 *s, struct pane
 {
     const struct kern_brick_decode *d = &s->bricks;
     const uint32_t width = d->brick_columns;
-    const uint32_t at_once = PANEL_AT_ONCE / width / BYTE_COLUMNS(rows) * BYTE_COLUMNS(rows);
+    const uint32_t at_once = byte_at_once(rows, width);
     struct byte_stream stream = byte_stream_make(d, rows);
 
     for (uint32_t k = 0; k < s->depth; k += at_once * width) {

@@ -10,10 +10,11 @@
 #include "codec/kernels/simd/unroll.h"
 
 enum {
-    BYTES_GROUP = 64,   /* indices at a time */
-    BYTES_ROWS = 32,    /* of a tile */
-    BYTES_TALLEST = 8,  /* rows of a brick */
-    BYTES_AHEAD = 4096, /* of indices, to fetch: processors themselves stop at the end of a page */
+    BYTES_GROUP = 64,    /* indices at a time */
+    BYTES_ROWS = 32,     /* of a tile */
+    BYTES_TALLEST = 8,   /* rows of a brick */
+    BYTES_AT_ONCE = 512, /* columns */
+    BYTES_AHEAD = 4096,  /* of indices, to fetch: processors themselves stop at the end of a page */
 };
 
 /* Columns of bricks that a group of indices is. */
@@ -44,16 +45,28 @@ VEC_INLINE __m512i byte_order(const uint32_t rows)
     return _mm512_loadu_si512(order);
 }
 
-/* In each byte of lane l what `base` has there and l times `step`. */
-VEC_INLINE __m512i byte_ramp32(uint32_t base, uint32_t step)
+/* Columns of bricks that are decoded at a time, whole groups: their bytes fit L1. */
+VEC_INLINE uint32_t byte_at_once(const uint32_t rows, uint32_t width)
+{
+    return BYTES_AT_ONCE / width / BYTE_COLUMNS(rows) * BYTE_COLUMNS(rows);
+}
+
+/* In each byte of lane l what `base` has there and l. */
+VEC_INLINE __m512i byte_ramp32(uint32_t base)
 {
     const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
 
-    return _mm512_add_epi32(
-        _mm512_set1_epi32((int32_t)base),
-        _mm512_mullo_epi32(lane, _mm512_set1_epi32((int32_t)(step * 0x01010101u))));
+    return _mm512_add_epi32(_mm512_set1_epi32((int32_t)base),
+                            _mm512_mullo_epi32(lane, _mm512_set1_epi32(0x01010101)));
 }
 
+/* From four columns of 32 bytes: those of the same row together, rows from 0 or, for half 1, 16. */
+VEC_INLINE __m512i byte_fours(const uint32_t half)
+{
+    return byte_ramp32(half ? 0x70503010 : 0x60402000);
+}
+
+/* By lanes of eight bytes, with l times `step`. */
 VEC_INLINE __m512i byte_ramp64(uint64_t base, uint64_t step)
 {
     const __m512i lane = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);

@@ -83,10 +83,10 @@ VEC_INLINE void fixed_order(const uint32_t rows, __m512i ret_order[2])
     if (rows == 4) /* of eight columns of eight */
         ret_order[0] = byte_ramp64(0x3830282018100800, 1);
     else if (rows == 2) /* of four of sixteen */
-        ret_order[0] = byte_ramp32(0x30201000, 1);
+        ret_order[0] = byte_ramp32(0x30201000);
     else /* of four of 32 */
-        ret_order[0] = byte_ramp32(0x60402000, 1);
-    ret_order[1] = byte_ramp32(0x70503010, 1); /* for one row alone */
+        ret_order[0] = byte_fours(0);
+    ret_order[1] = byte_fours(1); /* for one row alone */
 }
 
 /* Digit d of the columns that vector v of fixed_turn() is of: for four rows, of eight. */
@@ -110,7 +110,7 @@ VEC_INLINE void fixed_block(const uint8_t *tables, const __m512i *index, const i
                             const uint32_t rows, const uint32_t kind,
                             __m512i sum[FIXED_VECTORS][KERN_FIXED_DIGITS])
 {
-    const uint32_t vectors = rows == 4 ? 1 : 4 / rows;
+    const uint32_t vectors = 4 / rows;
 
     GEMM_UNROLL
     for (uint32_t v = 0; v < vectors; v++) {
